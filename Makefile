@@ -1,0 +1,36 @@
+# make venv | demo | test | test-all | lint | recipe | bench
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MADE := $(VENV)/.made
+
+.PHONY: venv demo test test-all lint recipe bench
+venv: $(MADE)
+
+$(MADE): requirements.txt requirements-dev.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --requirement requirements-dev.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
+	@touch $@
+
+demo: venv
+	$(BIN)/python -m polyp_monai.demo
+
+test: venv
+	$(BIN)/python -m pytest
+
+test-all: venv
+	$(BIN)/python -m pytest -m ""
+
+lint: venv
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+# every bundle carries a copy of the common configs; this renews them
+recipe: venv
+	$(BIN)/python -m polyp_monai.bundle.recipe
+
+bench: venv
+	$(BIN)/python benchmarks/augmentation.py
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/prediction.py

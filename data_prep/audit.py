@@ -1,0 +1,280 @@
+"""What is wrong with these files? One list of findings, for every data set."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import duplicates
+from data_prep.findings import KEPT, LEFT_OUT, Finding, shortened
+from data_prep.pair import Pair
+from polyp_monai import io
+from polyp_monai.errors import PolypError
+
+BETWEEN = slice(64, 192)  # mask values far from 0 and 255; soft edges and JPEG put few pixels on each of them
+THIRD_CLASS = 0.002  # share of the pixels at one such value: a class of its own; JPEG masks (BKAI-IGH) stay below .001
+UNCHANGED = "kept: the published split is not changed"
+NEARLY_ALL = 0.9  # a polyp that covers more of the image than this: is the mask inverted?
+PLAIN_MODES = ("RGB", "YCbCr")
+REFUSED_BY_PILLOW = "TIFF that Pillow refuses"
+ROTATED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one pair's pixels say. Sizes are (W, H) in pixels, shares 0..1, brightness 0..255."""
+
+    pair: Pair
+    size: tuple[int, int]
+    mode: str
+    orientation: int
+    brightness: float
+    polyp_area: float
+    mask_other: int  # pixels that are neither 0 nor 255 (nor 1 in a mask of 0 and 1)
+    mask_third: float  # largest share of the pixels at one value of BETWEEN
+    mask_is_01: bool
+    mask_is_coloured: bool
+    digest: str
+    thumbnail: np.ndarray
+    hash: np.ndarray
+    mask_thumbnail: np.ndarray
+
+    @property
+    def name(self) -> str:
+        return self.pair.name
+
+
+@dataclass(frozen=True)
+class Bond:
+    """Two records that look alike, by name. `mask_dice`: how well their masks agree at 32 x 32, 0..1."""
+
+    first: str
+    second: str
+    exact: bool
+    correlation: float
+    mask_dice: float
+
+
+def inspect(pair: Pair) -> Record | Finding:
+    """Read a pair once; a Finding of severity error when it cannot be used."""
+    try:
+        return _inspect(pair)
+    except _UnusableError as reason:
+        return reason.finding
+
+
+class _UnusableError(Exception):
+    def __init__(self, code: str, path: Path, message: str) -> None:
+        self.finding = Finding(code, "error", (str(path),), message, LEFT_OUT)
+
+
+def _inspect(pair: Pair) -> Record:
+    import cv2
+
+    try:
+        image = io.read_rgb(pair.image)
+        mode, orientation = _stored(pair.image)
+    except PolypError as error:
+        raise _UnusableError("unreadable", pair.image, _without_path(error, pair.image)) from error
+    try:
+        stored = io.read_picture(pair.mask)
+        mask = io.to_mask(stored, pair.mask)
+    except PolypError as error:
+        raise _UnusableError("unreadable", pair.mask, _without_path(error, pair.mask)) from error
+    if image.shape[:2] != mask.shape:
+        (height, width), turned = mask.shape, orientation in ROTATED and image.shape[1::-1] == mask.shape
+        message = f"image is {image.shape[1]} x {image.shape[0]}, mask {width} x {height}"
+        if turned:
+            message += f": the mask fits the image as EXIF orientation {orientation} turns it, not its stored pixels"
+        raise _UnusableError("size-mismatch", pair.mask, message)
+    values = io.largest_channel(stored.pixels)
+    largest = float(values.max(initial=0))
+    mask_is_01 = largest == 1 and values.dtype != bool
+    if values.dtype == np.uint8 and 1 < largest <= 127:
+        message = f"the mask's largest value is {largest:g}; expected 0 and 255 (or 0 and 1)"
+        raise _UnusableError("dim-mask", pair.mask, message)
+    levels = values if values.dtype == np.uint8 else mask * np.uint8(255)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    thumbnail, bits = duplicates.views(grey)
+    small = (duplicates.THUMBNAIL, duplicates.THUMBNAIL)
+    return Record(
+        pair=pair,
+        size=(image.shape[1], image.shape[0]),
+        mode=mode,
+        orientation=orientation,
+        brightness=round(float(grey.mean()), 2),
+        polyp_area=round(float(mask.mean()), 6),
+        mask_other=0 if mask_is_01 else int(np.count_nonzero((levels != 0) & (levels != 255))),
+        mask_third=float(np.bincount(levels.ravel(), minlength=256)[BETWEEN].max() / levels.size),
+        mask_is_01=mask_is_01,
+        mask_is_coloured=_is_coloured(stored.pixels, mask),
+        digest=hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest(),
+        thumbnail=thumbnail,
+        hash=bits,
+        mask_thumbnail=cv2.resize(mask * np.uint8(255), small, interpolation=cv2.INTER_AREA),
+    )
+
+
+def _is_coloured(pixels: np.ndarray, mask: np.ndarray) -> bool:
+    """True when most polyp pixels of a stored mask are far from grey."""
+    if pixels.ndim == 2 or pixels.shape[2] < 3 or not mask.any():
+        return False
+    red, green, blue = (pixels[..., channel][mask > 0].astype(np.float32) for channel in range(3))
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return bool(np.mean(spread > 127) > 0.5)
+
+
+def _without_path(error: PolypError, path: Path) -> str:
+    return str(error).removeprefix(f"{path}: ")
+
+
+def _stored(path: Path) -> tuple[str, int]:
+    """Colour mode and EXIF orientation (1: upright) as stored."""
+    from PIL import Image, UnidentifiedImageError
+
+    if io.suffix_of(path) in io.NIFTI_SUFFIXES:
+        return "NIfTI", 1
+    try:
+        with Image.open(path) as image:
+            orientation = image.getexif().get(0x0112, 1)
+            return image.mode, orientation if orientation in range(1, 9) else 1
+    except UnidentifiedImageError:
+        return REFUSED_BY_PILLOW, 1
+
+
+def bonds(records: Sequence[Record]) -> list[Bond]:
+    """Exact and near duplicates among the images."""
+    if not records:
+        return []
+    found = duplicates.find(
+        [record.digest for record in records],
+        np.stack([record.thumbnail for record in records]),
+        np.stack([record.hash for record in records]),
+    )
+    return [
+        Bond(
+            records[twin.first].name,
+            records[twin.second].name,
+            twin.exact,
+            round(twin.correlation, 4),
+            round(_dice(records[twin.first].mask_thumbnail, records[twin.second].mask_thumbnail), 3),
+        )
+        for twin in found
+    ]
+
+
+def _dice(first: np.ndarray, second: np.ndarray) -> float:
+    total = int(first.sum(dtype=np.int64) + second.sum(dtype=np.int64))
+    return 2 * int(np.minimum(first, second).sum(dtype=np.int64)) / total if total else 1.0
+
+
+_MODES = {
+    "L": ("one grey channel", "read as RGB with three equal channels"),
+    "LA": ("grey with alpha", "alpha is dropped when read"),
+    "1": ("two values", "read as black and white"),
+    "RGBA": ("an alpha channel", "alpha is dropped when read"),
+    "P": ("a palette", "read by its colours"),
+    "PA": ("a palette with alpha", "read by its colours"),
+    "I;16": ("16 bits", "scaled to 8 bit when read"),
+    "I;16B": ("16 bits", "scaled to 8 bit when read"),
+    REFUSED_BY_PILLOW: ("a TIFF layout that Pillow refuses", "same pixels, written as PNG"),
+}
+
+
+def findings_of(records: Sequence[Record], relative: Callable[[Path], str]) -> list[Finding]:
+    """Findings on single pairs that can be used. `relative` turns a path to what the source calls it."""
+    found: list[Finding] = []
+
+    def tell(
+        code: str, severity: str, about: Iterable[Record], message: str, action: str = KEPT, mask: bool = True
+    ) -> None:
+        about = list(about)
+        if about:
+            files = tuple(relative(r.pair.mask if mask else r.pair.image) for r in about)
+            message += f" in {len(about)} {'mask' if mask else 'image'}{'s' * (len(about) > 1)}"
+            found.append(Finding(code, severity, files, message, action, tuple(r.name for r in about)))
+
+    by_mode = defaultdict(list)
+    for record in records:
+        by_mode[record.mode].append(record)
+    for mode in sorted(set(by_mode) - set(PLAIN_MODES)):
+        tell("image-format", "info", by_mode[mode], *_MODES.get(mode, (f"mode {mode}", KEPT)), mask=False)
+    turned = [record for record in records if record.orientation != 1]
+    message = "an EXIF orientation"
+    done = "the stored pixels are used, because masks are drawn on them"
+    tell("exif-orientation", "warning", turned, message, done, mask=False)
+
+    empty = [record for record in records if record.polyp_area == 0]
+    tell("empty-mask", "info", [r for r in empty if "negative" in r.pair.tags], "no polyp, as the tag says,")
+    tell("empty-mask", "warning", [r for r in empty if "negative" not in r.pair.tags], "no polyp")
+    message = f"a polyp that covers more than {NEARLY_ALL:.0%} of the image (inverted?)"
+    tell("full-mask", "warning", [r for r in records if r.polyp_area > NEARLY_ALL], message)
+    third = [record for record in records if record.mask_third > THIRD_CLASS]
+    for record in third:
+        other = record.mask_other / (record.size[0] * record.size[1])
+        message = f"{record.mask_other} pixels ({other:.2%}) neither 0 nor 255 (a third class?)"
+        tell("third-value", "warning", [record], message, "values above 127 are polyp")
+    ringing = [record for record in records if record.mask_other and record not in third]
+    if ringing:
+        shares = [record.mask_other / (record.size[0] * record.size[1]) for record in ringing]
+        message = f"values between 0 and 255 (median {np.median(shares):.2%} of pixels, at most {max(shares):.2%})"
+        tell("mask-values", "info", ringing, message, "values above 127 are polyp")
+    tell("mask-0-1", "info", [r for r in records if r.mask_is_01], "0 and 1 instead of 0 and 255", "1 is polyp")
+    coloured = [record for record in records if record.mask_is_coloured]
+    tell("mask-colours", "info", coloured, "colours", "every colour is polyp (largest channel above 127)")
+    return found
+
+
+def findings_of_split(
+    records: Sequence[Record], alike: Sequence[Bond], parts: Mapping[str, str], fixed: bool
+) -> list[Finding]:
+    """Findings that depend on the split: duplicates, and groups that a published (`fixed`) split tears apart."""
+    found: list[Finding] = []
+    group = {record.name: record.pair.group for record in records}
+    within = [bond for bond in alike if group[bond.first] == group[bond.second] and not bond.exact]
+    for bond in sorted(set(alike) - set(within), key=lambda bond: (bond.first, bond.second)):
+        kind = "equal pixels" if bond.exact else f"look alike (correlation {bond.correlation:.3f})"
+        apart = parts[bond.first] != parts[bond.second]
+        message = f"{bond.first} and {bond.second}: {kind}, masks agree by Dice {bond.mask_dice:.2f}"
+        if apart:
+            message += f"; one is in {parts[bond.first]}, the other in {parts[bond.second]}"
+        action = UNCHANGED if apart else f"kept together in {parts[bond.first]}"
+        severity = "warning" if apart or bond.exact else "info"
+        code = "exact-duplicate" if bond.exact else "near-duplicate"
+        found.append(Finding(code, severity, (bond.first, bond.second), message, action, (bond.first, bond.second)))
+    torn = [bond for bond in within if parts[bond.first] != parts[bond.second]]
+    whole = [bond for bond in within if bond not in torn]
+    if torn:
+        found.append(_within_groups(torn, group, "warning", "on both sides of the split", UNCHANGED))
+    if whole:
+        found.append(_within_groups(whole, group, "info", "in one part", KEPT))
+    if fixed:
+        found += _torn_groups(group, parts)
+    return found
+
+
+def _within_groups(alike: Sequence[Bond], group: Mapping[str, str], severity: str, where: str, action: str) -> Finding:
+    """One finding for all look-alike frames within groups: a sequence is full of them."""
+    names = tuple(dict.fromkeys(name for bond in alike for name in (bond.first, bond.second)))
+    inside = len({group[bond.first] for bond in alike})
+    message = f"look-alike pairs within a group, {where}: {len(alike)}, in {inside} group{'s' * (inside > 1)}"
+    return Finding("near-duplicate", severity, names, message, action, names)
+
+
+def _torn_groups(group: Mapping[str, str], parts: Mapping[str, str]) -> list[Finding]:
+    """Groups of the test part that have images in training or validation as well."""
+    test = {group[name] for name, part in parts.items() if part == "test"}
+    torn = test & {group[name] for name, part in parts.items() if part != "test"}
+    if not torn:
+        return []
+    names = tuple(name for name, part in parts.items() if part == "test" and group[name] in torn)
+    message = (
+        f"{len(torn)} of the {len(test)} groups of the test part are also in training or the validation carved from it "
+        f"({shortened(sorted(torn), 3)}): the same polyps are on both sides, so test scores overstate; use this split only to compare with papers"
+    )
+    return [Finding("torn-group", "warning", names, message, UNCHANGED, names)]

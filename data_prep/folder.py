@@ -1,0 +1,138 @@
+"""Any images and masks: two folders, or one folder where the masks carry a suffix."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from data_prep.findings import KEPT, Finding, shortened
+from data_prep.matching import keyed, match, twin_folders
+from data_prep.pair import Pair
+from polyp_monai import io
+from polyp_monai.errors import PolypError
+
+SPLITS = ("ratio", "kfold")
+OPTIONS = ("images", "masks", "mask_suffix", "group_regex", "group_csv", "name")
+
+
+def pairs(
+    source: Path | None,
+    findings: list[Finding],
+    images: Path | None = None,
+    masks: Path | None = None,
+    mask_suffix: str = "",
+    group_regex: str | None = None,
+    group_csv: Path | None = None,
+) -> list[Pair]:
+    """The pairs of `images` and `masks`, or of images/ and masks/ below `source`, or of `source` with `mask_suffix`.
+
+    Folders are searched with all that is below them; image and mask have the same relative path up to the suffix. An
+    image is a group of its own unless `group_regex` (first capture group of the relative path without suffix) or
+    `group_csv` (columns name, group) says otherwise.
+
+    Raises:
+        PolypError: the folders are not there, no pair is found, or a name has no group.
+    """
+    if images is not None and masks is not None:
+        found = keyed(_images(images), images), keyed(_images(masks), masks, mask_suffix)
+    elif source is not None and (twins := twin_folders(source, "images", "masks")):
+        if len(twins) > 1:
+            places = shortened([twin[0].parent.relative_to(source).as_posix() or "." for twin in twins])
+            raise PolypError(f"{source}: images/ and masks/ in {len(twins)} places ({places}); name one with --source")
+        images, masks = twins[0]
+        found = keyed(_images(images), images), keyed(_images(masks), masks, mask_suffix)
+    elif source is not None and mask_suffix:
+        everything = _images(source)
+        is_mask = {path: io.stem_of(path).endswith(mask_suffix) for path in everything}
+        found = (
+            keyed((path for path in everything if not is_mask[path]), source),
+            keyed((path for path in everything if is_mask[path]), source, mask_suffix),
+        )
+    else:
+        raise PolypError(
+            f"{source}: no images/ and masks/ folders below it; name them with --images and --masks, "
+            "or say how masks are named with --mask-suffix"
+        )
+    matched = match(*found, findings)
+    names = _names([key for key, _, _ in matched], findings)
+    group_of = _groups({key: names[key] for key, _, _ in matched}, group_regex, group_csv)
+    return [Pair(names[key], image, mask, group_of(key)) for key, image, mask in matched]
+
+
+def _images(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise PolypError(f"{folder}: no such folder")
+    found = io.find_images(folder)
+    if not found:
+        raise PolypError(f"{folder}: holds no image ({', '.join(io.SUFFIXES)})")
+    return found
+
+
+def _names(keys: list[str], findings: list[Finding]) -> dict[str, str]:
+    """A file name for every key: "sub/a" becomes "sub__a"; what would clash, on any file system, gets a number."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for key in keys:
+        name = plain = key.replace("/", "__")
+        number = 2
+        while name.casefold() in taken:
+            name, number = f"{plain}-{number}", number + 1
+        if name != plain:
+            message = f"{key}: another name differs from it only by case or folder; it becomes {name}"
+            findings.append(Finding("name-clash", "warning", (key,), message, KEPT, (name,)))
+        taken.add(name.casefold())
+        names[key] = name
+    return names
+
+
+def _groups(names: dict[str, str], pattern: str | None, table: Path | None) -> Callable[[str], str]:
+    """The group of a key."""
+    if pattern is not None and table is not None:
+        raise PolypError("--group-regex and --group-csv: give one of them")
+    if pattern is not None:
+        groups = _groups_by_pattern(list(names), pattern)
+    elif table is not None:
+        groups = _groups_by_table(names, table)
+    else:
+        groups = names
+    return groups.__getitem__
+
+
+def _groups_by_pattern(keys: list[str], pattern: str) -> dict[str, str]:
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise PolypError(f"--group-regex {pattern!r}: not a regular expression ({error})") from error
+    if expression.groups < 1:
+        raise PolypError(f"--group-regex {pattern!r}: has no capture group; put the group's part in parentheses")
+    found = {key: expression.search(key) for key in keys}
+    missed = [key for key, hit in found.items() if not (hit and hit.group(1))]
+    if missed:
+        raise PolypError(f"--group-regex {pattern!r}: does not match {len(missed)} names: {shortened(missed)}")
+    return {key: hit.group(1) for key, hit in found.items() if hit}
+
+
+def _groups_by_table(names: dict[str, str], table: Path) -> dict[str, str]:
+    if not table.is_file():
+        raise PolypError(f"{table}: no such file (--group-csv)")
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        try:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            columns = reader.fieldnames or []
+            if not {"name", "group"} <= set(columns):
+                raise PolypError(f"{table}: needs columns name and group; has {', '.join(columns) or 'none'}")
+            rows = [(row["name"] or "", row["group"] or "") for row in reader]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise PolypError(f"{table}: not a CSV file in UTF-8 ({error})") from error
+    known: dict[str, str] = {}
+    for name, group in rows:
+        key = name if io.suffix_of(name) not in io.SUFFIXES else name[: -len(io.suffix_of(name))]
+        if known.setdefault(key, group) != group:
+            raise PolypError(f"{table}: {name} is in two groups, {known[key]} and {group}")
+    groups = {key: known.get(key) or known.get(name, "") for key, name in names.items()}
+    missed = [key for key, group in groups.items() if not group]
+    if missed:
+        raise PolypError(f"{table}: gives no group for {len(missed)} names: {shortened(missed)}")
+    return groups

@@ -1,0 +1,178 @@
+"""The pipeline of `polyp prepare`: pairs -> audit -> split -> images, masks, audit pages, data list."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from data_prep import audit, page, splits
+from data_prep.findings import SEVERITIES, Finding, shortened
+from data_prep.output import OutputFolder, place
+from data_prep.pair import Pair
+from data_prep.progress import in_parallel
+from polyp_monai import __version__, io
+from polyp_monai.errors import PolypError
+
+LISTED = 50  # findings that a refusal prints
+
+
+class RefusedError(PolypError):
+    """Pairs that cannot be used. `findings` are all of them; the text is one line."""
+
+    def __init__(self, message: str, findings: Sequence[Finding]) -> None:
+        super().__init__(message)
+        self.findings = tuple(findings)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What one data set became: all that the list, the audit and the summary say."""
+
+    name: str
+    plan: splits.Plan
+    records: list[audit.Record]  # in the order of the data set
+    parts: dict[str, str]  # name -> part
+    findings: list[Finding]  # errors first
+    sources: dict[str, str]  # name -> the image's path as the source names it
+
+    def in_part(self, part: str) -> list[audit.Record]:
+        return [record for record in self.records if self.parts[record.name] == part]
+
+    @property
+    def warning(self) -> str | None:
+        """What is wrong with the split itself."""
+        return next((finding.message for finding in self.findings if finding.code == "torn-group"), None)
+
+    @property
+    def split(self) -> dict[str, Any]:
+        return self.plan.described() | ({"warning": self.warning} if self.warning else {})
+
+
+def examine(
+    name: str,
+    pairs: Sequence[Pair],
+    findings: Sequence[Finding],
+    plan: splits.Plan,
+    published: dict[str, str] | None = None,
+    skip_bad: bool = False,
+) -> Prepared:
+    """Read every pair, find what is wrong and split what is good. Writes nothing.
+
+    Raises:
+        RefusedError: a pair cannot be used and `skip_bad` is false.
+        PolypError: nothing is left, or it cannot be split as planned.
+    """
+    base = _common_folder(pairs, findings)
+
+    def relative(path: str | Path) -> str:
+        return Path(path).relative_to(base).as_posix() if Path(path).is_relative_to(base) else str(path)
+
+    seen = in_parallel(audit.inspect, pairs, "reading")
+    records = [item for item in seen if isinstance(item, audit.Record)]
+    findings = [*findings, *(item for item in seen if isinstance(item, Finding))]
+    findings = [replace(finding, files=tuple(map(relative, finding.files))) for finding in findings]
+    bad = [finding for finding in findings if finding.severity == "error"]
+    if bad and not skip_bad:
+        raise RefusedError(_refusal(bad), bad)
+    if not records:
+        raise PolypError(f"{name}: no usable pair of image and mask is left")
+    alike = audit.bonds(records)
+    groups = {record.name: record.pair.group for record in records}
+    parts = splits.split(plan, groups, [(bond.first, bond.second) for bond in alike], published)
+    findings += audit.findings_of(records, relative)
+    findings += audit.findings_of_split(records, alike, parts, fixed=published is not None)
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return Prepared(name, plan, records, parts, findings, {r.name: relative(r.pair.image) for r in records})
+
+
+def _refusal(bad: Sequence[Finding]) -> str:
+    kinds = Counter(finding.code for finding in bad)
+    kinds_text = ", ".join(f"{code} {count}" for code, count in sorted(kinds.items()))
+    files = shortened([", ".join(finding.files) for finding in bad], 3)
+    return f"{len(bad)} bad files or pairs ({kinds_text}): {files}; mend them, or leave them out with --skip-bad"
+
+
+def _common_folder(pairs: Sequence[Pair], findings: Sequence[Finding]) -> Path:
+    """The folder that holds all images and masks; files are named relative to it."""
+    files = [path for pair in pairs for path in (pair.image, pair.mask)]
+    files += [Path(file) for finding in findings for file in finding.files if os.path.isabs(file)]
+    return Path(os.path.commonpath({file.parent.absolute() for file in files})) if files else Path()
+
+
+def entry(prepared: Prepared, record: audit.Record) -> dict[str, Any]:
+    """One sample of the data list."""
+    pair = record.pair
+    suffix = ".png" if _needs_png(record) else io.suffix_of(pair.image)
+    return {
+        "image": f"images/{pair.name}{suffix}",
+        "label": f"masks/{pair.name}{'.nii.gz' if suffix in io.NIFTI_SUFFIXES else '.png'}",
+        "name": pair.name,
+        "group": pair.group,
+        "size": list(record.size),
+        "polyp_area": record.polyp_area,
+        "source": prepared.sources[pair.name],
+        "tags": list(pair.tags),
+    }
+
+
+def _needs_png(record: audit.Record) -> bool:
+    """MONAI's readers fail on what Pillow refuses, such as the publisher's images of CVC-ClinicDB."""
+    return record.mode == audit.REFUSED_BY_PILLOW
+
+
+def data_list(prepared: Prepared) -> dict[str, Any]:
+    """MONAI's data list with its provenance; the same for the same input, byte by byte."""
+    head = {"name": prepared.name, "split": prepared.split, "created_by": {"polyp_monai": __version__}}
+    return head | {part: [entry(prepared, record) for record in prepared.in_part(part)] for part in splits.PARTS}
+
+
+def report(prepared: Prepared) -> dict[str, Any]:
+    """audit.json: counts, findings and what was measured on every image."""
+    return {
+        "name": prepared.name,
+        "created_by": {"polyp_monai": __version__},
+        "split": prepared.split,
+        "counts": {part: len(prepared.in_part(part)) for part in splits.PARTS},
+        "severities": {s: sum(f.severity == s for f in prepared.findings) for s in SEVERITIES},
+        "findings": [asdict(finding) for finding in prepared.findings],
+        "images": [
+            {
+                "name": record.name,
+                "part": prepared.parts[record.name],
+                "group": record.pair.group,
+                "size": list(record.size),
+                "mode": record.mode,
+                "brightness": record.brightness,
+                "polyp_area": record.polyp_area,
+                "mask_other_pixels": record.mask_other,
+                "mask_other_share": round(record.mask_other / (record.size[0] * record.size[1]), 6),
+            }
+            for record in prepared.records
+        ],
+    }
+
+
+def write(prepared: Prepared, output: OutputFolder) -> None:
+    """Write images, masks, audit.json, audit.html and, last, datalist.json. Can be repeated after an interrupt."""
+    listed = data_list(prepared)
+    entries = {sample["name"]: sample for part in splits.PARTS for sample in listed[part]}
+    files = {sample[key] for sample in entries.values() for key in ("image", "label")} | {"audit.json", "audit.html"}
+
+    def write_pair(record: audit.Record) -> None:
+        image, label = (output.path / entries[record.name][key] for key in ("image", "label"))
+        if _needs_png(record):
+            io.write_png(image, io.read_rgb(record.pair.image))
+        else:
+            place(record.pair.image, image)
+        like = io.read_picture(record.pair.image) if io.suffix_of(label) in io.NIFTI_SUFFIXES else None
+        io.write_mask(label, io.read_mask(record.pair.mask), like)
+
+    with output.writing(files, listed):
+        in_parallel(write_pair, prepared.records, "writing")
+        content = report(prepared)
+        io.write_json(output.path / "audit.json", content)
+        io.write_text(output.path / "audit.html", page.render(prepared))

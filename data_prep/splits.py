@@ -1,0 +1,139 @@
+"""Training, validation and test parts.
+
+A group (frames of one sequence, images of one patient) never straddles two parts of a split made here, and neither do
+images that look alike (bonds). Published splits are kept as their authors made them; the validation part, which they
+lack, is carved from their training part, so that the test part never chooses a checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from polyp_monai.errors import PolypError
+
+PARTS = ("training", "validation", "test")
+Bin = TypeVar("Bin", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to split: `name` is official, pranet, ratio, grouped (ratio, with groups of many images) or kfold.
+
+    `ratios`: shares of training, validation, test for ratio and grouped. `folds`, `fold` (counted from 0): for kfold,
+    the fold that is the test part. `validation`: share of the training part that the other splits give to validation.
+    """
+
+    name: str
+    seed: int = 0
+    ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    folds: int = 5
+    fold: int = 0
+    validation: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not all(0 <= share < 1 for share in self.ratios) or not math.isclose(sum(self.ratios), 1, abs_tol=1e-6):
+            text = ",".join(f"{share:g}" for share in self.ratios)
+            raise PolypError(f"--ratios {text}: need three shares below 1 that sum to 1 (0.8,0.1,0.1)")
+        if self.ratios[0] == 0:
+            raise PolypError("--ratios: the training share is 0")
+        if self.folds < 2:
+            raise PolypError(f"--folds {self.folds}: need at least 2")
+        if not 0 <= self.fold < self.folds:
+            raise PolypError(f"--fold {self.fold}: folds of {self.folds} are counted from 0 to {self.folds - 1}")
+        if not 0 <= self.validation < 1:
+            raise PolypError(f"--validation {self.validation:g}: need a share of the training part, 0 to below 1")
+
+    def described(self) -> dict[str, Any]:
+        """The settings that this split depends on, for the data list."""
+        own: dict[str, Any] = {"name": self.name, "seed": self.seed}
+        if self.name in ("ratio", "grouped"):
+            return {**own, "ratios": list(self.ratios)}
+        if self.name == "kfold":
+            own |= {"folds": self.folds, "fold": self.fold}
+        return {**own, "validation": self.validation}
+
+
+def clusters(groups: Mapping[str, str], bonds: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """Names that must stay together: those of a group, and groups that a bond between two names ties together."""
+    parent = {group: group for group in groups.values()}
+
+    def root(group: str) -> str:
+        while parent[group] != group:
+            parent[group] = group = parent[parent[group]]
+        return group
+
+    for first, second in bonds:
+        if first in groups and second in groups:
+            parent[root(groups[first])] = root(groups[second])
+    together: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(groups):
+        together[root(groups[name])].append(name)
+    return sorted(together.values())
+
+
+def deal(together: list[list[str]], shares: Mapping[Bin, float], seed: int) -> dict[str, Bin]:
+    """{name: bin}: clusters dealt largest first, equals in an order drawn with `seed`, to the bin that lacks most.
+
+    Need is relative to the bin's share, so that every bin gets large and small clusters. No bin with a share is left
+    empty.
+
+    Raises:
+        PolypError: fewer clusters than bins.
+    """
+    total = sum(map(len, together))
+    target = {bin_: share * total for bin_, share in shares.items() if share > 0}
+    if len(together) < len(target):
+        raise PolypError(
+            f"{len(together)} group{'s' * (len(together) != 1)} of images that belong together cannot fill "
+            f"{len(target)} parts ({', '.join(map(str, target))}); ask for fewer parts or add data"
+        )
+    order = sorted(together)
+    random.Random(seed).shuffle(order)
+    order.sort(key=len, reverse=True)
+    room, empty, dealt = dict(target), set(target), {}
+    for position, cluster in enumerate(order):
+        needy = [bin_ for bin_ in room if bin_ in empty or len(order) - position > len(empty)]
+        fitting = [bin_ for bin_ in needy if room[bin_] >= len(cluster)]
+        if fitting:
+            chosen = max(fitting, key=lambda bin_: room[bin_] / target[bin_])
+        else:
+            chosen = max(needy, key=lambda bin_: room[bin_])
+        room[chosen] -= len(cluster)
+        empty.discard(chosen)
+        dealt |= dict.fromkeys(cluster, chosen)
+    return dealt
+
+
+def split(
+    plan: Plan,
+    groups: Mapping[str, str],
+    bonds: Iterable[tuple[str, str]] = (),
+    published: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """{name: part} for every name of `groups` ({name: group}); depends on names, groups and bonds, not on their order.
+
+    `published`: {name: "training" | "test"} of a fixed split, kept as it is.
+
+    Raises:
+        PolypError: too few groups to fill the parts, or a published part of which no image is present.
+    """
+    bonds = sorted(set(bonds))
+    if published is None and plan.name != "kfold":
+        return deal(clusters(groups, bonds), dict(zip(PARTS, plan.ratios, strict=True)), plan.seed)
+    if published is not None:
+        parts = {name: published[name] for name in groups}
+        for part in ("training", "test"):
+            if part not in parts.values():
+                raise PolypError(f"split {plan.name}: none of its {part} images is present; use another --split")
+    else:
+        shares = dict.fromkeys(range(plan.folds), 1 / plan.folds)
+        folds = deal(clusters(groups, bonds), shares, plan.seed)
+        parts = {name: "test" if fold == plan.fold else "training" for name, fold in folds.items()}
+    training = {name: groups[name] for name, part in parts.items() if part == "training"}
+    shares = {"training": 1 - plan.validation, "validation": plan.validation}
+    return parts | deal(clusters(training, bonds), shares, plan.seed)

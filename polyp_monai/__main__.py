@@ -1,0 +1,7 @@
+"""`python -m polyp_monai` is `polyp`."""
+
+import sys
+
+from polyp_monai.cli import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""Bundles: where they are, and the strict front door to `monai.bundle`."""

@@ -1,0 +1,150 @@
+"""The command `polyp`: arguments and messages, nothing else. Heavy imports happen inside the command that needs them."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from pathlib import Path
+
+import polyp_monai
+from data_prep import command as prepare
+from polyp_monai.errors import PolypError
+
+EXAMPLES = """examples:
+  polyp prepare kvasir-seg --source kvasir-seg.zip --out data/kvasir
+  polyp train unet --data data/kvasir --epochs 60
+  polyp evaluate unet --data data/kvasir
+  polyp predict unet photo.jpg frames/ --out masks --overlay true
+"""
+
+TRAIN = """Train a bundle on a prepared data set.
+
+BUNDLE by name is copied to runs/NAME (or --out) first, and trained there; by path it is trained where it is.
+Any key of configs/train.yaml can follow as --KEY VALUE; an unknown one is refused.
+
+examples:
+  polyp train unet --data data/kvasir
+  polyp train unet --data data/kvasir --epochs 100 --learning_rate 5e-4 --out runs/long
+  polyp train unet --data data/kvasir --resume true
+"""
+
+EVALUATE = """Score a trained bundle at native size: mean Dice, IoU, sensitivity, precision and HD95, and a row a frame.
+
+Any key of configs/evaluate.yaml can follow as --KEY VALUE; an unknown one is refused.
+
+examples:
+  polyp evaluate unet --data data/kvasir
+  polyp evaluate runs/unet --data data/clinicdb --split test --out results/clinicdb --overlay true
+"""
+
+PREDICT = """Write a mask for each frame: PNG of 0 and 255, or NIfTI with the affine of its NIfTI input.
+
+INPUT is a file, folder, glob or data list; folders keep their tree below --out. A frame that cannot be read is named,
+the others are predicted, and the exit status is 1. Any key of configs/inference.yaml can follow as --KEY VALUE.
+
+examples:
+  polyp predict unet photo.jpg --out masks
+  polyp predict runs/unet 'frames/**/*.png' --out masks --overlay true --probability true
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status (0 well, 1 a mistake in the input, 2 wrong usage, 130 interrupted)."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(arguments)
+    try:
+        if rest and args.overrides is False:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        args.rest = rest
+        return args.run(args) or 0
+    except PolypError as error:
+        return _complain(str(error))
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return _complain(f"{error.filename or 'output'}: the disk is full; free some space and run it again")
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or error}")
+    except KeyboardInterrupt:
+        print("polyp: interrupted", file=sys.stderr)
+        return 130
+
+
+def _complain(text: str) -> int:
+    print(f"polyp: error: {' '.join(text.split())}", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="polyp", description=polyp_monai.__doc__, epilog=EXAMPLES, formatter_class=raw, allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"polyp_monai {polyp_monai.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, about: str, run, description: str | None = None) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=about, description=description, formatter_class=raw, allow_abbrev=False)
+        sub.set_defaults(run=run, overrides=description is not None)
+        return sub
+
+    prepare.add_arguments(command("prepare", "check a data set, split it, write its data list", prepare.run))
+
+    train = command("train", "train a bundle", _train, TRAIN)
+    train.add_argument("bundle", metavar="BUNDLE", help="name or folder")
+    train.add_argument("--data", metavar="DIR", required=True, help="folder that `polyp prepare` wrote")
+    train.add_argument("--out", metavar="DIR", help="where the trained bundle goes (runs/NAME)")
+
+    evaluate = command("evaluate", "score a trained bundle", _evaluate, EVALUATE)
+    evaluate.add_argument("bundle", metavar="BUNDLE", help="name or folder")
+    evaluate.add_argument("--data", metavar="DIR", required=True, help="folder that `polyp prepare` wrote")
+    evaluate.add_argument("--split", default="test", choices=("training", "validation", "test"), help="part (test)")
+    evaluate.add_argument("--out", metavar="DIR", help="where the tables and masks go (BUNDLE/eval/SPLIT)")
+
+    predict = command("predict", "write masks for frames", _predict, PREDICT)
+    predict.add_argument("bundle", metavar="BUNDLE", help="name or folder")
+    predict.add_argument("inputs", metavar="INPUT", nargs="+", help="file, folder, glob or data list")
+    predict.add_argument("--out", metavar="DIR", required=True, help="where the masks go")
+    return parser
+
+
+def _train(args: argparse.Namespace) -> None:
+    from polyp_monai import checkpoints
+    from polyp_monai.bundle import locate, run
+
+    data = _data(args.data)
+    given = run.check(locate.find(args.bundle), "train", run.parse_overrides(args.rest))
+    with locate.working_copy(args.bundle, args.out) as root:
+        print(f"training in {root}")
+        if not given.get("resume") and not given.get("overwrite"):
+            checkpoints.check_free(root / "models")
+        run.keep(root, given)
+        run.run(root, "train", {"dataset_dir": data, **given})
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from polyp_monai.bundle import locate, run
+
+    root, data = locate.find(args.bundle), _data(args.data)
+    overrides = {
+        "dataset_dir": data,
+        "part": args.split,
+        "output_dir": str(Path(args.out or root / "eval" / args.split).resolve()),
+    }
+    run.run(root, "evaluate", overrides | run.check(root, "evaluate", run.parse_overrides(args.rest)))
+
+
+def _predict(args: argparse.Namespace) -> None:
+    from polyp_monai.bundle import locate, run
+
+    root = locate.find(args.bundle)
+    overrides = {"inputs": [os.path.abspath(item) for item in args.inputs], "output_dir": os.path.abspath(args.out)}
+    run.run(root, "inference", overrides | run.check(root, "inference", run.parse_overrides(args.rest)))
+
+
+def _data(folder: str) -> str:
+    from polyp_monai import datalist
+
+    datalist.read(folder)
+    return str(Path(folder).resolve())

@@ -1,0 +1,147 @@
+"""Which samples: the parts of a prepared data list, and the frames a prediction is asked for."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from polyp_monai import io
+from polyp_monai.errors import PolypError
+
+PARTS = ("training", "validation", "test")
+
+
+def read(dataset_dir: str | Path) -> dict:
+    """The content of `dataset_dir`/datalist.json. Raises PolypError when it is absent or no data list."""
+    path = Path(dataset_dir) / "datalist.json"
+    if not path.is_file():
+        raise PolypError(f"{path}: no such file; make it with `polyp prepare SET --source PATH --out {dataset_dir}`")
+    return _read_list(path)
+
+
+def _read_list(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PolypError(f"{path}: not readable as JSON ({error})") from error
+    if not isinstance(content, dict) or not any(isinstance(content.get(part), list) for part in PARTS):
+        raise PolypError(f"{path}: not a data list; it has none of the parts {', '.join(PARTS)}")
+    return content
+
+
+def part(dataset_dir: str | Path, name: str) -> list[dict]:
+    """The samples of one part, with `image` and `label` as absolute paths that exist.
+
+    Raises:
+        PolypError: no such list, no such part, an empty part, or a file that has gone.
+    """
+    root = Path(dataset_dir).resolve()
+    content = read(dataset_dir)
+    if name not in PARTS:
+        raise PolypError(f"part {name!r} is unknown; known are {', '.join(PARTS)}")
+    if not content.get(name):
+        filled = ", ".join(p for p in PARTS if content.get(p)) or "none"
+        raise PolypError(f"{root / 'datalist.json'}: the part {name!r} is empty; filled are: {filled}")
+    samples = []
+    for entry in content[name]:
+        sample = {**entry, "image": str(root / entry["image"]), "label": str(root / entry["label"])}
+        for key in ("image", "label"):
+            if not Path(sample[key]).is_file():
+                raise PolypError(
+                    f"{sample[key]}: named in {root / 'datalist.json'} but not there; prepare the set again"
+                )
+        samples.append(sample)
+    return samples
+
+
+def labelled_frames(dataset_dir: str | Path, name: str) -> list[dict]:
+    """`part` reduced to what the engines need: `image`, `label`, `output` (name of the written mask), `name`, `group`."""
+    samples = part(dataset_dir, name)
+    return [
+        {
+            "image": s["image"],
+            "label": s["label"],
+            "name": s.get("name", io.stem_of(s["image"])),
+            "group": s.get("group", ""),
+            "output": io.stem_of(s["image"]),
+        }
+        for s in samples
+    ]
+
+
+def frames(inputs: str | Iterable[str], output_dir: str | Path, overwrite: bool = False) -> list[dict]:
+    """Frames to predict: `image` (absolute path) and `output` (relative path without suffix, one a frame).
+
+    Args:
+        inputs: a file, folder, glob or data list (JSON), or several. Folders are searched in depth and keep their tree
+            in `output`; names that would meet get as much of their path as tells them apart.
+        output_dir: where the masks will go; nothing there is overwritten unless `overwrite`, and an input never is.
+
+    Raises:
+        PolypError: an input that is not there, holds no frame, or whose mask would overwrite a file.
+    """
+    found: dict[Path, Path] = {}
+    for item in [inputs] if isinstance(inputs, (str, Path)) else inputs:
+        matches = _expand(str(item))
+        if not matches:
+            raise PolypError(f"{item}: no frames there; known formats are {', '.join(io.SUFFIXES)}")
+        for path, relative in matches:
+            found.setdefault(path, relative)
+    outputs = _tell_apart(found)
+    for path, output in outputs.items():
+        suffix = io.suffix_of(path) if io.suffix_of(path) in io.NIFTI_SUFFIXES else ".png"
+        target = (Path(output_dir) / f"{output}{suffix}").resolve()
+        if target in found:
+            raise PolypError(f"{target}: is an input; its mask would overwrite it, so give another output folder")
+        if target.exists() and not overwrite:
+            raise PolypError(f"{target}: exists already; give another output folder, or --overwrite true")
+    return [{"image": str(path), "output": output} for path, output in outputs.items()]
+
+
+def _expand(item: str) -> list[tuple[Path, Path]]:
+    """(absolute path, path to keep below the output folder) of every frame that one input names."""
+    path = Path(item)
+    if path.is_dir():
+        return [(p.resolve(), p.relative_to(path)) for p in io.find_images(path)]
+    if path.suffix.lower() == ".json" and path.is_file():
+        content = _read_list(path)
+        entries = [Path(entry["image"]) for name in PARTS for entry in content.get(name, [])]
+        return [((path.parent / p).resolve(), Path(p.name) if p.is_absolute() else p) for p in entries]
+    if path.is_file():
+        return [(path.resolve(), Path(path.name))]
+    if glob.has_magic(item):
+        root = Path(*_fixed_parts(path))
+        names = sorted(Path(p) for p in glob.glob(item, recursive=True))
+        return [(p.resolve(), p.relative_to(root)) for p in names if io.suffix_of(p) in io.SUFFIXES and p.is_file()]
+    raise PolypError(f"{item}: no such file, folder or data list")
+
+
+def _fixed_parts(pattern: Path) -> list[str]:
+    """The leading folders of a glob that hold no magic."""
+    parts = []
+    for piece in pattern.parts[:-1]:
+        if glob.has_magic(piece):
+            break
+        parts.append(piece)
+    return parts
+
+
+def _tell_apart(found: dict[Path, Path]) -> dict[Path, str]:
+    """One output name a frame. Names that meet are replaced by the path below the folder that all inputs share."""
+    names = {path: _without_suffix(relative) for path, relative in found.items()}
+    if len(set(names.values())) < len(names):
+        shared = os.path.commonpath([path.parent for path in found])
+        names = {path: _without_suffix(path.relative_to(shared)) for path in found}
+    meets = Counter(names.values())  # a.png and a.jpg of one folder
+    return {
+        path: f"{n}_{io.suffix_of(path).lstrip('.').replace('.', '_')}" if meets[n] > 1 else n
+        for path, n in names.items()
+    }
+
+
+def _without_suffix(path: Path) -> str:
+    return (path.parent / io.stem_of(path)).as_posix()

@@ -1,0 +1,47 @@
+"""The network contract, kept once for every network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class FrameNetwork(nn.Module):
+    """Makes any fully convolutional network take plain frames of any size.
+
+    In: (B, 3, H, W) RGB float in 0..1, H and W >= 32. Out: (B, C, H, W) logits. The frame is normalised (buffers, so an
+    exported file takes plain frames too), padded at its far edges to a multiple of `divisor`, and the logits are cropped
+    back. The two spatial axes may come in either order.
+
+    Args:
+        body: network from (B, 3, H, W) to (B, C, H, W), for sizes that `divisor` divides.
+        divisor: product of the body's strides.
+        mean, std: statistics of a channel, in 0..1.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        divisor: int = 32,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.divisor = divisor
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2], x.shape[3]
+        x = (x - self.mean) / self.std
+        down = (self.divisor - height % self.divisor) % self.divisor
+        right = (self.divisor - width % self.divisor) % self.divisor
+        x = F.pad(x, (0, right, 0, down), mode="replicate")
+        return self.body(x)[:, :, :height, :width]

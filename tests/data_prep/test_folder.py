@@ -1,0 +1,106 @@
+"""Images and masks of the user's own, in the shapes that they come in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+from conftest import frame, polyp, write_set
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_prep import folder
+from data_prep.findings import Finding
+from polyp_monai import io
+
+
+def test_two_folders_anywhere(tmp_path):
+    write_set(tmp_path / "a", ["x", "y"])
+    (tmp_path / "b").mkdir()
+    shutil.move(tmp_path / "a/masks", tmp_path / "b/truth")
+    pairs = folder.pairs(None, [], images=tmp_path / "a/images", masks=tmp_path / "b/truth")
+    assert [(p.name, p.mask, p.group) for p in pairs] == [
+        ("x", tmp_path / "b/truth/x.png", "x"),
+        ("y", tmp_path / "b/truth/y.png", "y"),
+    ]
+
+
+def test_one_folder_with_a_suffix(tmp_path):
+    for name in ("x", "sub/x"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        io.write_png(tmp_path / f"{name}.png", frame(1))
+        io.write_mask(tmp_path / f"{name}_mask.png", polyp())
+    pairs = folder.pairs(tmp_path, [], mask_suffix="_mask")
+    assert [(p.name, p.image.name, p.mask.name) for p in pairs] == [
+        ("sub__x", "x.png", "x_mask.png"),
+        ("x", "x.png", "x_mask.png"),
+    ]
+
+
+def test_subfolders_that_hold_the_same_name_stay_apart(tmp_path, prepare):
+    names = ["p1/a", "p2/a", "p1__a", "p3/b", "p4/c"]
+    source = write_set(tmp_path / "raw", names)
+    assert prepare("folder", "--source", source, "--out", tmp_path / "out")[0] == 0
+    content = json.loads((tmp_path / "out/datalist.json").read_text())
+    sources = {s["image"]: s["source"] for part in ("training", "validation", "test") for s in content[part]}
+    assert set(sources.values()) == {f"images/{name}.png" for name in names}
+    for image, origin in sources.items():
+        assert (tmp_path / "out" / image).read_bytes() == (source / origin).read_bytes()
+
+
+@given(st.sets(st.text("aA_/.b", min_size=1, max_size=6), max_size=12))
+def test_names_never_clash_on_any_file_system(keys):
+    names = folder._names(sorted(keys), [])
+    assert len({name.casefold() for name in names.values()}) == len(keys)
+
+
+def test_case_of_a_mask_may_differ(tmp_path):
+    source = write_set(tmp_path, ["IMG1", "IMG2"])
+    (source / "masks/IMG1.png").rename(source / "masks/img1.PNG")
+    findings: list[Finding] = []
+    assert [p.name for p in folder.pairs(source, findings)] == ["IMG1", "IMG2"]
+    assert [(f.code, f.severity) for f in findings] == [("case-differs", "info")]
+
+
+def test_groups_from_a_table(tmp_path):
+    source = write_set(tmp_path / "raw", ["a", "sub/b"])
+    table = tmp_path / "groups.csv"
+    table.write_text("name,group,age\na.png,patient1,70\nsub/b,patient2,60\n", encoding="utf-8-sig")
+    pairs = folder.pairs(source, [], group_csv=table)
+    assert {p.name: p.group for p in pairs} == {"a": "patient1", "sub__b": "patient2"}
+
+
+def test_groups_from_the_folder_name(tmp_path):
+    source = write_set(tmp_path, ["p1/a", "p1/b", "p2/a"])
+    pairs = folder.pairs(source, [], group_regex=r"^(p\d+)/")
+    assert {p.name: p.group for p in pairs} == {"p1__a": "p1", "p1__b": "p1", "p2__a": "p2"}
+
+
+def test_nifti_keeps_its_geometry(tmp_path, prepare):
+    affine = np.diag([0.5, 0.5, 1, 1])
+    for i in range(4):
+        like = io.Picture(frame(i)[..., 0], affine, (64, 48, 1))
+        for place, values in (("images", frame(i)[..., 0]), ("masks", polyp())):
+            (tmp_path / "raw" / place).mkdir(parents=True, exist_ok=True)
+            io.write_nifti(tmp_path / "raw" / place / f"n{i}.nii.gz", values, like)
+    assert prepare("folder", "--source", tmp_path / "raw", "--out", tmp_path / "out")[0] == 0
+    sample = json.loads((tmp_path / "out/datalist.json").read_text())["test"][0]
+    label = io.read_picture(tmp_path / "out" / sample["label"])
+    assert sample["size"] == [64, 48]
+    assert np.array_equal(label.pixels, polyp())
+    assert np.array_equal(label.affine, affine)
+
+
+def test_two_possible_places_are_refused(tmp_path, prepare):
+    for place in ("one", "two"):
+        write_set(tmp_path / "raw" / place, ["a", "b", "c"])
+    status, _, error = prepare("folder", "--source", tmp_path / "raw", "--out", tmp_path / "out")
+    assert status == 1
+    assert "in 2 places (one, two)" in error
+
+
+def test_the_order_of_the_pairs_is_that_of_the_names(tmp_path):
+    source = write_set(tmp_path, ["c", "a", "b"])
+    assert [p.name for p in folder.pairs(Path(source), [])] == ["a", "b", "c"]

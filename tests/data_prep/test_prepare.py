@@ -1,0 +1,369 @@
+"""`polyp prepare` as a user sees it: what it writes, what it refuses, what survives an interrupt."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import frame, polyp, write_set
+from PIL import Image
+
+from data_prep import prepare as pipeline
+from polyp_monai import io
+
+
+def listed(out: Path) -> dict:
+    return json.loads((out / "datalist.json").read_text())
+
+
+def codes(out: Path) -> dict[str, str]:
+    return {f["code"]: f["severity"] for f in json.loads((out / "audit.json").read_text())["findings"]}
+
+
+def test_it_writes_a_monai_data_list_of_files_that_are_there(small_set, tmp_path, prepare):
+    out = tmp_path / "out"
+    status, printed, _ = prepare("folder", "--source", small_set, "--out", out, "--group-regex", r"^(seq\d+)_")
+    assert status == 0
+    assert "training" in printed
+    assert "audit.html" in printed
+    content = listed(out)
+    samples = [sample for part in ("training", "validation", "test") for sample in content[part]]
+    assert len(samples) == 10
+    assert content["split"] == {"name": "ratio", "seed": 0, "ratios": [0.8, 0.1, 0.1]}
+    for sample in samples:
+        assert sample["group"] == sample["name"][:4]
+        assert sample["source"] == f"images/{sample['name']}.png"
+        assert (out / sample["image"]).read_bytes() == (small_set / sample["source"]).read_bytes()
+        mask = np.asarray(Image.open(out / sample["label"]))
+        assert set(np.unique(mask)) == {0, 255}
+        assert list(mask.shape[::-1]) == sample["size"]
+        assert sample["polyp_area"] == pytest.approx((mask > 0).mean(), abs=1e-6)
+
+
+def test_the_source_is_left_as_it_was(small_set, tmp_path, prepare):
+    image = small_set / "images/seq0_0.png"
+    image.chmod(0o640)
+    before = {path: path.read_bytes() for path in small_set.rglob("*.png")}
+    for _ in range(2):
+        assert prepare("folder", "--source", small_set, "--out", tmp_path / "out")[0] == 0
+    assert {path: path.read_bytes() for path in small_set.rglob("*.png")} == before
+    assert stat.S_IMODE(image.stat().st_mode) == 0o640
+
+
+def test_where_hard_links_fail_the_image_is_copied(small_set, tmp_path, prepare, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError("not on this disk")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert prepare("folder", "--source", small_set, "--out", tmp_path / "out")[0] == 0
+    copy = tmp_path / "out/images/seq0_0.png"
+    assert copy.read_bytes() == (small_set / "images/seq0_0.png").read_bytes()
+    assert copy.stat().st_nlink == 1
+
+
+def test_twice_gives_the_same_bytes(small_set, tmp_path, prepare):
+    arguments = ("folder", "--source", small_set, "--out", tmp_path / "out")
+    prepare(*arguments)
+    first = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir() if p.is_file()}
+    prepare(*arguments)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir() if p.is_file()} == first
+
+
+@pytest.mark.parametrize("nesting", ["", "set/", "download/set/"])
+def test_a_zip_gives_the_same_list_as_the_folder(small_set, tmp_path, prepare, nesting):
+    archive = tmp_path / "raw.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in small_set.rglob("*.png"):
+            packed.write(path, nesting + path.relative_to(small_set).as_posix())
+        packed.writestr("__MACOSX/images/._seq0_0.png", b"not an image")
+    assert prepare("folder", "--source", small_set, "--out", tmp_path / "a")[0] == 0
+    assert prepare("folder", "--source", archive, "--out", tmp_path / "b")[0] == 0
+    assert (tmp_path / "a/datalist.json").read_bytes() == (tmp_path / "b/datalist.json").read_bytes()
+    assert not list((tmp_path / "b").glob(".polyp-work*"))
+
+
+def test_a_zip_that_reaches_outside_is_refused(tmp_path, prepare):
+    archive = tmp_path / "evil.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("images/../../evil.png", b"x")
+    status, _, error = prepare("folder", "--source", archive, "--out", tmp_path / "out")
+    assert status == 1
+    assert "outside the archive" in error
+    assert not list(tmp_path.rglob("evil.png"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_zip_is_one_line(tmp_path, prepare, small_set):
+    archive = tmp_path / "cut.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.write(small_set / "images/seq0_0.png", "images/a.png")
+    content = bytearray(archive.read_bytes())
+    content[60:90] = bytes(30)
+    archive.write_bytes(content)
+    status, _, error = prepare("folder", "--source", archive, "--out", tmp_path / "out")
+    assert status == 1
+    assert error.count("\n") == 1
+    assert "download it again" in error
+
+
+class TestBadPairs:
+    """What cannot be used is refused, or left out when the user says so."""
+
+    @pytest.fixture
+    def bad_set(self, small_set: Path) -> Path:
+        (small_set / "masks/seq0_0.png").unlink()
+        io.write_mask(small_set / "masks/seq0_1.png", polyp((32, 32)))
+        photo = small_set / "images/seq1_0.jpg"
+        (small_set / "images/seq1_0.png").unlink()
+        cv2.imwrite(str(photo), frame(77, (320, 240)))
+        photo.write_bytes(photo.read_bytes()[:-2000])
+        cv2.imwrite(str(small_set / "images/seq1_1.bmp"), frame(3))
+        io.write_png(small_set / "masks/seq2_0.png", polyp() * np.uint8(2))
+        return small_set
+
+    CODES = ("missing-partner", "size-mismatch", "unreadable", "ambiguous-name", "dim-mask")
+
+    def test_they_are_listed_and_nothing_is_written(self, bad_set, tmp_path, prepare):
+        status, _, error = prepare("folder", "--source", bad_set, "--out", tmp_path / "out")
+        assert status == 1
+        assert error.splitlines()[-1].startswith("polyp: error: 5 bad files or pairs")
+        assert "--skip-bad" in error
+        told = ("images/seq0_0.png: image seq0_0 has no mask", "mask 32 x 32", "cut short", "by extension", "is 2;")
+        assert all(text in error for text in told)
+        assert all(code in error for code in self.CODES)
+        assert not (tmp_path / "out").exists()
+
+    def test_skip_bad_leaves_them_out_and_says_so(self, bad_set, tmp_path, prepare):
+        assert prepare("folder", "--source", bad_set, "--out", tmp_path / "out", "--skip-bad")[0] == 0
+        assert {"error"} == {codes(tmp_path / "out")[code] for code in self.CODES}
+        names = {sample["name"] for part in pipeline.splits.PARTS for sample in listed(tmp_path / "out")[part]}
+        assert names == {"seq2_1", "seq3_0", "seq3_1", "seq4_0", "seq4_1"}
+
+    def test_a_mask_that_fits_only_the_rotated_image_says_so(self, small_set, tmp_path, prepare):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        (small_set / "images/seq0_0.png").unlink()
+        Image.fromarray(frame(50)).save(small_set / "images/seq0_0.jpg", exif=exif)
+        io.write_mask(small_set / "masks/seq0_0.png", polyp((48, 64)))
+        _, _, error = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
+        assert "EXIF orientation 6" in error
+
+
+class TestFindings:
+    """What can be used is, and is reported."""
+
+    def test_odd_formats_are_taken_and_told(self, small_set, tmp_path, prepare):
+        pictures = [Image.fromarray(frame(60 + i)) for i in range(5)]
+        deep = Image.fromarray(np.asarray(pictures[3].convert("L")).astype(np.uint16) * 257)
+        odd = [pictures[0].convert("L"), pictures[1].convert("RGBA"), pictures[2].convert("P"), deep]
+        for i, picture in enumerate(odd):
+            picture.save(small_set / f"images/seq{i}_0.png")
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        (small_set / "images/seq4_0.png").unlink()
+        pictures[4].save(small_set / "images/seq4_0.jpg", exif=exif)
+        io.write_mask(small_set / "masks/seq0_1.png", np.zeros((48, 64), np.uint8))
+        Image.fromarray(polyp()).save(small_set / "masks/seq1_1.png")
+        third = polyp() * np.uint8(255)
+        third[:8] = 128
+        Image.fromarray(third).save(small_set / "masks/seq2_1.png")
+        colours = np.zeros((48, 64, 3), np.uint8)
+        colours[polyp() > 0] = (255, 0, 0)
+        Image.fromarray(colours).save(small_set / "masks/seq3_1.png")
+        io.write_mask(small_set / "masks/seq4_1.png", np.ones((48, 64), np.uint8))
+        out = tmp_path / "out"
+        assert prepare("folder", "--source", small_set, "--out", out)[0] == 0
+        found = json.loads((out / "audit.json").read_text())["findings"]
+        formats = {f["message"] for f in found if f["code"] == "image-format"}
+        assert len(formats) == 4
+        assert {c: s for c, s in codes(out).items() if c != "image-format"} == {
+            "exif-orientation": "warning",
+            "empty-mask": "warning",
+            "mask-0-1": "info",
+            "third-value": "warning",
+            "mask-colours": "info",
+            "full-mask": "warning",
+        }
+        (third_value,) = (f for f in found if f["code"] == "third-value")
+        assert third_value["files"] == ["masks/seq2_1.png"]
+        assert "512 pixels (16.67%)" in third_value["message"]
+        assert np.array_equal(io.read_mask(out / "masks/seq1_1.png"), polyp())
+        assert np.array_equal(io.read_mask(out / "masks/seq3_1.png"), polyp())
+
+    def test_look_alikes_stay_on_one_side(self, small_set, tmp_path, prepare):
+        """An exact and a re-encoded copy of images of other sequences, for many seeds."""
+        (small_set / "images/seq3_0.png").write_bytes((small_set / "images/seq0_0.png").read_bytes())
+        (small_set / "images/seq4_0.png").unlink()
+        cv2.imwrite(str(small_set / "images/seq4_0.jpg"), frame(2), [cv2.IMWRITE_JPEG_QUALITY, 90])
+        for seed in range(6):
+            out = tmp_path / f"out{seed}"
+            assert prepare("folder", "--source", small_set, "--out", out, "--seed", seed)[0] == 0
+            content = listed(out)
+            part = {sample["name"]: name for name in pipeline.splits.PARTS for sample in content[name]}
+            assert part["seq0_0"] == part["seq3_0"]
+            assert part["seq1_0"] == part["seq4_0"]
+            assert codes(out) == {"exact-duplicate": "warning", "near-duplicate": "info"}
+
+    def test_the_page_is_self_contained(self, small_set, tmp_path, prepare):
+        prepare("folder", "--source", small_set, "--out", tmp_path / "out")
+        page = (tmp_path / "out/audit.html").read_text()
+        assert page.count("<img") == 10
+        assert "http://" not in page
+        assert "https://" not in page
+        assert "$" not in page
+        assert "prefers-color-scheme: dark" in page
+        assert 'name="viewport"' in page
+
+
+class TestOutputFolder:
+    """Nothing of the user's is destroyed, and a list that is there is complete."""
+
+    def test_another_data_set_is_not_replaced(self, small_set, tmp_path, prepare):
+        out = tmp_path / "out"
+        other = write_set(tmp_path / "other", [f"o{i}" for i in range(10)])
+        prepare("folder", "--source", small_set, "--out", out)
+        before = (out / "datalist.json").read_bytes()
+        status, _, error = prepare("folder", "--source", other, "--out", out)
+        assert (status, error.count("\n")) == (1, 1)
+        assert "already holds raw; give another --out or --overwrite" in error
+        assert (out / "datalist.json").read_bytes() == before
+        assert prepare("folder", "--source", other, "--out", out, "--overwrite")[0] == 0
+        assert sorted(p.name for p in (out / "images").iterdir()) == [f"o{i}.png" for i in range(10)]
+
+    def test_files_of_the_user_are_never_touched(self, small_set, tmp_path, prepare):
+        out = tmp_path / "photos"
+        (out / "images").mkdir(parents=True)
+        (out / "images/seq0_0.png").write_text("mine")
+        for extra in ([], ["--overwrite"]):
+            status, _, error = prepare("folder", "--source", small_set, "--out", out, *extra)
+            assert status == 1
+            assert "files polyp did not write" in error
+        assert [p.name for p in out.rglob("*") if p.is_file()] == ["seq0_0.png"]
+
+    def test_files_put_into_a_prepared_folder_survive(self, small_set, tmp_path, prepare):
+        out = tmp_path / "out"
+        prepare("folder", "--source", small_set, "--out", out)
+        (out / "images/note.txt").write_text("mine")
+        (small_set / "images/seq0_0.png").unlink()
+        (small_set / "masks/seq0_0.png").unlink()
+        assert prepare("folder", "--source", small_set, "--out", out)[0] == 0
+        assert (out / "images/note.txt").read_text() == "mine"
+        assert not (out / "images/seq0_0.png").exists()
+
+    @pytest.mark.parametrize("out", ["raw", "raw/images/out", "."])
+    def test_source_and_output_must_not_lie_in_each_other(self, small_set, prepare, monkeypatch, out):
+        monkeypatch.chdir(small_set.parent)
+        assert prepare("folder", "--source", "raw", "--out", out)[0] == 1
+        assert len(list(small_set.rglob("*"))) == 22
+
+    def test_an_interrupt_leaves_no_list_and_the_next_run_finishes(self, small_set, tmp_path, prepare, monkeypatch):
+        out = tmp_path / "out"
+        real = io.write_mask
+        done: list[Path] = []
+
+        def interrupted(path: Path, *rest: object) -> None:
+            if len(done) == 3:
+                raise KeyboardInterrupt
+            done.append(path)
+            real(path, *rest)
+
+        monkeypatch.setattr(io, "write_mask", interrupted)
+        status, _, error = prepare("folder", "--source", small_set, "--out", out)
+        assert status == 130
+        assert error.startswith("polyp: error: interrupted")
+        assert not (out / "datalist.json").exists()
+        monkeypatch.setattr(io, "write_mask", real)
+        assert prepare("folder", "--source", small_set, "--out", out)[0] == 0
+        assert not list(out.rglob(".partial-*"))
+
+    def test_a_full_disk_is_one_line(self, small_set, tmp_path, prepare, monkeypatch):
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(io, "write_mask", full)
+        status, _, error = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
+        assert (status, error.count("\n")) == (1, 1)
+        assert "No space left" in error
+        assert not (tmp_path / "out/datalist.json").exists()
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("moment", [0.3, 0.6, 0.9, 1.2, 1.5])
+    def test_a_killed_run_can_be_repeated(self, tmp_path, prepare, moment):
+        source = write_set(tmp_path / "raw", [f"f{i}" for i in range(300)])
+        out = tmp_path / "out"
+        command = [sys.executable, "-m", "data_prep", "folder", "--source", str(source), "--out", str(out)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        time.sleep(moment)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if (out / "datalist.json").exists():
+            listed(out)
+        assert prepare("folder", "--source", source, "--out", out)[0] == 0
+        assert not [p for p in out.rglob(".*") if p.name != ".polyp-prepare.json"]
+        assert sum(len(listed(out)[part]) for part in pipeline.splits.PARTS) == 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["kvasir-seg"], "--source"),
+        (["kvasir-seg", "--source", "nowhere"], "no such folder or zip"),
+        (["kvasir-seg", "--source", "empty"], "holds no image"),
+        (["kvasir-seg", "--source", "text.txt"], "neither a folder nor a zip"),
+        (["kvasir-seg", "--source", "raw"], "not Kvasir-SEG"),
+        (["cvc-clinicdb", "--source", "raw"], "not CVC-ClinicDB"),
+        (["kvasir-seg", "--source", "raw", "--split", "grouped"], "offers official, pranet, ratio, kfold"),
+        (["folder", "--source", "raw", "--ratios", "0.8,0.1,0.2"], "sum to 1"),
+        (["folder", "--source", "raw", "--ratios", "0.8,0.2"], "three numbers"),
+        (["folder", "--source", "raw", "--folds", "5"], "no meaning for the split ratio"),
+        (["folder", "--source", "raw", "--split", "kfold", "--folds", "50"], "cannot fill 50 parts"),
+        (["folder", "--source", "raw", "--count", "5"], "not an option of folder"),
+        (["kvasir-seg", "--source", "raw", "--group-regex", "x"], "not an option of kvasir-seg"),
+        (["folder", "--images", "raw/images"], "give both"),
+        (["folder", "--images", "raw/images", "--masks", "nowhere"], "nowhere: no such folder"),
+        (["folder", "--source", "raw/images"], "--mask-suffix"),
+        (["folder", "--source", "raw", "--group-regex", "(seq[0-3])"], "does not match 2 names: seq4_0, seq4_1"),
+        (["folder", "--source", "raw", "--group-regex", "seq"], "no capture group"),
+        (["folder", "--source", "raw", "--group-regex", "(seq"], "not a regular expression"),
+        (["folder", "--source", "raw", "--group-csv", "text.txt"], "needs columns name and group"),
+        (["folder", "--source", "raw", "--group-csv", "groups.csv"], "no group for 9 names"),
+        (["synthetic", "--source", "raw"], "it generates its images"),
+        (["synthetic", "--count", "0"], "at least 1"),
+    ],
+)
+def test_a_mistake_is_one_line(small_set, prepare, monkeypatch, arguments, message):
+    monkeypatch.chdir(small_set.parent)
+    Path("empty").mkdir()
+    Path("text.txt").write_text("words\n")
+    Path("groups.csv").write_text("name,group\nseq0_0,a\n")
+    status, _, error = prepare(*arguments, "--out", "out")
+    assert (status, error.count("\n")) == (1, 1), error
+    assert error.startswith("polyp: error: ")
+    assert message in error
+    assert not Path("out").exists()
+
+
+def test_an_output_that_is_a_file_is_refused(small_set, tmp_path, prepare):
+    (tmp_path / "out").write_text("mine")
+    status, _, error = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
+    assert status == 1
+    assert "is a file" in error
+
+
+def test_help_has_an_example_and_comes_without_heavy_imports():
+    script = "import sys; from data_prep import command; print({'numpy', 'cv2', 'torch', 'PIL'} & set(sys.modules))"
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"
+    )
+    shown = subprocess.run([sys.executable, "-m", "data_prep", "--help"], capture_output=True, text=True, check=True)
+    assert "polyp prepare kvasir-seg --source" in shown.stdout
