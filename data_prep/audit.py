@@ -275,6 +275,7 @@ def _torn_groups(group: Mapping[str, str], parts: Mapping[str, str]) -> list[Fin
     names = tuple(name for name, part in parts.items() if part == "test" and group[name] in torn)
     message = (
         f"{len(torn)} of the {len(test)} groups of the test part are also in training or the validation carved from it "
-        f"({shortened(sorted(torn), 3)}): the same polyps are on both sides, so test scores overstate; use this split only to compare with papers"
+        f"({shortened(sorted(torn), 3)}): the same polyps are on both sides, so test scores "
+        "overstate; use this split only to compare with papers"
     )
     return [Finding("torn-group", "warning", names, message, UNCHANGED, names)]

@@ -19,8 +19,8 @@ def check_free(ckpt_dir: str | Path) -> None:
         path = Path(ckpt_dir) / name
         if path.exists():
             raise PolypError(
-                f"{path}: holds an earlier training; add --resume true to go on with it, --overwrite true to train anew "
-                "over it, or train into another folder"
+                f"{path}: holds an earlier training; add --resume true to go on with it, --overwrite true to train "
+                "anew over it, or train into another folder"
             )
 
 

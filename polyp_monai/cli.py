@@ -1,4 +1,4 @@
-"""The command `polyp`: arguments and messages, nothing else. Heavy imports happen inside the command that needs them."""
+"""The command `polyp`: arguments and messages, nothing else. Heavy imports happen in the command that needs them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ examples:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status (0 well, 1 a mistake in the input, 2 wrong usage, 130 interrupted)."""
+    """Run the command line. Returns the exit status: 0 well, 1 wrong input, 2 wrong usage, 130 interrupted."""
     parser = _parser()
     args, rest = parser.parse_known_args(arguments)
     try:
@@ -130,7 +130,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     overrides = {
         "dataset_dir": data,
         "part": args.split,
-        "output_dir": str(Path(args.out or root / "eval" / args.split).resolve()),
+        "output_dir": os.path.abspath(args.out or root / "eval" / args.split),
     }
     run.run(root, "evaluate", overrides | run.check(root, "evaluate", run.parse_overrides(args.rest)))
 

@@ -59,7 +59,7 @@ def part(dataset_dir: str | Path, name: str) -> list[dict]:
 
 
 def labelled_frames(dataset_dir: str | Path, name: str) -> list[dict]:
-    """`part` reduced to what the engines need: `image`, `label`, `output` (name of the written mask), `name`, `group`."""
+    """`part` reduced to what the engines need: `image`, `label`, `name`, `group`, `output` (of the written mask)."""
     samples = part(dataset_dir, name)
     return [
         {
@@ -137,10 +137,8 @@ def _tell_apart(found: dict[Path, Path]) -> dict[Path, str]:
         shared = os.path.commonpath([path.parent for path in found])
         names = {path: _without_suffix(path.relative_to(shared)) for path in found}
     meets = Counter(names.values())  # a.png and a.jpg of one folder
-    return {
-        path: f"{n}_{io.suffix_of(path).lstrip('.').replace('.', '_')}" if meets[n] > 1 else n
-        for path, n in names.items()
-    }
+    suffixes = {path: io.suffix_of(path).replace(".", "_") for path in names}
+    return {path: name + suffixes[path] if meets[name] > 1 else name for path, name in names.items()}
 
 
 def _without_suffix(path: Path) -> str:

@@ -39,7 +39,7 @@ class EvaluationTable:
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _score(self, engine: Engine) -> None:
-        for sample, output in zip(engine.state.batch, engine.state.output):
+        for sample, output in zip(engine.state.batch, engine.state.output, strict=False):
             prediction, truth = (output[key][0].cpu().numpy().T > 0.5 for key in ("pred", "label"))
             if prediction.shape != truth.shape:
                 raise PolypError(

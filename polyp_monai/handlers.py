@@ -255,10 +255,7 @@ class TrainingProgress:
     def _close(self, engine: Engine) -> None:
         if self.bar is not None:
             self.bar.close()
-        best = self.validator.state
-        logger.info(
-            f"trained {engine.state.epoch} epochs; best {self._dice()}" if best.best_metric_epoch > 0 else "trained"
-        )
+        logger.info(f"trained {engine.state.epoch} epochs: {self._dice()}")
 
     def _exception(self, engine: Engine, error: Exception) -> None:
         if self.bar is not None:

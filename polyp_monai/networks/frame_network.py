@@ -15,9 +15,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class FrameNetwork(nn.Module):
     """Makes any fully convolutional network take plain frames of any size.
 
-    In: (B, 3, H, W) RGB float in 0..1, H and W >= 32. Out: (B, C, H, W) logits. The frame is normalised (buffers, so an
-    exported file takes plain frames too), padded at its far edges to a multiple of `divisor`, and the logits are cropped
-    back. The two spatial axes may come in either order.
+    In: (B, 3, H, W) RGB float in 0..1, H and W >= 32. Out: (B, C, H, W) logits. The frame is normalised (by buffers,
+    so that an exported file takes plain frames too), padded at its far edges to a multiple of `divisor`, and the logits
+    are cropped back. The two spatial axes may come in either order.
 
     Args:
         body: network from (B, 3, H, W) to (B, C, H, W), for sizes that `divisor` divides.

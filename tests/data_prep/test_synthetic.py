@@ -42,7 +42,8 @@ def test_mask_and_image_agree(made, frames):
     for pair, (image, mask) in zip(made, frames, strict=True):
         assert image.dtype == mask.dtype == np.uint8
         assert image.shape == (*mask.shape, 3)
-        assert 320 <= mask.shape[0] <= 520 and mask.shape[0] <= mask.shape[1] <= 1.3 * 520 + 1
+        assert 320 <= mask.shape[0] <= 520
+        assert mask.shape[0] <= mask.shape[1] <= 1.3 * 520 + 1
         stored = io.read_picture(pair.mask).pixels
         assert set(np.unique(stored)) <= {0, 255}
         assert np.array_equal(stored == 255, mask == 1)
@@ -77,7 +78,8 @@ def test_polyp_lies_inside_the_visible_field(seed):
     at_border = [synthetic.Polyp("round", 0.2, (0.65, 0.6)), synthetic.Polyp("sessile", 0.1, (-0.7, 0.5))]
     image, mask = synthetic.render(np.random.default_rng(seed), (401, 333), at_border)
     outside = ndimage.maximum_filter(image.max(axis=2), 9) == 0  # noise never leaves 9 x 9 black pixels in the field
-    assert outside.any() and mask.any()
+    assert outside.any()
+    assert mask.any()
     assert not mask[outside].any()
 
 
@@ -86,7 +88,8 @@ def test_inset_covers_the_mask():
     mask[60:90, 20:90] = True
     synthetic._inset(np.random.default_rng(0), frame, mask)
     painted = (frame != 1).any(axis=2)
-    assert painted.any() and mask.any()
+    assert painted.any()
+    assert mask.any()
     assert not (mask & painted).any()
 
 
@@ -109,10 +112,13 @@ def test_polyp_stands_out_from_its_surroundings(shape):
 
 def test_render_without_polyps_is_empty_and_lit():
     image, mask = synthetic.render(np.random.default_rng(3), (360, 300))
-    assert image.shape == (300, 360, 3) and mask.shape == (300, 360)
+    assert image.shape == (300, 360, 3)
+    assert mask.shape == (300, 360)
     assert not mask.any()
     red, green, blue = image.reshape(-1, 3).mean(axis=0)
-    assert red > 60 and red > 1.2 * green and red > 1.2 * blue
+    assert red > 60
+    assert red > 1.2 * green
+    assert red > 1.2 * blue
 
 
 def test_progress_wraps_every_frame(tmp_path):
