@@ -95,8 +95,8 @@ def _inspect(pair: Pair) -> Record:
     values = io.largest_channel(stored.pixels)
     largest = float(values.max(initial=0))
     mask_is_01 = largest == 1 and values.dtype != bool
-    if values.dtype == np.uint8 and 1 < largest <= 127:
-        message = f"the mask's largest value is {largest:g}; expected 0 and 255 (or 0 and 1)"
+    if largest > 0 and not mask.any():  # labels such as 0 and 2, which nobody meant as an empty mask
+        message = f"the mask's largest value is {largest:g} ({values.dtype}), too dark for a polyp; expected 0 and 255"
         raise _UnusableError("dim-mask", pair.mask, message)
     levels = values if values.dtype == np.uint8 else mask * np.uint8(255)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)

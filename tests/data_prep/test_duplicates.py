@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from conftest import frame
+from tiny_sets import frame
 
 from data_prep import duplicates
 

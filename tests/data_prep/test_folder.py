@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from conftest import frame, polyp, write_set
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_sets import frame, polyp, write_set
 
 from data_prep import folder
 from data_prep.findings import Finding

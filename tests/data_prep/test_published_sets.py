@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_set
+from tiny_sets import write_set
 
 from data_prep import cvc_clinicdb, kvasir_seg
 from polyp_monai import io
@@ -83,7 +83,7 @@ def test_the_pranet_split_of_clinicdb_warns_everywhere(part_of_clinicdb, tmp_pat
 
 def test_a_tiff_that_pillow_refuses_becomes_a_png_of_equal_pixels(tmp_path, prepare):
     import tifffile
-    from conftest import frame
+    from tiny_sets import frame
 
     source = write_set(tmp_path / "CVC", ["1", "100", "300", "600"], "Original", "Ground Truth")
     (source / "Original/1.png").unlink()

@@ -1,0 +1,170 @@
+"""What stock MONAI makes of a bare copy of a bundle's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+from monai.bundle import ConfigWorkflow
+
+from polyp_monai.bundle.locate import shipped
+from polyp_monai.bundle.recipe import stale_copies
+from tests.conftest import SMALL
+
+NAMES = sorted(shipped())
+
+
+def stock(*words: str, cwd) -> subprocess.CompletedProcess:
+    """`python -m monai.bundle ...` as a user types it."""
+    command = [sys.executable, "-m", "monai.bundle", *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+def options(**more: str) -> list[str]:
+    return [word for key, value in {**SMALL, **more}.items() if "::" not in key for word in (f"--{key}", str(value))]
+
+
+def test_every_bundle_carries_the_recipe():
+    assert [str(copy) for _, copy in stale_copies()] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bundle_has_what_the_zoo_asks_for(name):
+    root = shipped()[name]
+    metadata = json.loads((root / "configs/metadata.json").read_text())
+    assert metadata["version"] in metadata["changelog"]
+    assert (root / "LICENSE").is_file()
+    assert (root / "docs/README.md").is_file()
+    assert {"network_def", "loss", "window", "epochs"} <= yaml.safe_load(
+        (root / "configs/model.yaml").read_text()
+    ).keys()
+
+
+def test_no_config_value_holds_what_the_config_language_breaks():
+    def values(node):
+        if isinstance(node, dict):
+            node = node.values()
+        elif not isinstance(node, list):
+            yield node
+            return
+        for child in node:
+            yield from values(child)
+
+    for path in sorted(shipped()["unet"].parent.glob("*/configs/*.yaml")):
+        for value in values(yaml.safe_load(path.read_text())):
+            assert "#" not in str(value), path
+            assert "lambda" not in str(value), path
+
+
+def test_train_evaluate_predict_and_their_properties(bundle, dataset, monkeypatch):
+    """The stock workflow in one process: properties are complete, and each step finds what the one before wrote."""
+    monkeypatch.chdir(bundle)
+    small = {"dataset_dir": str(dataset), "window": 64, "batch_size": 4, "epochs": 1, "device": "cpu"}
+    train = ConfigWorkflow("configs/train.yaml", workflow_type="train", **small)
+    train.initialize()
+    assert train.check_properties() == []
+    train.run()
+    train.finalize()
+    assert (bundle / "models/model.pt").is_file()
+
+    small = {"dataset_dir": str(dataset), "window": 64, "device": "cpu"}
+    evaluate = ConfigWorkflow(["configs/train.yaml", "configs/evaluate.yaml"], workflow_type="train", **small)
+    evaluate.initialize()
+    assert evaluate.check_properties() == []
+    evaluate.run()
+    assert json.loads((bundle / "eval/test/summary.json").read_text())["frames"] == 2
+    assert len(list((bundle / "eval/test/masks").glob("*.png"))) == 2
+
+    infer = ConfigWorkflow("configs/inference.yaml", workflow_type="infer", **small)
+    infer.initialize()
+    assert infer.check_properties() == []
+    infer.run()
+    infer.finalize()
+    assert len(list((bundle / "predictions").rglob("*.png"))) == 2 * 20  # images and masks are both frames here
+
+
+@pytest.mark.slow
+def test_the_command_lines_of_the_model_card(bundle, dataset):
+    result = stock(
+        "run", "--config_file", "configs/train.yaml", "--dataset_dir", str(dataset), *options(epochs="1"), cwd=bundle
+    )
+    assert result.returncode == 0, result.stderr
+    for config in ("evaluate", "inference"):
+        words = ["--dataset_dir", str(dataset), "--window", "64"]
+        result = stock("run", "--config_file", f"configs/{config}.yaml", *words, cwd=bundle)
+        assert result.returncode == 0, result.stderr
+    assert (bundle / "eval/test/frames.csv").is_file()
+    result = stock(
+        "ckpt_export", "--net_id", "network_def", "--filepath", "models/model.ts", "--ckpt_file", "models/model.pt",
+        "--meta_file", "configs/metadata.json", "--config_file", "configs/inference.yaml", cwd=bundle,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert (bundle / "models/model.ts").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_verify_net_in_out(name):
+    words = ["verify_net_in_out", "--net_id", "network_def", "--meta_file", "configs/metadata.json"]
+    result = stock(*words, "--config_file", "configs/inference.yaml", "--any", "97", cwd=shipped()[name])
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", NAMES)
+def test_verify_metadata(name, real_data, tmp_path):
+    schema = tmp_path / "schema.json"
+    schema.write_bytes((real_data / "monai/meta_schema_20240725.json").read_bytes())
+    words = ["verify_metadata", "--meta_file", "configs/metadata.json", "--filepath", str(schema)]
+    result = stock(*words, cwd=shipped()[name])
+    assert result.returncode == 0, result.stderr
+    assert "verified" in result.stdout + result.stderr
+
+
+def test_two_processes_train_as_one(bundle, dataset, tmp_path):
+    """gloo on CPU: the same learning rate, weights and number of samples on both ranks, and as one process."""
+    probe = tmp_path / "probe.yaml"
+    (bundle / "configs/probe.yaml").write_text(
+        "+imports: [$import json]\n"
+        "+run:\n"
+        "- \"$torch.save({'lr': @optimizer.param_groups[0]['lr'], 'iterations': @train::trainer.state.iteration,"
+        " 'batch': @train::dataloader.batch_size, 'weights': @network.state_dict()},"
+        " '" + str(tmp_path) + "/rank' + str(@rank) + '.pt')\"\n"
+    )
+    assert not probe.exists()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    configs = ["configs/train.yaml", "configs/multi_gpu_train.yaml", "configs/probe.yaml"]
+    words = ["--dataset_dir", str(dataset), *options(epochs="2")]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        "-m",
+        "monai.bundle",
+    ]
+    result = subprocess.run(
+        [*command, "run", "--config_file", str(configs), *words],
+        cwd=bundle, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    one = ["run", "--config_file", str([configs[0], configs[2]]), "--ckpt_dir", str(tmp_path / "one"), *words]
+    (tmp_path / "rank0.pt").rename(tmp_path / "two0.pt")
+    result = stock(*one, cwd=bundle)
+    assert result.returncode == 0, result.stderr[-3000:]
+
+    import torch
+
+    two = [torch.load(tmp_path / name, weights_only=True) for name in ("two0.pt", "rank1.pt")]
+    single = torch.load(tmp_path / "rank0.pt", weights_only=True)
+    assert two[0]["lr"] == two[1]["lr"] == single["lr"]
+    assert two[0]["weights"].keys() == two[1]["weights"].keys()
+    assert all(torch.equal(value, two[1]["weights"][key]) for key, value in two[0]["weights"].items())
+    samples = [run["iterations"] * run["batch"] for run in two]
+    assert sum(samples) == single["iterations"] * single["batch"]
+    assert (bundle / "models/model.pt").is_file()

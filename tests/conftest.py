@@ -1,0 +1,63 @@
+"""Fixtures that several rooms share. Real images come only from the folder that POLYP_TEST_DATA names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+SMALL = {  # a network and a window that train in seconds
+    "window": "64",
+    "batch_size": "4",
+    "network_def::body::channels": "[4, 8, 16]",
+    "network_def::body::strides": "[2, 2]",
+    "device": "cpu",
+}
+
+
+def pytest_collection_modifyitems(items):
+    if not os.environ.get("POLYP_TEST_DATA"):
+        for item in items:
+            if "real" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="POLYP_TEST_DATA is not set"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    return Path(os.environ["POLYP_TEST_DATA"])
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory) -> Path:
+    """A prepared synthetic set of 20 frames."""
+    from polyp_monai.cli import main
+
+    out = tmp_path_factory.mktemp("data") / "synthetic"
+    assert main(["prepare", "synthetic", "--count", "20", "--seed", "3", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def bundle(tmp_path) -> Path:
+    """A bare copy of the shipped unet, as `cp -r` makes it."""
+    from polyp_monai.bundle.locate import shipped
+
+    ignore = shutil.ignore_patterns("*.pt", "eval")
+    return Path(shutil.copytree(shipped()["unet"], tmp_path / "unet", ignore=ignore))
+
+
+def small_options(**more: str) -> list[str]:
+    """`SMALL` and more as command line words."""
+    return [word for key, value in {**SMALL, **more}.items() for word in (f"--{key}", str(value))]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, dataset) -> Path:
+    """A small unet bundle after two epochs."""
+    from polyp_monai.cli import main
+
+    out = tmp_path_factory.mktemp("runs") / "unet"
+    assert main(["train", "unet", "--data", str(dataset), "--out", str(out), *small_options(epochs="2")]) == 0
+    return out

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from polyp_monai import datalist
+from polyp_monai.errors import PolypError
+
+
+def _touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def _outputs(root, inputs, **more):
+    return sorted(f["output"] for f in datalist.frames(inputs, root / "out", **more))
+
+
+def test_folders_keep_their_tree(tmp_path):
+    _touch(tmp_path, "in/a.png", "in/sub/a.png", "in/sub/deep/b.jpg")
+    assert _outputs(tmp_path, str(tmp_path / "in")) == ["a", "sub/a", "sub/deep/b"]
+
+
+def test_equal_names_of_two_folders_stay_apart(tmp_path):
+    _touch(tmp_path, "kvasir/1.png", "clinic/1.png")
+    assert _outputs(tmp_path, [str(tmp_path / "kvasir"), str(tmp_path / "clinic")]) == ["clinic/1", "kvasir/1"]
+    assert _outputs(tmp_path, [str(tmp_path / "kvasir/1.png"), str(tmp_path / "clinic/1.png")]) == [
+        "clinic/1",
+        "kvasir/1",
+    ]
+
+
+def test_one_stem_with_two_suffixes_stays_apart(tmp_path):
+    _touch(tmp_path, "in/a.png", "in/a.jpg", "in/a.nii.gz")
+    assert _outputs(tmp_path, str(tmp_path / "in")) == ["a_jpg", "a_nii_gz", "a_png"]
+
+
+def test_glob_file_and_repeats(tmp_path):
+    _touch(tmp_path, "in/x/a.png", "in/y/b.png", "in/y/c.txt")
+    assert _outputs(tmp_path, str(tmp_path / "in/**/*.png")) == ["x/a", "y/b"]
+    assert _outputs(tmp_path, [str(tmp_path / "in/x/a.png"), str(tmp_path / "in")]) == ["a", "y/b"]
+
+
+def test_a_data_list_gives_all_its_images(tmp_path):
+    _touch(tmp_path, "set/images/a.png", "set/images/b.png")
+    content = {"training": [{"image": "images/a.png"}], "test": [{"image": "images/b.png"}]}
+    (tmp_path / "set/datalist.json").write_text(json.dumps(content))
+    assert _outputs(tmp_path, str(tmp_path / "set/datalist.json")) == ["images/a", "images/b"]
+
+
+def test_nothing_is_overwritten(tmp_path):
+    _touch(tmp_path, "in/a.png", "out/a.png")
+    with pytest.raises(PolypError, match="exists already"):
+        _outputs(tmp_path, str(tmp_path / "in"))
+    assert _outputs(tmp_path, str(tmp_path / "in"), overwrite=True) == ["a"]
+    with pytest.raises(PolypError, match="is an input"):
+        datalist.frames(str(tmp_path / "in"), tmp_path / "in", overwrite=True)
+
+
+@pytest.mark.parametrize("item", ["absent", "absent.png", "no*.png", "empty"])
+def test_inputs_without_frames_are_named(tmp_path, item):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PolypError, match=item.replace("*", r"\*")):
+        datalist.frames(str(tmp_path / item), tmp_path / "out")
+
+
+def test_parts_of_a_prepared_set(dataset):
+    for name in datalist.PARTS:
+        for sample in datalist.labelled_frames(dataset, name):
+            assert sample.keys() == {"image", "label", "name", "group", "output"}
+    with pytest.raises(PolypError, match="unknown"):
+        datalist.part(dataset, "tests")
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [("{", "JSON"), ("[]", "not a data list"), ('{"training": []}', "is empty"), (None, "polyp prepare")],
+)
+def test_a_broken_list_is_one_clear_line(tmp_path, content, text):
+    if content is not None:
+        (tmp_path / "datalist.json").write_text(content)
+    with pytest.raises(PolypError, match=text):
+        datalist.part(tmp_path, "training")
+
+
+def test_a_file_that_has_gone_is_named(tmp_path):
+    (tmp_path / "datalist.json").write_text('{"test": [{"image": "a.png", "label": "b.png"}]}')
+    with pytest.raises(PolypError, match=r"a\.png.*but not there"):
+        datalist.part(tmp_path, "test")
