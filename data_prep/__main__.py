@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from data_prep import command
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import exit_status
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -14,14 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="polyp prepare")
     command.add_arguments(parser)
     args = parser.parse_args(arguments)
-    try:
-        return command.run(args)
-    except KeyboardInterrupt:
-        print("polyp: error: interrupted; run the same command again to finish", file=sys.stderr)
-        return 130
-    except (PolypError, OSError) as error:
-        print(f"polyp: error: {error}", file=sys.stderr)
-        return 1
+    return exit_status(lambda: command.run(args))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def read(path: str | Path, device: str | torch.device = "cpu") -> Any:
         raise PolypError(f"{path}: no such weights; train the bundle first, or name other weights with --weights FILE")
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise PolypError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0][:120]})") from error
 
 

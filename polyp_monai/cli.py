@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
-import sys
 from pathlib import Path
 
 import polyp_monai
 from data_prep import command as prepare
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import exit_status
 
 EXAMPLES = """examples:
   polyp prepare kvasir-seg --source kvasir-seg.zip --out data/kvasir
@@ -54,26 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0 well, 1 wrong input, 2 wrong usage, 130 interrupted."""
     parser = _parser()
     args, rest = parser.parse_known_args(arguments)
-    try:
-        if rest and args.overrides is False:
-            parser.error(f"unrecognized arguments: {' '.join(rest)}")
-        args.rest = rest
-        return args.run(args) or 0
-    except PolypError as error:
-        return _complain(str(error))
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            return _complain(f"{error.filename or 'output'}: the disk is full; free some space and run it again")
-        where = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{where}{error.strerror or error}")
-    except KeyboardInterrupt:
-        print("polyp: interrupted", file=sys.stderr)
-        return 130
-
-
-def _complain(text: str) -> int:
-    print(f"polyp: error: {' '.join(text.split())}", file=sys.stderr)
-    return 1
+    if rest and not args.overrides:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.rest = rest
+    return exit_status(lambda: args.run(args))
 
 
 def _parser() -> argparse.ArgumentParser:

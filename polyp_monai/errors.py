@@ -1,4 +1,10 @@
-"""The one exception that means "the user can mend this"."""
+"""The one exception that means "the user can mend this", and how a command tells of it."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
 
 
 class PolypError(Exception):
@@ -17,3 +23,20 @@ def root_cause(error: BaseException) -> BaseException:
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
         chain.append(cause)
     return next((e for e in chain if isinstance(e, (PolypError, OSError))), chain[-1])
+
+
+def exit_status(command: Callable[[], int | None]) -> int:
+    """Run a command; a mistake in the input becomes one line on stderr and status 1, an interrupt status 130."""
+    try:
+        return command() or 0
+    except PolypError as error:
+        reason = str(error)
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        what = "the disk is full; free some space and run it again" if full else error.strerror or str(error)
+        reason = f"{error.filename}: {what}" if error.filename else what
+    except KeyboardInterrupt:
+        print("polyp: interrupted; the same command can be run again", file=sys.stderr)
+        return 130
+    print(f"polyp: error: {' '.join(reason.split())}", file=sys.stderr)
+    return 1

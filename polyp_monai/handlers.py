@@ -67,15 +67,16 @@ class GradientClip:
 class SyncBuffers:
     """Gives every rank the batch-norm statistics of rank 0 after each epoch, so that all validate one network."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
+    def __init__(self, networks: list[nn.Module]) -> None:
+        self.networks = networks
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        for buffer in self.network.buffers():
-            dist.broadcast(buffer, src=0)
+        for network in self.networks:
+            for buffer in network.buffers():
+                dist.broadcast(buffer, src=0)
 
 
 class EarlyStop:

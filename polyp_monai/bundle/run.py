@@ -184,7 +184,8 @@ def keep(root: Path, values: dict[str, Any]) -> None:
         if key not in content:
             continue
         content[key] = _merged(content[key], key, values)
-        block = yaml.safe_dump({key: content[key]}, sort_keys=False, default_flow_style=None, width=120)
+        flow = None if isinstance(content[key], (dict, list)) else False
+        block = yaml.safe_dump({key: content[key]}, sort_keys=False, default_flow_style=flow, width=120)
         text = re.sub(rf"^{key}:.*\n(?:[ -].*\n)*", lambda _: block, text, flags=re.MULTILINE)  # noqa: B023
     if text != path.read_text(encoding="utf-8"):
         io.write_text(path, text)

@@ -1,0 +1,204 @@
+"""The command line: what a user types, sees, and gets wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from polyp_monai.bundle import run
+from polyp_monai.cli import main
+from polyp_monai.errors import PolypError
+from tests.conftest import small_options
+
+
+def fails(capsys, *words: str) -> str:
+    """The one line that a mistake gets."""
+    assert main([str(w) for w in words]) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("polyp: error:")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_help_is_quick_and_light():
+    code = (
+        "import sys; from polyp_monai.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'monai', 'numpy', 'cv2'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "predict"])
+def test_every_command_has_help_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"polyp {command} " in capsys.readouterr().out.split("example")[1]
+
+
+def test_python_m_is_the_same():
+    words = [sys.executable, "-m", "polyp_monai", "--version"]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.startswith("polyp_monai ")
+
+
+def test_evaluate_writes_tables_and_masks(trained, dataset, tmp_path):
+    assert (
+        main(["evaluate", str(trained), "--data", str(dataset), "--out", str(tmp_path / "e"), "--overlay", "true"]) == 0
+    )
+    summary = json.loads((tmp_path / "e/summary.json").read_text())
+    assert summary["frames"] == 2
+    rows = (tmp_path / "e/frames.csv").read_text().splitlines()
+    assert rows[0].startswith("name,group,width,height,polyp_pixels,predicted_pixels,dice,iou")
+    assert len(rows) == 3
+    for sample in json.loads((dataset / "datalist.json").read_text())["test"]:
+        mask = np.asarray(Image.open(tmp_path / "e/masks" / f"{Path(sample['image']).stem}.png"))
+        assert mask.shape == tuple(sample["size"][::-1])
+        assert set(np.unique(mask)) <= {0, 255}
+
+
+def test_predict_keeps_the_tree_and_writes_what_is_asked(trained, dataset, tmp_path):
+    for name in ("one/a", "two/a"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(next((dataset / "images").iterdir()), tmp_path / f"{name}.jpg")
+    words = ["predict", trained, tmp_path / "one", tmp_path / "two", "--out", tmp_path / "out"]
+    assert main([*map(str, words), "--overlay", "true", "--probability", "true"]) == 0
+    made = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.png"))
+    assert made == [f"{d}/a{s}.png" for d in ("one", "two") for s in ("", "_overlay", "_probability")]
+    mask, map_ = (np.asarray(Image.open(tmp_path / f"out/one/a{s}.png")) for s in ("", "_probability"))
+    assert (mask > 0).mean() == pytest.approx((map_ >= 128).mean(), abs=0.02)
+
+
+def test_a_frames_mask_does_not_depend_on_its_batch(trained, dataset, tmp_path):
+    images = sorted((dataset / "images").iterdir())[:5]
+    assert main(["predict", str(trained), *map(str, images), "--out", str(tmp_path / "many")]) == 0
+    assert main(["predict", str(trained), str(images[3]), "--out", str(tmp_path / "one")]) == 0
+    name = f"{images[3].stem}.png"
+    one, many = (np.asarray(Image.open(tmp_path / d / name)) for d in ("one", "many"))
+    assert (one != many).mean() < 1e-3
+
+
+def test_a_damaged_frame_is_named_and_the_others_are_predicted(trained, dataset, tmp_path, capsys):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for i, image in enumerate(sorted((dataset / "images").iterdir())[:3]):
+        shutil.copy(image, frames / f"{i}.jpg")
+    (frames / "1.jpg").write_bytes((frames / "1.jpg").read_bytes()[:3000])
+    words = ["predict", trained, frames, "--out", tmp_path / "out"]
+    assert "1 of 3 frames" in fails(capsys, *words)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.png", "2.png"]
+
+
+def test_a_set_with_only_damaged_frames(trained, tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(b"nothing")
+    assert "1 of 1 frames" in fails(capsys, "predict", trained, tmp_path / "a.png", "--out", tmp_path / "out")
+
+
+def test_unknown_bundle(dataset, tmp_path, capsys):
+    assert "unet" in fails(capsys, "train", "unett", "--data", dataset)
+    assert "no bundle" in fails(capsys, "evaluate", tmp_path, "--data", dataset)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--epoch", "3"], "did you mean --epochs?"),
+        (["--train::trainer::max_epoch", "3"], "did you mean --train::trainer::max_epochs?"),
+        (["--epochs", "many"], "expected a whole number"),
+        (["--learning_rate", "fast"], "expected a number"),
+        (["--resume", "7"], "expected true or false"),
+        (["--epochs"], "a value is missing"),
+        (["epochs", "3"], "expected --KEY VALUE"),
+        (["--device", "cuda"], "no CUDA device"),
+        (["--device", "abacus"], "no such device"),
+        (["--network_def::body::channel", "[4, 8]"], "did you mean --network_def::body::channels?"),
+    ],
+)
+def test_a_wrong_override_is_refused_and_nothing_is_written(dataset, tmp_path, capsys, monkeypatch, words, text):
+    if words[-1] == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is CUDA here")
+    monkeypatch.chdir(tmp_path)
+    assert text in fails(capsys, "train", "unet", "--data", dataset, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_changes_are_printed(trained, dataset, tmp_path, capsys):
+    main(["evaluate", str(trained), "--data", str(dataset), "--out", str(tmp_path / "e"), "--threshold", "0.4"])
+    assert "threshold: 0.5 -> 0.4" in capsys.readouterr().out
+
+
+def test_untrained_bundle_and_foreign_weights(bundle, trained, dataset, tmp_path, capsys):
+    assert "no such weights" in fails(capsys, "evaluate", bundle, "--data", dataset)
+    model = trained / "models/model.pt"
+    words = ["predict", bundle, dataset / "images", "--out", tmp_path / "out", "--weights"]
+    assert "another network" in fails(capsys, *words, model)
+    (tmp_path / "cut.pt").write_bytes(model.read_bytes()[:5000])
+    assert "not a readable checkpoint" in fails(capsys, *words, tmp_path / "cut.pt")
+    (tmp_path / "text.pt").write_text("no weights")
+    assert "not a readable checkpoint" in fails(capsys, *words, tmp_path / "text.pt")
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_that_is_not_prepared(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "polyp prepare" in fails(capsys, "train", "unet", "--data", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_truncated_training_image_is_named(dataset, tmp_path, capsys):
+    copy = shutil.copytree(dataset, tmp_path / "data")
+    image = copy / json.loads((copy / "datalist.json").read_text())["training"][0]["image"]
+    content = image.read_bytes()
+    image.unlink()
+    image.write_bytes(content[:2000])
+    assert image.name in fails(capsys, "train", "unet", "--data", copy, "--out", tmp_path / "run", *small_options())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mask_of_another_size_is_named(trained, dataset, tmp_path, capsys):
+    copy = shutil.copytree(dataset, tmp_path / "data")
+    sample = json.loads((copy / "datalist.json").read_text())["test"][0]
+    Image.new("L", (40, 30)).save(copy / sample["label"])
+    assert sample["name"] in fails(capsys, "evaluate", trained, "--data", copy, "--out", tmp_path / "e")
+
+
+def test_output_that_cannot_be_written(trained, dataset, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    image = next((dataset / "images").iterdir())
+    assert "file" in fails(capsys, "predict", trained, image, "--out", tmp_path / "file")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line(capsys):
+    from polyp_monai.errors import exit_status
+
+    def write():
+        with open("/dev/full", "w") as file:
+            file.write("x")
+
+    assert exit_status(write) == 1
+    assert "disk is full" in capsys.readouterr().err
+
+
+def test_override_words():
+    assert run.parse_overrides(["--a", "1", "--b::c=x y", "--d#e", "-3"]) == {"a": "1", "b::c": "x y", "d::e": "-3"}
+    with pytest.raises(PolypError, match="expected --KEY VALUE"):
+        run.parse_overrides(["--"])
+
+
+def test_a_bundle_by_name_is_found_from_anywhere(trained, dataset, tmp_path, monkeypatch):
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    shutil.copytree(trained, runs / "unet")
+    monkeypatch.chdir(tmp_path)
+    image = os.path.relpath(next((dataset / "images").iterdir()))
+    assert main(["predict", "unet", image, "--out", "masks"]) == 0
+    assert len(list((tmp_path / "masks").iterdir())) == 1

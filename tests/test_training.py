@@ -1,0 +1,112 @@
+"""Training: repeatable, resumable after a kill, and sparing of what is there."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from polyp_monai import checkpoints
+from polyp_monai.cli import main
+from tests.conftest import small_options
+
+
+def train(out: Path, dataset: Path, **options: str) -> int:
+    return main(["train", "unet", "--data", str(dataset), "--out", str(out), *small_options(**options)])
+
+
+def weights(out: Path, name: str = "model.pt") -> dict:
+    return checkpoints.read(out / "models" / name)
+
+
+def assert_equal(one: dict, other: dict) -> None:
+    assert one.keys() == other.keys()
+    assert [k for k in one if not torch.equal(one[k], other[k])] == []
+
+
+def curve(out: Path) -> list[tuple]:
+    with open(out / "eval/training.csv", newline="") as file:
+        return [(r["epoch"], r["loss"], r["validation"], r["learning_rate"]) for r in csv.DictReader(file)]
+
+
+def test_a_trained_bundle_is_complete(trained):
+    assert {p.name for p in (trained / "models").iterdir()} == {"model.pt", "last.pt"}
+    assert [row[0] for row in curve(trained)] == ["1", "2"]
+    assert any((trained / "eval/tensorboard").iterdir())
+    assert "window: 64\n" in (trained / "configs/model.yaml").read_text()  # what belongs to the weights travels
+    assert all(isinstance(v, torch.Tensor) for v in weights(trained).values())
+
+
+def test_one_seed_gives_the_same_weights(tmp_path, dataset, trained):
+    assert train(tmp_path / "again", dataset, epochs="2") == 0
+    assert_equal(weights(tmp_path / "again"), weights(trained))
+    assert train(tmp_path / "other", dataset, epochs="2", seed="1") == 0
+    assert not torch.equal(next(iter(weights(tmp_path / "other").values())), next(iter(weights(trained).values())))
+
+
+def test_killed_and_resumed_equals_unbroken(tmp_path, dataset):
+    assert train(tmp_path / "whole", dataset, epochs="5") == 0
+    words = ["train", "unet", "--data", str(dataset), "--out", str(tmp_path / "broken"), *small_options(epochs="5")]
+    process = subprocess.Popen([sys.executable, "-m", "polyp_monai", *words], stderr=subprocess.DEVNULL)
+    last = tmp_path / "broken/models/last.pt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert last.exists()
+    finished = checkpoints.read(last)["progress"]["epoch"]
+    assert train(tmp_path / "broken", dataset, epochs="5", resume="true") == 0
+    whole, broken = weights(tmp_path / "whole", "last.pt"), weights(tmp_path / "broken", "last.pt")
+    assert 1 <= finished <= 5
+    assert whole["progress"] == broken["progress"]
+    for part in ("network", "ema"):
+        assert_equal(whole[part], broken[part])
+    assert whole["lr_scheduler"]["last_epoch"] == broken["lr_scheduler"]["last_epoch"]
+    for index, state in whole["optimizer"]["state"].items():
+        assert_equal(state, broken["optimizer"]["state"][index])
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+    assert curve(tmp_path / "whole") == curve(tmp_path / "broken")
+
+
+def test_resume_before_the_first_epoch_starts_from_the_beginning(tmp_path, dataset, trained):
+    assert train(tmp_path / "new", dataset, epochs="2", resume="true") == 0
+    assert_equal(weights(tmp_path / "new"), weights(trained))
+
+
+def test_an_earlier_training_is_not_overwritten(trained, dataset, capsys):
+    before = (trained / "models/model.pt").read_bytes(), (trained / "configs/model.yaml").read_bytes()
+    assert train(trained, dataset, epochs="3", window="96") == 1
+    assert "--resume true" in capsys.readouterr().err
+    assert before == ((trained / "models/model.pt").read_bytes(), (trained / "configs/model.yaml").read_bytes())
+
+
+def test_resume_with_other_data_is_refused(tmp_path, dataset, capsys):
+    assert train(tmp_path / "run", dataset, epochs="1") == 0
+    assert train(tmp_path / "run", dataset, epochs="2", resume="true", batch_size="8") == 1
+    assert "another run" in capsys.readouterr().err
+
+
+def test_early_stopping(tmp_path, dataset):
+    assert train(tmp_path / "run", dataset, epochs="30", patience="1", learning_rate="0") == 0
+    assert len(curve(tmp_path / "run")) == 2
+
+
+def test_aspect_kept(tmp_path, dataset):
+    out = tmp_path / "run"
+    assert train(out, dataset, epochs="1", keep_aspect="true") == 0
+    assert main(["evaluate", str(out), "--data", str(dataset), "--device", "cpu"]) == 0
+
+
+@pytest.mark.slow
+def test_tracking_mlflow_is_passed_on(tmp_path, dataset, capsys):
+    pytest.importorskip("mlflow")
+    assert train(tmp_path / "run", dataset, epochs="1", tracking="mlflow") == 0
+    assert any((tmp_path / "run").rglob("mlruns.db"))
