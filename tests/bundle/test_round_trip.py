@@ -1,0 +1,58 @@
+"""An identity prediction comes back with exactly the pixels, and the affine, that went in."""
+
+from __future__ import annotations
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from polyp_monai import io
+from polyp_monai.cli import main
+
+
+class RedIsPolyp(torch.nn.Module):
+    """Logits that are positive where the red channel is above one half: the frame is its own mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(50.0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x[:, :1] - 0.5) * self.scale
+
+
+@pytest.fixture
+def identity(bundle):
+    """A bundle whose network answers with the frame, at the frames' own size (the window is their shorter side)."""
+    torch.save(RedIsPolyp().state_dict(), bundle.parent / "identity.pt")
+    path = bundle / "configs/model.yaml"
+    start, rest = path.read_text().split("network_def:")
+    after = rest[rest.index("\n# Tversky") :]
+    path.write_text(f"{start}network_def: {{_target_: {__name__}.RedIsPolyp}}\n{after}")
+    return bundle
+
+
+@pytest.mark.parametrize("size", [(97, 131), (131, 97), (64, 64)])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp", ".nii", ".nii.gz"])
+def test_identity(identity, tmp_path, suffix, size):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    path, affine = tmp_path / f"frame{suffix}", np.diag([0.3, -0.4, 1.0, 1.0])
+    affine[:2, 3] = 7, -9
+    if suffix.startswith(".nii"):
+        nibabel.save(nibabel.Nifti1Image(np.swapaxes(pixels, 0, 1), affine), path)
+    else:
+        Image.fromarray(pixels).save(path)
+    decoded = io.read_rgb(path)
+    words = ["predict", identity, path, "--out", tmp_path / "out", "--weights", tmp_path / "identity.pt"]
+    options = ["--keep_aspect", "true", "--window", min(size), "--device", "cpu"]
+    assert main([str(w) for w in (*words, *options)]) == 0
+    expected = (decoded[..., 0] > 127).astype(np.uint8)
+    if suffix.startswith(".nii"):
+        written = nibabel.load(tmp_path / f"out/frame{suffix}")
+        assert np.array_equal(written.affine, nibabel.load(path).affine)
+        assert np.array_equal(np.asarray(written.dataobj), expected.T)
+    else:
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "out/frame.png")), expected * 255)
