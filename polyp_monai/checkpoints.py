@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,14 @@ def check_free(ckpt_dir: str | Path) -> None:
 
 
 def save(path: str | Path, content: Any) -> None:
-    """`torch.save` at one stroke: a run killed meanwhile leaves the old file."""
+    """`torch.save` at one stroke: a run killed meanwhile leaves the old file.
+
+    By way of memory, because torch's own writer hides a full disk behind an assertion.
+    """
+    buffer = BytesIO()
+    torch.save(content, buffer)
     with io.atomic(path) as partial:
-        torch.save(content, partial)
+        partial.write_bytes(buffer.getbuffer())
 
 
 def read(path: str | Path, device: str | torch.device = "cpu") -> Any:

@@ -86,7 +86,9 @@ def frames(inputs: str | Iterable[str], output_dir: str | Path, overwrite: bool 
     """
     found: dict[Path, Path] = {}
     for item in [inputs] if isinstance(inputs, (str, Path)) else inputs:
-        matches = _expand(str(item))
+        # masks of an earlier run, when they were written below the input folder
+        earlier = Path(output_dir).resolve() if Path(output_dir).resolve() != Path(item).resolve() else None
+        matches = [(p, name) for p, name in _expand(str(item)) if earlier is None or earlier not in p.parents]
         if not matches:
             raise PolypError(f"{item}: no frames there; known formats are {', '.join(io.SUFFIXES)}")
         for path, relative in matches:

@@ -35,19 +35,14 @@ def main() -> int:
         if status:
             return status
     picture = FOLDER / "pictures.png"
-    test = json.loads((FOLDER / "data/datalist.json").read_text(encoding="utf-8"))["test"]
+    test = datalist.read(FOLDER / "data")["test"]
     io.write_png(picture, contact_sheet([_panels(sample) for sample in test[:6]]))
-    dice = json.loads((FOLDER / "evaluation/summary.json").read_text(encoding="utf-8"))["frames_with_polyp"]["mean"][
-        "dice"
-    ]
-    print(
-        f"\nmean Dice {dice:.3f} on {len(test)} held-out frames, after {(time.monotonic() - started) / 60:.1f} minutes"
-    )
+    summary = json.loads((FOLDER / "evaluation/summary.json").read_text(encoding="utf-8"))
+    dice, minutes = summary["frames_with_polyp"]["mean"]["dice"], (time.monotonic() - started) / 60
+    print(f"\nmean Dice {dice:.3f} on {len(test)} held-out frames, after {minutes:.1f} minutes")
     print(f"look at {picture} (frame, truth in green, prediction in yellow) and at {FOLDER / 'predictions'}")
     if dice < LOWEST_DICE:
-        print(
-            f"polyp: error: the Dice is below {LOWEST_DICE}: something is wrong with this installation", file=sys.stderr
-        )
+        print(f"polyp: error: Dice below {LOWEST_DICE}: something is wrong with this installation", file=sys.stderr)
         return 1
     return 0
 

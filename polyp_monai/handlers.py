@@ -156,6 +156,8 @@ class Checkpointer:
 
     def load(self, engine: Engine) -> None:
         """Restore `last.pt` and the engine's counters, when asked to resume."""
+        for leftover in self.last_path.parent.glob(".partial-*") if self.save else ():  # of a run killed while writing
+            leftover.unlink()
         if not self.resume:
             return
         if not self.last_path.exists():

@@ -59,6 +59,11 @@ def test_nothing_is_overwritten(tmp_path):
         datalist.frames(str(tmp_path / "in"), tmp_path / "in", overwrite=True)
 
 
+def test_masks_below_the_input_folder_are_no_frames(tmp_path):
+    _touch(tmp_path, "in/a.png", "in/masks/a.png")
+    assert [f["output"] for f in datalist.frames(str(tmp_path / "in"), tmp_path / "in/masks", overwrite=True)] == ["a"]
+
+
 @pytest.mark.parametrize("item", ["absent", "absent.png", "no*.png", "empty"])
 def test_inputs_without_frames_are_named(tmp_path, item):
     (tmp_path / "empty").mkdir()

@@ -52,6 +52,12 @@ def test_one_seed_gives_the_same_weights(tmp_path, dataset, trained):
     assert not torch.equal(next(iter(weights(tmp_path / "other").values())), next(iter(weights(trained).values())))
 
 
+def test_one_seed_gives_the_same_weights_with_loader_workers(tmp_path, dataset):
+    for name in ("one", "two"):
+        assert train(tmp_path / name, dataset, epochs="2", num_workers="2") == 0
+    assert_equal(weights(tmp_path / "one"), weights(tmp_path / "two"))
+
+
 def test_killed_and_resumed_equals_unbroken(tmp_path, dataset):
     assert train(tmp_path / "whole", dataset, epochs="5") == 0
     words = ["train", "unet", "--data", str(dataset), "--out", str(tmp_path / "broken"), *small_options(epochs="5")]

@@ -32,6 +32,8 @@ def find(bundle: str) -> Path:
         return (RUNS / bundle).resolve()
     if bundle in shipped():
         return shipped()[bundle]
+    if path.suffix == ".zip" and path.is_file():
+        raise PolypError(f"{bundle}: unpack it and give the folder")
     if path.exists():
         raise PolypError(f"{bundle}: is no bundle (it has no folder configs/)")
     raise PolypError(f"{bundle}: no such bundle; give a bundle's folder, or one of {', '.join(shipped())}")
