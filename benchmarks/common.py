@@ -8,6 +8,7 @@ the two times of one round, so that what else the machine does hits both sides a
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import shutil
@@ -63,9 +64,10 @@ def write_datalist(folder: Path, pairs: list[tuple[Path, Path]]) -> Path:
 
 @contextmanager
 def scratch_bundle() -> Iterator[tuple[Path, Path]]:
-    """(temporary folder, copy of the shipped bundle in it), with the bundle as the working folder."""
+    """(temporary folder, copy of the shipped bundle in it), with the bundle as the working folder and a quiet log."""
     from polyp_monai.bundle import locate, run
 
+    logging.disable(logging.INFO)
     with TemporaryDirectory(prefix="polyp-bench-") as name:
         folder = Path(name).resolve()
         ignored = shutil.ignore_patterns("models", "eval", "predictions")
@@ -81,10 +83,16 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def alternate(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every side in every round: A B A B ..., after one round that is not counted."""
+def alternate(
+    sides: dict[str, Callable[[], object]], rounds: int, before: Callable[[], object] = lambda: None
+) -> dict[str, list[float]]:
+    """Seconds of every side in every round: A B A B ..., after one round that is not counted.
+
+    `before` is called before each round, and not timed.
+    """
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds + 1):
+        before()
         for name, work in sides.items():
             taken[name].append(seconds(work))
     return {name: times[1:] for name, times in taken.items()}

@@ -1,6 +1,6 @@
 """The trainer of the unet bundle against a plain PyTorch loop over tensors in memory: images/s on the CPU.
 
-    python benchmarks/training.py [--count 240] [--rounds 5] [--window 256] [--batch_size 8]
+    python benchmarks/training.py [--count 240] [--rounds 5] [--window W] [--batch_size B]
 
 Ours is the `SupervisedTrainer` that `polyp train` builds from configs/train.yaml with everything on it: cached frames,
 random transforms, collation, gradient clipping, learning rate schedule, averaged weights, progress, TensorBoard. The
@@ -72,9 +72,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--count", type=int, default=240, help="images of an epoch (240)")
     options.add_argument("--rounds", type=int, default=5, help="epochs that count (5)")
-    options.add_argument("--window", type=int, default=256, help="side of the network's input in pixels (256)")
-    options.add_argument("--batch_size", type=int, default=8, help="images of a batch (8)")
+    options.add_argument("--window", type=int, help="side of the network's input in pixels (the bundle's)")
+    options.add_argument("--batch_size", type=int, help="images of a batch (the bundle's)")
     args = options.parse_args()
+    changed = {key: value for key in ("window", "batch_size") if (value := getattr(args, key)) is not None}
     with scratch_bundle() as (folder, _):
         pairs, kind = find_pairs(folder, args.count)
         workflow = ConfigWorkflow(
@@ -82,10 +83,9 @@ def main() -> None:
             workflow_type="train",
             dataset_dir=str(write_datalist(folder / "data", pairs)),
             device="cpu",
-            window=args.window,
-            batch_size=args.batch_size,
             epochs=args.rounds + 1,
             val_interval=args.rounds + 2,
+            **changed,
         )
         workflow.initialize()
         parts = {name: workflow.parser.get_parsed_content(name) for name in ("network", "loss", "optimizer")}
@@ -98,7 +98,8 @@ def main() -> None:
         clock.attach(trainer)  # after all others, so that their time is in
         workflow.run()
     images = sum(len(image) for image, _ in batches)
-    title = f"Training on {kind}, window {args.window}, batch {args.batch_size}, {torch.get_num_threads()} threads"
+    size = "batches of " + " x ".join(str(n) for n in batches[0][0].shape)
+    title = f"Training on {kind}, {size}, {torch.get_num_threads()} threads"
     report(title, images, {side: times[1:] for side, times in clock.taken.items()}, PLAIN, TARGET)
 
 

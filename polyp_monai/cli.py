@@ -93,36 +93,33 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(args: argparse.Namespace) -> None:
     from polyp_monai import checkpoints
-    from polyp_monai.bundle import locate, run
+    from polyp_monai.bundle import locate, overrides, run
 
     data = _data(args.data)
-    given = run.check(locate.find(args.bundle), "train", run.parse_overrides(args.rest))
+    given = overrides.check(locate.template(args.bundle, args.out), "train", overrides.parse(args.rest))
     with locate.working_copy(args.bundle, args.out) as root:
         print(f"training in {root}")
         if not given.get("resume") and not given.get("overwrite"):
-            checkpoints.check_free(root / "models")
-        run.keep(root, given)
-        run.run(root, "train", {"dataset_dir": data, **given})
+            checkpoints.check_free(given.get("ckpt_dir", root / "models"))
+        with overrides.kept(root, given):
+            run.run(root, "train", {"dataset_dir": data, **given})
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from polyp_monai.bundle import locate, run
+    from polyp_monai.bundle import locate, overrides, run
 
     root, data = locate.find(args.bundle), _data(args.data)
-    overrides = {
-        "dataset_dir": data,
-        "part": args.split,
-        "output_dir": os.path.abspath(args.out or root / "eval" / args.split),
-    }
-    run.run(root, "evaluate", overrides | run.check(root, "evaluate", run.parse_overrides(args.rest)))
+    out = os.path.abspath(args.out or root / "eval" / args.split)
+    given = overrides.check(root, "evaluate", overrides.parse(args.rest))
+    run.run(root, "evaluate", {"dataset_dir": data, "part": args.split, "output_dir": out, **given})
 
 
 def _predict(args: argparse.Namespace) -> None:
-    from polyp_monai.bundle import locate, run
+    from polyp_monai.bundle import locate, overrides, run
 
-    root = locate.find(args.bundle)
-    overrides = {"inputs": [os.path.abspath(item) for item in args.inputs], "output_dir": os.path.abspath(args.out)}
-    run.run(root, "inference", overrides | run.check(root, "inference", run.parse_overrides(args.rest)))
+    root, inputs = locate.find(args.bundle), [os.path.abspath(item) for item in args.inputs]
+    given = overrides.check(root, "inference", overrides.parse(args.rest))
+    run.run(root, "inference", {"inputs": inputs, "output_dir": os.path.abspath(args.out), **given})
 
 
 def _data(folder: str) -> str:

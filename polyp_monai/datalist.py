@@ -30,6 +30,10 @@ def _read_list(path: Path) -> dict:
         raise PolypError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(content, dict) or not any(isinstance(content.get(part), list) for part in PARTS):
         raise PolypError(f"{path}: not a data list; it has none of the parts {', '.join(PARTS)}")
+    for name in PARTS:
+        for number, entry in enumerate(content.get(name) or []):
+            if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
+                raise PolypError(f"{path}: entry {number} of {name!r} names no image")
     return content
 
 
@@ -48,7 +52,14 @@ def part(dataset_dir: str | Path, name: str) -> list[dict]:
         raise PolypError(f"{root / 'datalist.json'}: the part {name!r} is empty; filled are: {filled}")
     samples = []
     for entry in content[name]:
-        sample = {**entry, "image": str(root / entry["image"]), "label": str(root / entry["label"])}
+        if not isinstance(entry.get("label"), str):
+            raise PolypError(f"{root / 'datalist.json'}: {entry['image']} in {name!r} has no label")
+        sample = {
+            **entry,
+            "relative": entry["image"],
+            "image": str(root / entry["image"]),
+            "label": str(root / entry["label"]),
+        }
         for key in ("image", "label"):
             if not Path(sample[key]).is_file():
                 raise PolypError(
@@ -58,67 +69,104 @@ def part(dataset_dir: str | Path, name: str) -> list[dict]:
     return samples
 
 
-def labelled_frames(dataset_dir: str | Path, name: str) -> list[dict]:
-    """`part` reduced to what the engines need: `image`, `label`, `name`, `group`, `output` (of the written mask)."""
-    samples = part(dataset_dir, name)
-    return [
+def labelled_frames(dataset_dir: str | Path, name: str, output_dir: str | Path | None = None) -> list[dict]:
+    """`part` reduced to what the engines need: `image`, `label`, `name`, `group`, `output` (of the written mask).
+
+    Raises:
+        PolypError: as `part`; or a mask written to `output_dir` would replace a file of the data set.
+    """
+    samples = [
         {
             "image": s["image"],
             "label": s["label"],
             "name": s.get("name", io.stem_of(s["image"])),
             "group": s.get("group", ""),
-            "output": io.stem_of(s["image"]),
+            "output": _without_suffix(_below(Path(s["relative"]))).removeprefix("images/"),
         }
-        for s in samples
+        for s in part(dataset_dir, name)
     ]
+    if output_dir is not None:
+        _check_targets(samples, output_dir, {s[key] for s in samples for key in ("image", "label")}, overwrite=True)
+    return samples
 
 
-def frames(inputs: str | Iterable[str], output_dir: str | Path, overwrite: bool = False) -> list[dict]:
+def frames(
+    inputs: str | Iterable[str],
+    output_dir: str | Path,
+    overwrite: bool = False,
+    probability: bool = False,
+    overlay: bool = False,
+) -> list[dict]:
     """Frames to predict: `image` (absolute path) and `output` (relative path without suffix, one a frame).
 
     Args:
         inputs: a file, folder, glob or data list (JSON), or several. Folders are searched in depth and keep their tree
             in `output`; names that would meet get as much of their path as tells them apart.
         output_dir: where the masks will go; nothing there is overwritten unless `overwrite`, and an input never is.
+        probability, overlay: whether these files will be written too.
 
     Raises:
         PolypError: an input that is not there, holds no frame, or whose mask would overwrite a file.
     """
     found: dict[Path, Path] = {}
+    out = Path(os.path.abspath(output_dir))
     for item in [inputs] if isinstance(inputs, (str, Path)) else inputs:
-        # masks of an earlier run, when they were written below the input folder
-        earlier = Path(output_dir).resolve() if Path(output_dir).resolve() != Path(item).resolve() else None
-        matches = [(p, name) for p, name in _expand(str(item)) if earlier is None or earlier not in p.parents]
+        matches = _expand(str(item))
+        if Path(os.path.abspath(item)) in out.parents:  # masks of an earlier run, written below the input folder
+            matches = [(path, name) for path, name in matches if out not in path.parents]
         if not matches:
             raise PolypError(f"{item}: no frames there; known formats are {', '.join(io.SUFFIXES)}")
         for path, relative in matches:
             found.setdefault(path, relative)
-    outputs = _tell_apart(found)
-    for path, output in outputs.items():
-        suffix = io.suffix_of(path) if io.suffix_of(path) in io.NIFTI_SUFFIXES else ".png"
-        target = (Path(output_dir) / f"{output}{suffix}").resolve()
-        if target in found:
-            raise PolypError(f"{target}: is an input; its mask would overwrite it, so give another output folder")
-        if target.exists() and not overwrite:
-            raise PolypError(f"{target}: exists already; give another output folder, or --overwrite true")
-    return [{"image": str(path), "output": output} for path, output in outputs.items()]
+    samples = [{"image": str(path), "output": output} for path, output in _tell_apart(found).items()]
+    _check_targets(samples, output_dir, found, overwrite, probability, overlay)
+    return samples
+
+
+def _check_targets(
+    samples: list[dict],
+    output_dir: str | Path,
+    inputs: Iterable[str | Path],
+    overwrite: bool,
+    probability: bool = False,
+    overlay: bool = False,
+) -> None:
+    """Raises PolypError when what `SavePredictiond` will write replaces an input, another frame's file, or any file."""
+    sources, claimed = {Path(path).resolve() for path in inputs}, set()
+    for sample in samples:
+        suffix = io.suffix_of(sample["image"])
+        suffix = suffix if suffix in io.NIFTI_SUFFIXES else ".png"
+        for name in (suffix, *[f"_probability{suffix}"] * probability, *["_overlay.png"] * overlay):
+            target = Path(output_dir) / f"{sample['output']}{name}"
+            if target.resolve() in sources:
+                raise PolypError(f"{target}: is an input and would be overwritten; give another output folder")
+            if target.exists() and not overwrite:
+                raise PolypError(f"{target}: exists already; give another output folder, or --overwrite true")
+            if str(target).casefold() in claimed:
+                raise PolypError(f"{target}: two frames would be written there; predict them into two folders")
+            claimed.add(str(target).casefold())
+
+
+def _below(path: Path) -> Path:
+    """What an output keeps of a path in a data list: all of it, or the name alone when it leads out of the folder."""
+    return Path(path.name) if path.is_absolute() or ".." in path.parts else path
 
 
 def _expand(item: str) -> list[tuple[Path, Path]]:
     """(absolute path, path to keep below the output folder) of every frame that one input names."""
-    path = Path(item)
+    path = Path(os.path.abspath(item))
     if path.is_dir():
-        return [(p.resolve(), p.relative_to(path)) for p in io.find_images(path)]
+        return [(p, p.relative_to(path)) for p in io.find_images(path)]
     if path.suffix.lower() == ".json" and path.is_file():
         content = _read_list(path)
-        entries = [Path(entry["image"]) for name in PARTS for entry in content.get(name, [])]
-        return [((path.parent / p).resolve(), Path(p.name) if p.is_absolute() else p) for p in entries]
+        entries = [Path(entry["image"]) for name in PARTS for entry in content.get(name) or []]
+        return [(Path(os.path.abspath(path.parent / p)), _below(p)) for p in entries]
     if path.is_file():
-        return [(path.resolve(), Path(path.name))]
+        return [(path, Path(path.name))]
     if glob.has_magic(item):
         root = Path(*_fixed_parts(path))
-        names = sorted(Path(p) for p in glob.glob(item, recursive=True))
-        return [(p.resolve(), p.relative_to(root)) for p in names if io.suffix_of(p) in io.SUFFIXES and p.is_file()]
+        names = sorted(Path(p) for p in glob.glob(str(path), recursive=True))
+        return [(p, p.relative_to(root)) for p in names if io.suffix_of(p) in io.SUFFIXES and p.is_file()]
     raise PolypError(f"{item}: no such file, folder or data list")
 
 

@@ -1,4 +1,4 @@
-"""A dataset for prediction that outlives damaged files."""
+"""Reading frames beside the network: past damaged files in prediction, and never past an error unnoticed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,32 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from monai.data import IterableDataset
+from monai.data import DataLoader, IterableDataset, ThreadDataLoader
+from monai.data.thread_buffer import buffer_iterator
 from monai.transforms import apply_transform
 
 from polyp_monai.errors import PolypError, root_cause
 
 logger = logging.getLogger(__name__)
+
+
+class PrefetchLoader(ThreadDataLoader):
+    """MONAI's `ThreadDataLoader`, which loads ahead in a thread, but what fails there is raised here.
+
+    MONAI's ends in that case as if everything had been read, and scores would be over some of the frames.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in buffer_iterator(self._batches(), self.buffer_size, self.buffer_timeout):
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+
+    def _batches(self) -> Iterator[Any]:
+        try:
+            yield from DataLoader.__iter__(self)
+        except Exception as error:
+            yield error
 
 
 class FrameDataset(IterableDataset):

@@ -36,7 +36,7 @@ def exit_status(command: Callable[[], int | None]) -> int:
         what = "the disk is full; free some space and run it again" if full else error.strerror or str(error)
         reason = f"{error.filename}: {what}" if error.filename else what
     except KeyboardInterrupt:
-        print("polyp: interrupted; the same command can be run again", file=sys.stderr)
+        print("polyp: interrupted; nothing is half-written", file=sys.stderr)
         return 130
     print(f"polyp: error: {' '.join(reason.split())}", file=sys.stderr)
     return 1

@@ -110,6 +110,7 @@ class Checkpointer:
         model: network whose weights are shipped (the averaged one).
         state: name -> object with `state_dict` and `load_state_dict`: network, optimizer, schedule ...
         validator: its key metric decides what is best; attach after the `ValidationHandler`.
+        recipe: settings that a resumed run must share with the run that it continues.
         resume: continue from `last.pt` after the last finished epoch; from the start when there is none yet.
         overwrite: train anew over what an earlier run left in `ckpt_dir`.
         save: False on ranks that only load.
@@ -125,13 +126,14 @@ class Checkpointer:
         model: nn.Module,
         state: dict[str, Any],
         validator: Evaluator,
+        recipe: dict[str, Any],
         resume: bool = False,
         overwrite: bool = False,
         save: bool = True,
     ) -> None:
         self.best_path, self.last_path = Path(ckpt_dir) / "model.pt", Path(ckpt_dir) / "last.pt"
         self.model, self.state, self.validator = model, state, validator
-        self.resume, self.save = resume, save
+        self.recipe, self.resume, self.save = recipe, resume, save
         if save and not resume and not overwrite:
             checkpoints.check_free(ckpt_dir)
 
@@ -151,6 +153,7 @@ class Checkpointer:
             "epoch_length": engine.state.epoch_length,
             "best_metric": float(self.validator.state.best_metric),
             "best_metric_epoch": self.validator.state.best_metric_epoch,
+            "recipe": self.recipe,
         }
         checkpoints.save(self.last_path, {**state, "progress": progress})
 
@@ -159,6 +162,9 @@ class Checkpointer:
         for leftover in self.last_path.parent.glob(".partial-*") if self.save else ():  # of a run killed while writing
             leftover.unlink()
         if not self.resume:
+            if self.save:  # a run that is overwritten must not be taken for this one
+                self.last_path.unlink(missing_ok=True)
+                self.best_path.unlink(missing_ok=True)
             return
         if not self.last_path.exists():
             logger.info(f"{self.last_path}: not there yet, so training starts from the beginning")
@@ -170,6 +176,10 @@ class Checkpointer:
                 f"{self.last_path}: is of another run ({progress.get('epoch_length')} iterations an epoch, here "
                 f"{engine.state.epoch_length}); resume with the same data, batch size and bundle"
             )
+        other = {key: value for key, value in progress["recipe"].items() if self.recipe.get(key) != value}
+        if other:
+            was = ", ".join(f"{key} {value}" for key, value in other.items())
+            raise PolypError(f"{self.last_path}: was trained with {was}; resume with the same")
         try:
             for name, thing in self.state.items():
                 thing.load_state_dict(content[name])

@@ -20,7 +20,7 @@ from monai.utils import MetaKeys
 
 from polyp_monai import io
 
-FILE_SHAPE = "file_shape"  # meta key: the spatial shape as the file has it, which a NIfTI mask repeats
+FILE_AXES = "file_axes"  # meta key: 2 for a file of (W, H), 3 for (W, H, 1), which a NIfTI mask repeats
 
 
 class LoadPictured(MapTransform):
@@ -52,7 +52,7 @@ class LoadPictured(MapTransform):
             MetaKeys.SPATIAL_SHAPE: np.asarray(pixels.shape[1::-1]),
             MetaKeys.ORIGINAL_AFFINE: picture.affine,
             MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan"),
-            FILE_SHAPE: picture.shape,
+            FILE_AXES: len(picture.shape),
             "filename_or_obj": path,
         }
         return MetaTensor(torch.from_numpy(pixels).permute(2, 1, 0), affine=picture.affine, meta=meta)
@@ -165,7 +165,7 @@ class SavePredictiond(MapTransform):
         pixels = _to_pixels(mask).astype(np.uint8)
         like = None
         if nifti:
-            shape = tuple(int(n) for n in mask.meta[FILE_SHAPE])
+            shape = (*pixels.shape[::-1], *(1,) * (int(mask.meta[FILE_AXES]) - 2))
             like = io.Picture(pixels, np.asarray(mask.meta[MetaKeys.ORIGINAL_AFFINE]), shape)
         io.write_mask(self.output_dir / f"{output}{suffix}", pixels, like)
         if probability is not None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from polyp_monai.bundle import run
+from polyp_monai.bundle import overrides
 from polyp_monai.cli import main
 from polyp_monai.errors import PolypError
 from tests.conftest import small_options
@@ -117,6 +117,11 @@ def test_unknown_bundle(dataset, tmp_path, capsys):
         (["--resume", "7"], "expected true or false"),
         (["--epochs"], "a value is missing"),
         (["epochs", "3"], "expected --KEY VALUE"),
+        (["--epochs", "0"], "expected 1 or more"),
+        (["--threshold", "7"], "expected 0 to 1"),
+        (["--window", "0"], "expected 32 to"),
+        (["--val_interval", "5", "--epochs", "3"], "no weights would be kept"),
+        (["--dataset_dir", "x"], "is set by --data"),
         (["--device", "cuda"], "no CUDA device"),
         (["--device", "abacus"], "no such device"),
         (["--network_def::body::channel", "[4, 8]"], "did you mean --network_def::body::channels?"),
@@ -151,6 +156,55 @@ def test_data_that_is_not_prepared(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "polyp prepare" in fails(capsys, "train", "unet", "--data", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_frame_stops_the_evaluation(trained, dataset, tmp_path, capsys):
+    """Figures over some of the frames would look like figures over all."""
+    copy = shutil.copytree(dataset, tmp_path / "data")
+    image = copy / json.loads((copy / "datalist.json").read_text())["test"][1]["image"]
+    content = image.read_bytes()
+    image.unlink()
+    image.write_bytes(content[:2000])
+    assert image.name in fails(capsys, "evaluate", trained, "--data", copy, "--out", tmp_path / "e")
+    assert not (tmp_path / "e/summary.json").exists()
+
+
+def test_an_evaluation_does_not_overwrite_the_truth(trained, dataset, capsys):
+    assert "is an input" in fails(capsys, "evaluate", trained, "--data", dataset, "--out", dataset)
+
+
+def test_png_and_nifti_frames_share_a_batch(trained, tmp_path):
+    import nibabel
+
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    nibabel.save(nibabel.Nifti1Image(pixels[..., :1], np.eye(4)), tmp_path / "b.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(pixels[..., 0], np.eye(4)), tmp_path / "c.nii")
+    words = [f"{tmp_path}/a.png", f"{tmp_path}/b.nii.gz", f"{tmp_path}/c.nii", "--out", f"{tmp_path}/out"]
+    assert main(["predict", str(trained), *words]) == 0
+    assert Image.open(tmp_path / "out/a.png").size == (40, 50)
+    assert nibabel.load(tmp_path / "out/b.nii.gz").shape == (50, 40, 1)
+    assert nibabel.load(tmp_path / "out/c.nii").shape == (50, 40)
+
+
+def test_paths_are_looked_up_from_where_the_user_is(trained, bundle, dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(trained / "models/model.pt", "w.pt")
+    shutil.copy(trained / "configs/model.yaml", bundle / "configs")
+    image = next((dataset / "images").iterdir())
+    assert main(["predict", str(bundle), str(image), "--out", "out", "--weights", "w.pt"]) == 0
+
+
+def test_a_hash_in_a_path_is_refused(trained, dataset, tmp_path, capsys):
+    image = next((dataset / "images").iterdir())
+    assert "'#'" in fails(capsys, "predict", trained, image, "--out", tmp_path / "out#1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_nested_key_below_a_macro_can_be_set(trained, dataset, tmp_path, capsys):
+    words = ["evaluate", trained, "--data", dataset, "--out", tmp_path / "e", "--validate::inferer::overlap", "0.5"]
+    assert main([*map(str, words)]) == 0
+    assert "validate::inferer::overlap: 0.25 -> 0.5" in capsys.readouterr().out
 
 
 def test_a_truncated_training_image_is_named(dataset, tmp_path, capsys):
@@ -189,9 +243,9 @@ def test_a_full_disk_is_one_line(capsys):
 
 
 def test_override_words():
-    assert run.parse_overrides(["--a", "1", "--b::c=x y", "--d#e", "-3"]) == {"a": "1", "b::c": "x y", "d::e": "-3"}
+    assert overrides.parse(["--a", "1", "--b::c=x y", "--d#e", "-3"]) == {"a": "1", "b::c": "x y", "d::e": "-3"}
     with pytest.raises(PolypError, match="expected --KEY VALUE"):
-        run.parse_overrides(["--"])
+        overrides.parse(["--"])
 
 
 def test_a_bundle_by_name_is_found_from_anywhere(trained, dataset, tmp_path, monkeypatch):

@@ -57,11 +57,37 @@ def test_nothing_is_overwritten(tmp_path):
     assert _outputs(tmp_path, str(tmp_path / "in"), overwrite=True) == ["a"]
     with pytest.raises(PolypError, match="is an input"):
         datalist.frames(str(tmp_path / "in"), tmp_path / "in", overwrite=True)
+    _touch(tmp_path, "out2/a_overlay.png")
+    assert _outputs(tmp_path, str(tmp_path / "in"), overwrite=True, overlay=True) == ["a"]
+    with pytest.raises(PolypError, match="a_overlay"):
+        datalist.frames(str(tmp_path / "in"), tmp_path / "out2", overlay=True)
+
+
+def test_names_that_cannot_be_told_apart_are_refused(tmp_path):
+    _touch(tmp_path, "in/a.png", "in/a.jpg", "in/a_jpg.png")
+    with pytest.raises(PolypError, match="two frames"):
+        _outputs(tmp_path, str(tmp_path / "in"))
+
+
+def test_links_are_frames_of_their_own(tmp_path):
+    _touch(tmp_path, "store/blob")
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "store/blob")
+    assert _outputs(tmp_path, str(tmp_path / "in")) == ["a", "b"]
+
+
+def test_a_list_that_leads_out_of_its_folder_stays_below_the_output(tmp_path):
+    _touch(tmp_path, "raw/a.png")
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list/l.json").write_text('{"test": [{"image": "../raw/a.png"}], "training": null}')
+    assert _outputs(tmp_path, str(tmp_path / "list/l.json")) == ["a"]
 
 
 def test_masks_below_the_input_folder_are_no_frames(tmp_path):
     _touch(tmp_path, "in/a.png", "in/masks/a.png")
     assert [f["output"] for f in datalist.frames(str(tmp_path / "in"), tmp_path / "in/masks", overwrite=True)] == ["a"]
+    assert [f["output"] for f in datalist.frames(str(tmp_path / "in"), tmp_path, overwrite=True)] == ["a", "masks/a"]
 
 
 @pytest.mark.parametrize("item", ["absent", "absent.png", "no*.png", "empty"])
@@ -81,7 +107,14 @@ def test_parts_of_a_prepared_set(dataset):
 
 @pytest.mark.parametrize(
     ("content", "text"),
-    [("{", "JSON"), ("[]", "not a data list"), ('{"training": []}', "is empty"), (None, "polyp prepare")],
+    [
+        ("{", "JSON"),
+        ("[]", "not a data list"),
+        ('{"training": []}', "is empty"),
+        (None, "polyp prepare"),
+        ('{"training": ["a.png"]}', "names no image"),
+        ('{"training": [{"image": "a.png"}]}', "no label"),
+    ],
 )
 def test_a_broken_list_is_one_clear_line(tmp_path, content, text):
     if content is not None:

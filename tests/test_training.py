@@ -97,8 +97,17 @@ def test_an_earlier_training_is_not_overwritten(trained, dataset, capsys):
 
 def test_resume_with_other_data_is_refused(tmp_path, dataset, capsys):
     assert train(tmp_path / "run", dataset, epochs="1") == 0
-    assert train(tmp_path / "run", dataset, epochs="2", resume="true", batch_size="8") == 1
-    assert "another run" in capsys.readouterr().err
+    before = (tmp_path / "run/configs/model.yaml").read_bytes()
+    for other, text in (({"batch_size": "8"}, "another run"), ({"learning_rate": "0.5"}, "was trained with")):
+        assert train(tmp_path / "run", dataset, **({"epochs": "1", "resume": "true"} | other)) == 1
+        assert text in capsys.readouterr().err
+        assert (tmp_path / "run/configs/model.yaml").read_bytes() == before
+
+
+def test_weights_elsewhere_leave_the_bundle_in_place(tmp_path, dataset):
+    assert train(tmp_path / "run", dataset, epochs="1", ckpt_dir=str(tmp_path / "weights")) == 0
+    assert (tmp_path / "weights/model.pt").is_file()
+    assert (tmp_path / "run/eval/training.csv").is_file()
 
 
 def test_early_stopping(tmp_path, dataset):

@@ -39,15 +39,24 @@ def find(bundle: str) -> Path:
     raise PolypError(f"{bundle}: no such bundle; give a bundle's folder, or one of {', '.join(shipped())}")
 
 
+def template(bundle: str, out: str | None) -> Path:
+    """The bundle that a training starts from: a name with `out` means the shipped one, not an earlier run's copy."""
+    if out and (Path(out) / "configs").is_dir():
+        return Path(out).resolve()
+    if out and bundle in shipped() and not (Path(bundle) / "configs").is_dir():
+        return shipped()[bundle]
+    return find(bundle)
+
+
 @contextmanager
 def working_copy(bundle: str, out: str | None) -> Iterator[Path]:
     """The folder to train in: `bundle` itself when it is a path, else a copy of the shipped bundle in `out`.
 
     The copy (by default `runs/NAME`) is a complete bundle without weights; training adds them, so that the folder can
     be shared as it is. A shipped bundle is never trained in place: it may lie in a read-only installation. A copy that
-    was made here and got no weights, because the training could not start, is removed again.
+    was made here is removed again when the training could not start.
     """
-    source = find(bundle)
+    source = template(bundle, out)
     target = Path(out).resolve() if out else (RUNS / source.name).resolve()
     if source == target or (out is None and source not in shipped().values()):
         yield source
@@ -57,9 +66,10 @@ def working_copy(bundle: str, out: str | None) -> Iterator[Path]:
         _copy(source, target)
     try:
         yield target
-    finally:
-        if made and not any(target.glob("models/*.pt")):
+    except BaseException:
+        if made and not any(target.rglob("*.pt")):
             shutil.rmtree(target)
+        raise
 
 
 def _copy(source: Path, target: Path) -> None:

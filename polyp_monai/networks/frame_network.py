@@ -35,7 +35,7 @@ class FrameNetwork(nn.Module):
         super().__init__()
         self.body = body
         self.divisor = divisor
-        # constants of the config, not of the weights: kept out of the state dict and of averages over it
+        # constants of the config, not of the weights
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
