@@ -31,6 +31,7 @@ recipe: venv
 	$(BIN)/python -m polyp_monai.bundle.recipe
 
 bench: venv
+	$(BIN)/pip install --quiet --requirement benchmarks/requirements.txt
 	$(BIN)/python benchmarks/augmentation.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/prediction.py
