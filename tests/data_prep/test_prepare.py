@@ -286,7 +286,7 @@ class TestOutputFolder:
         monkeypatch.setattr(io, "write_mask", interrupted)
         status, _, error = prepare("folder", "--source", small_set, "--out", out)
         assert status == 130
-        assert error.startswith("polyp: error: interrupted")
+        assert error.startswith("polyp: interrupted")
         assert not (out / "datalist.json").exists()
         monkeypatch.setattr(io, "write_mask", real)
         assert prepare("folder", "--source", small_set, "--out", out)[0] == 0
@@ -299,7 +299,7 @@ class TestOutputFolder:
         monkeypatch.setattr(io, "write_mask", full)
         status, _, error = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
         assert (status, error.count("\n")) == (1, 1)
-        assert "No space left" in error
+        assert "disk is full" in error
         assert not (tmp_path / "out/datalist.json").exists()
 
     @pytest.mark.slow
