@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from monai.data import DataLoader, IterableDataset, ThreadDataLoader
-from monai.data.thread_buffer import buffer_iterator
+from ignite.engine import Engine
+from monai.data import DataLoader, IterableDataset
+from monai.engines.utils import IterationEvents
 from monai.transforms import apply_transform
 
 from polyp_monai.errors import PolypError, root_cause
@@ -15,23 +17,27 @@ from polyp_monai.errors import PolypError, root_cause
 logger = logging.getLogger(__name__)
 
 
-class PrefetchLoader(ThreadDataLoader):
-    """MONAI's `ThreadDataLoader`, which loads ahead in a thread, but what fails there is raised here.
+class PrefetchLoader(DataLoader):
+    """A `DataLoader` that, as a handler of an engine, loads the next batch while this one is postprocessed.
 
-    MONAI's ends in that case as if everything had been read, and scores would be over some of the frames.
+    It starts when the network is done: on a CPU a thread beside the network slows both. MONAI's `ThreadDataLoader` does
+    not wait; and when its thread fails it ends as if everything had been read, so that scores are over some frames.
     """
 
     def __iter__(self) -> Iterator[Any]:
-        for batch in buffer_iterator(self._batches(), self.buffer_size, self.buffer_timeout):
-            if isinstance(batch, Exception):
-                raise batch
-            yield batch
+        self._batches = super().__iter__()
+        self._next: Future | None = None
+        with ThreadPoolExecutor(1) as self._thread:
+            while (batch := self._next.result() if self._next else next(self._batches, None)) is not None:
+                self._next = None
+                yield batch
 
-    def _batches(self) -> Iterator[Any]:
-        try:
-            yield from DataLoader.__iter__(self)
-        except Exception as error:
-            yield error
+    def attach(self, engine: Engine) -> None:
+        """Load ahead in each of the engine's iterations."""
+        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._load_ahead)
+
+    def _load_ahead(self) -> None:
+        self._next = self._thread.submit(next, self._batches, None)
 
 
 class FrameDataset(IterableDataset):

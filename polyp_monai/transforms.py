@@ -87,8 +87,9 @@ class FitWindow(Resize):
         target = self.target_size(size)
         shrinks = target[0] <= size[0] and target[1] <= size[1]
         flag = cv2.INTER_NEAREST_EXACT if self.mode == "nearest" else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        picture = np.ascontiguousarray(img.numpy().transpose(1, 2, 0))
-        fitted = cv2.resize(picture, target[::-1], interpolation=flag).reshape(*target, -1)
+        # a loaded frame lies in memory as its file does, (H, W, C): turned once it is small
+        picture = np.ascontiguousarray(img.numpy().transpose(2, 1, 0))
+        fitted = cv2.transpose(cv2.resize(picture, target, interpolation=flag)).reshape(*target, -1)
         out = torch.from_numpy(fitted).permute(2, 0, 1)
         if not isinstance(img, MetaTensor):
             return out
@@ -162,14 +163,14 @@ class SavePredictiond(MapTransform):
         source = str(mask.meta["filename_or_obj"])
         nifti = io.suffix_of(source) in io.NIFTI_SUFFIXES
         suffix = io.suffix_of(source) if nifti else ".png"
-        pixels = _to_pixels(mask).astype(np.uint8)
+        pixels = _to_pixels(mask.to(torch.uint8))
         like = None
         if nifti:
             shape = (*pixels.shape[::-1], *(1,) * (int(mask.meta[FILE_AXES]) - 2))
             like = io.Picture(pixels, np.asarray(mask.meta[MetaKeys.ORIGINAL_AFFINE]), shape)
         io.write_mask(self.output_dir / f"{output}{suffix}", pixels, like)
         if probability is not None:
-            values = _to_pixels(probability).astype(np.float32)
+            values = _to_pixels(probability.float())
             path = self.output_dir / f"{output}_probability{suffix}"
             io.write_nifti(path, values, like) if nifti else io.write_png(path, (values * 255).round().astype(np.uint8))
         if self.overlay:
@@ -178,7 +179,7 @@ class SavePredictiond(MapTransform):
 
 def _to_pixels(tensor: torch.Tensor) -> np.ndarray:
     """(1, W, H) tensor -> (H, W) array."""
-    return np.ascontiguousarray(tensor[0].detach().cpu().numpy().T)
+    return cv2.transpose(tensor[0].detach().cpu().numpy())  # many times as fast as numpy's
 
 
 def draw_contour(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = (255, 221, 0)) -> np.ndarray:

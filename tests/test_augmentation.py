@@ -28,7 +28,7 @@ def _smooth() -> dict:
 @given(st.integers(0, 10_000))
 @settings(max_examples=60, deadline=None)
 def test_image_and_mask_move_together(seed):
-    geometry = RandGeometryd("image", "label", window=64).set_random_state(seed)
+    geometry = RandGeometryd(["image", "label"], window=64).set_random_state(seed)
     d = geometry(_sample())
     assert d["image"].shape == (3, 64, 64)
     assert set(d["label"].unique().tolist()) <= {0, 1}
@@ -38,19 +38,19 @@ def test_image_and_mask_move_together(seed):
 
 def test_without_a_draw_the_window_is_cut_from_the_centre():
     d = _sample(70, 60)
-    out = RandGeometryd("image", "label", window=60, prob=0)(d)
+    out = RandGeometryd(["image", "label"], window=60, prob=0)(d)
     assert torch.equal(out["label"], d["label"][:, 5:65])
     assert torch.equal(out["image"], d["image"][:, 5:65])
 
 
 def test_a_frame_of_the_windows_size_without_a_draw_is_untouched():
     d = _sample(64, 64)
-    out = RandGeometryd("image", "label", window=64, prob=0)(d)
+    out = RandGeometryd(["image", "label"], window=64, prob=0)(d)
     assert torch.equal(out["image"], d["image"])
 
 
 def test_a_turn_by_180_degrees_is_exact():
-    geometry = RandGeometryd("image", "label", window=64, scale=(1, 1), aspect=0, shear=0, shift=0)
+    geometry = RandGeometryd(["image", "label"], window=64, scale=(1, 1), aspect=0, shear=0, shift=0)
     geometry.randomize()
     geometry.linear, geometry.offset = -np.eye(2), np.zeros(2)
     geometry.randomize = lambda: None
@@ -59,7 +59,7 @@ def test_a_turn_by_180_degrees_is_exact():
 
 
 def test_crops_of_a_larger_frame_reach_its_ends():
-    geometry = RandGeometryd("image", "label", 32, rotation=0, scale=(1, 1), aspect=0, shear=0, shift=0)
+    geometry = RandGeometryd(["image", "label"], 32, rotation=0, scale=(1, 1), aspect=0, shear=0, shift=0)
     geometry.set_random_state(0)
     seen = torch.zeros(96)
     for _ in range(300):
@@ -86,7 +86,7 @@ def test_probability_zero_is_the_identity(transform):
     assert transform("image", prob=0)(d)["image"] is d["image"]
 
 
-@pytest.mark.parametrize("transform", [*COLOUR, lambda keys, prob: RandGeometryd(keys, "label", 64, prob)])
+@pytest.mark.parametrize("transform", [*COLOUR, lambda keys, prob: RandGeometryd([keys, "label"], 64, prob)])
 def test_a_seed_repeats_itself_and_the_input_stays(transform):
     d = _smooth()
     before = d["image"].clone()
