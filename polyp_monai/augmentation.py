@@ -135,6 +135,53 @@ class RandGeometryd(RandomizableTransform, MapTransform):
         return d
 
 
+class RandPolypFreeCropd(RandomizableTransform, MapTransform):
+    """Now and then a part of the frame that holds no polyp, enlarged to the frame's size, with an empty label.
+
+    Where a few tries find no such part, the sample stays as it is.
+
+    Args:
+        keys: images, (C, W, H).
+        label_key: the mask, (1, W, H) of {0, 1}, of the same size.
+        prob: share of samples for which a part is looked for.
+        side: smallest and largest side of the part, as a share of the frame's.
+        tries: parts to look at.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        label_key: str,
+        prob: float = 0.1,
+        side: tuple[float, float] = (0.3, 0.7),
+        tries: int = 8,
+    ) -> None:
+        RandomizableTransform.__init__(self, prob)
+        MapTransform.__init__(self, keys)
+        self.label_key, self.side, self.tries = label_key, side, tries
+        self.drawn = np.zeros((0, 3))
+
+    def randomize(self, data: Any = None) -> None:
+        super().randomize(data)
+        self.drawn = self.R.uniform(size=(self.tries if self._do_transform else 0, 3))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        self.randomize()
+        label = d[self.label_key]
+        size = np.array(label.shape[1:])
+        for where in self.drawn:
+            part = np.round(size * (self.side[0] + (self.side[1] - self.side[0]) * where[0])).astype(int)
+            start = ((size - part) * where[1:]).astype(int)
+            inside = (slice(None), *(slice(s, s + p) for s, p in zip(start, part, strict=True)))
+            if not label[inside].any():
+                for key in self.key_iterator(d):
+                    d[key] = _tensor(cv2.resize(_picture(d[key][inside]), tuple(size[::-1].tolist())))
+                d[self.label_key] = torch.zeros_like(label)
+                break
+        return d
+
+
 class RandColourd(_RandPictured):
     """Brightness, contrast, saturation, hue and white balance as one colour matrix.
 

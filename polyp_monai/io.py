@@ -99,7 +99,7 @@ def _read_pillow(path: Path) -> np.ndarray:
             image = image.convert("RGB")
         elif image.mode == "1":
             image = image.convert("L")
-        return np.asarray(image)
+        return np.array(image)  # a copy: what Pillow shows of its own memory cannot be written to
 
 
 def _read_tiff(path: Path) -> np.ndarray:

@@ -15,7 +15,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class FrameNetwork(nn.Module):
     """Makes any fully convolutional network take plain frames of any size.
 
-    In: (B, 3, H, W) RGB float in 0..1, H and W >= 32. Out: (B, C, H, W) logits. The frame is normalised (by buffers,
+    In: (B, 3, H, W) RGB float in 0..1, H and W >= 32. Out: (B, C, H, W) logits; of a body with deep supervision, in
+    training, a list of them, best head first. The frame is normalised (by buffers,
     so that an exported file takes plain frames too), padded at its far edges to a multiple of `divisor`, and the logits
     are cropped back. The two spatial axes may come in either order.
 
@@ -39,10 +40,13 @@ class FrameNetwork(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor):
         height, width = x.shape[2], x.shape[3]
         x = (x - self.mean) / self.std
         down = (self.divisor - height % self.divisor) % self.divisor
         right = (self.divisor - width % self.divisor) % self.divisor
         x = F.pad(x, (0, right, 0, down), mode="replicate")
-        return self.body(x)[:, :, :height, :width]
+        logits = self.body(x)
+        if not torch.jit.is_scripting() and isinstance(logits, list):  # deep supervision, in training
+            return [head[:, :, :height, :width] for head in logits]
+        return logits[:, :, :height, :width]
