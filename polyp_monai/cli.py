@@ -15,15 +15,18 @@ EXAMPLES = """examples:
   polyp train unet --data data/kvasir --epochs 60
   polyp evaluate unet --data data/kvasir
   polyp predict unet photo.jpg frames/ --out masks --overlay true
+  polyp bundles
 """
 
 TRAIN = """Train a bundle on a prepared data set.
 
 BUNDLE by name is copied to runs/NAME (or --out) first, and trained there; by path it is trained where it is.
-Any key of configs/train.yaml can follow as --KEY VALUE; an unknown one is refused.
+Any key of configs/train.yaml can follow as --KEY VALUE; an unknown one is refused. --loss takes a name out of
+configs/losses.yaml, --pretrained FILE or null takes other weights for the encoder than the bundle's, or none.
 
 examples:
   polyp train unet --data data/kvasir
+  polyp train attention_unet --data data/kvasir --loss dice_focal
   polyp train unet --data data/kvasir --epochs 100 --learning_rate 5e-4 --out runs/long
   polyp train unet --data data/kvasir --resume true
 """
@@ -45,6 +48,17 @@ the others are predicted, and the exit status is 1. Any key of configs/inference
 examples:
   polyp predict unet photo.jpg --out masks
   polyp predict runs/unet 'frames/**/*.png' --out masks --overlay true --probability true
+"""
+
+NEW = """Make a bundle for a network of your own, from the recipe that all bundles share, and check it.
+
+The network takes (B, 3, H, W) and gives logits (B, 1, H, W). It is a class that can be imported (PACKAGE.MODULE.CLASS)
+or stands in a file (FILE.py:CLASS), which is then copied into the bundle. Arguments of its constructor follow as
+--KEY VALUE.
+
+examples:
+  polyp new my_net --network my_net.py:MyNet --width 24
+  polyp new segresnet --network monai.networks.nets.SegResNet --divisor 8 --spatial_dims 2 --in_channels 3 --out_channels 1
 """
 
 
@@ -88,6 +102,14 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("bundle", metavar="BUNDLE", help="name or folder")
     predict.add_argument("inputs", metavar="INPUT", nargs="+", help="file, folder, glob or data list")
     predict.add_argument("--out", metavar="DIR", required=True, help="where the masks go")
+
+    new = command("new", "make a bundle for your own network", _new, NEW)
+    new.add_argument("name", metavar="NAME", help="of the bundle: letters, digits and _")
+    new.add_argument("--network", metavar="CLASS", required=True, help="PACKAGE.MODULE.CLASS or FILE.py:CLASS")
+    new.add_argument("--divisor", metavar="N", type=int, default=32, help="product of the network's strides (32)")
+    new.add_argument("--out", metavar="DIR", default=".", help="where the bundle's folder goes (here)")
+
+    command("bundles", "list the shipped bundles and their figures", _bundles)
     return parser
 
 
@@ -120,6 +142,20 @@ def _predict(args: argparse.Namespace) -> None:
     root, inputs = locate.find(args.bundle), [os.path.abspath(item) for item in args.inputs]
     given = overrides.check(root, "inference", overrides.parse(args.rest))
     run.run(root, "inference", {"inputs": inputs, "output_dir": os.path.abspath(args.out), **given})
+
+
+def _new(args: argparse.Namespace) -> None:
+    from polyp_monai.bundle import new, overrides
+
+    arguments = new.constructor_arguments(overrides.parse(args.rest))
+    root = new.create(args.name, args.network, arguments, args.divisor, Path(args.out))
+    print(f"{root} keeps the network contract; polyp train {os.path.relpath(root)} --data DATA")
+
+
+def _bundles(args: argparse.Namespace) -> None:
+    from polyp_monai.bundle import listing
+
+    print(listing.table())
 
 
 def _data(folder: str) -> str:

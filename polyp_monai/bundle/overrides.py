@@ -92,12 +92,15 @@ def _check(config_file: str, given: dict[str, str], here: Path) -> dict[str, Any
         if key in PATHS and text[:1] not in ("$", "@", "%"):
             checked[key] = os.path.abspath(here / text)
             continue
+        if key == "pretrained":
+            checked[key] = _weights(text, here)
+            continue
         if key in RUN_OPTIONS:
             checked[key] = text
             continue
         if key not in parser or key.startswith("_"):
             raise PolypError(f"--{key}: no such key in {config_file}{_nearest(key, parser.config)}")
-        value = _as_type_of(parser[key], text, key)
+        value = _loss(text) if key == "loss" else _as_type_of(parser[key], text, key)
         _check_value(key, value)
         print(f"{key}: {_short(parser[key])} -> {_short(value)}")
         pieces = key.split("::")
@@ -112,9 +115,28 @@ def _check(config_file: str, given: dict[str, str], here: Path) -> dict[str, Any
     return checked
 
 
-def _nearest(key: str, config: dict) -> str:
-    close = difflib.get_close_matches(key, list(_paths(config)), n=1, cutoff=0.5)
-    return f"; did you mean --{close[0]}?" if close else f"; known are {', '.join(k for k in config if k != '_meta_')}"
+def _weights(text: str, here: Path) -> str | None:
+    """Where pretrained weights come from: a path is looked up from where the user is."""
+    if text.lower() in ("null", "none"):
+        return None
+    return text if text.startswith(("pip:", "http://", "https://", "$", "@", "%")) else os.path.abspath(here / text)
+
+
+def _loss(text: str) -> Any:
+    """The definition of a loss that `configs/losses.yaml` names; definitions and expressions pass."""
+    value = _literal(text)
+    if isinstance(value, dict) or text[:1] in ("$", "@", "%"):
+        return value
+    losses = yaml.safe_load(Path("configs/losses.yaml").read_text(encoding="utf-8"))
+    if text not in losses:
+        raise PolypError(f"--loss {text}: no such loss{_nearest(text, losses, '')}")
+    return losses[text]
+
+
+def _nearest(key: str, config: dict, dashes: str = "--") -> str:
+    names = list(_paths(config)) if dashes else list(config)
+    close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    return f"; did you mean {dashes}{close[0]}?" if close else f"; known are {', '.join(k for k in config if k != '_meta_')}"
 
 
 def _paths(node: Any, prefix: str = "") -> Iterator[str]:
@@ -210,7 +232,7 @@ def changed(text: str, values: dict[str, Any], name: str) -> str:
     content = yaml.safe_load(text)
     text = text if text.endswith("\n") else text + "\n"
     parser = ConfigParser(content)
-    own = {key: value for key, value in values.items() if key.split("::")[0] in content}
+    own = {k: v for k, v in values.items() if k.split("::")[0] in content and not k.startswith("pretrained")}
     for key, value in own.items():
         parser[key] = value
     for key in dict.fromkeys(k.split("::")[0] for k in own):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,9 +38,11 @@ def inside(root: Path) -> Iterator[None]:
         raise PolypError(f"{root}: is no bundle (it has no folder configs/)")
     before = Path.cwd()
     os.chdir(root)
+    sys.path.insert(0, str(root))  # a bundle may bring its network in scripts/, as with `python -m monai.bundle`
     try:
         yield
     finally:
+        sys.path.remove(str(root))
         os.chdir(before)
 
 

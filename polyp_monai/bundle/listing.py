@@ -1,0 +1,37 @@
+"""The table of `polyp bundles`: what is known of each shipped bundle, from its metadata."""
+
+from __future__ import annotations
+
+import json
+
+from polyp_monai.bundle.locate import shipped
+
+HEADER = ("bundle", "parameters", "GMACs", "images/s", "published Dice", "measured Dice", "weights")
+NOTE = """GMACs and images/s: one 352 x 352 frame; images/s on 2 CPU cores, PyTorch, channels_last.
+Dice: mean over the 120 test frames of Kvasir-SEG official; measured in the CPU budget that the model card names."""
+
+
+def table() -> str:
+    """One line a bundle, and what the columns mean."""
+    rows = [HEADER, *(_row(name) for name in shipped())]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
+    lines = [
+        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    ]
+    return "\n".join([*lines, "", NOTE])
+
+
+def _row(name: str) -> tuple[str, ...]:
+    root = shipped()[name]
+    metadata = json.loads((root / "configs/metadata.json").read_text(encoding="utf-8"))
+    figures = metadata.get("figures", {})
+    return (
+        name,
+        f"{figures['parameters'] / 1e6:.2f} M",
+        f"{figures['gmacs_352']:.1f}",
+        f"{figures['cpu_images_per_second_352']:.1f}",
+        figures.get("published_dice", "-"),
+        f"{metadata['eval_metrics']['mean_dice']:.3f}" if "eval_metrics" in metadata else "-",
+        "shipped" if (root / "models/model.pt").is_file() else "-",
+    )

@@ -1,0 +1,140 @@
+"""A new bundle from the recipe, for one's own network."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from polyp_monai.bundle import locate
+from polyp_monai.bundle.run import clear_errors, inside
+from polyp_monai.errors import PolypError
+
+MODEL = """# What makes this bundle different from the others; the rest is the common recipe.
+
+network_def:
+  # takes frames of 0..1 and of any size; pads them to a multiple of `divisor`, the product of the network's strides
+  _target_: polyp_monai.networks.FrameNetwork
+  divisor: {divisor}
+  body: {body}
+
+# any other of losses.yaml: `polyp train --loss NAME`
+loss: {{_target_: polyp_monai.losses.FocalTverskyLoss, false_negative: 0.7, gamma: 1.3333}}
+
+pretrained: null
+pretrained_sha256: null
+encoder_rate: 1.0
+
+window: 192          # side of the network's input in pixels
+keep_aspect: false   # false: frames are stretched to the window; true: shorter side to the window, overlapping windows
+epochs: 60
+batch_size: 8
+learning_rate: 0.0006
+"""
+
+CARD = """# {name}
+
+`{target}`, trained with the recipe of polyp_monai.
+
+    polyp train {folder} --data DATA
+    polyp evaluate {folder} --data DATA
+    polyp predict {folder} FRAMES --out MASKS
+
+Say here on which data it was trained, what was measured, and where it fails.
+"""
+
+
+def create(name: str, network: str, arguments: dict[str, Any], divisor: int, out: Path) -> Path:
+    """Write the bundle `out/name` and check its network.
+
+    Args:
+        name: of the bundle: letters, digits and _.
+        network: "package.module.Class", or "FILE.py:Class": the file is then copied into the bundle's `scripts/`.
+        arguments: of the network's constructor.
+        divisor: product of the network's strides.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        PolypError: bad name, folder exists, network not found, or it breaks the contract; nothing is left then.
+    """
+    if not re.fullmatch(r"[A-Za-z]\w*", name):
+        raise PolypError(f"{name}: a bundle's name is letters, digits and _")
+    root = (out / name).resolve()
+    if root.exists():
+        raise PolypError(f"{root}: exists already; give another name or --out")
+    partial = root.with_name(f".partial-{name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        _write(partial, name, network, arguments, divisor)
+        _check(partial)
+        partial.replace(root)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return root
+
+
+def _write(root: Path, name: str, network: str, arguments: dict[str, Any], divisor: int) -> None:
+    example = locate.shipped()["unet"]
+    shutil.copytree(example, root, ignore=shutil.ignore_patterns("models", "eval", "predictions", "docs"))
+    target = network
+    if ".py:" in network:
+        file, _, class_name = network.rpartition(":")
+        if not Path(file).is_file():
+            raise PolypError(f"{file}: no such file")
+        (root / "scripts").mkdir()
+        (root / "scripts/__init__.py").touch()
+        shutil.copyfile(file, root / "scripts" / Path(file).name)
+        target = f"scripts.{Path(file).stem}.{class_name}"
+    body = yaml.safe_dump({"_target_": target, **arguments}, default_flow_style=True, sort_keys=False, width=1000).strip()
+    (root / "configs/model.yaml").write_text(MODEL.format(divisor=divisor, body=body), encoding="utf-8")
+    metadata = json.loads((example / "configs/metadata.json").read_text(encoding="utf-8"))
+    for key in ("eval_metrics", "figures", "references"):
+        metadata.pop(key, None)
+    metadata |= {"name": name, "description": f"{target}, trained with the recipe of polyp_monai.", "authors": "you"}
+    (root / "configs/metadata.json").write_text(json.dumps(metadata, indent=4) + "\n", encoding="utf-8")
+    (root / "docs").mkdir()
+    (root / "docs/README.md").write_text(CARD.format(name=name, target=target, folder=name), encoding="utf-8")
+
+
+def _check(root: Path) -> None:
+    from polyp_monai.networks import contract
+
+    with inside(root), clear_errors():
+        from monai.bundle import ConfigParser
+
+        parser = ConfigParser()
+        parser.read_config("configs/inference.yaml")
+        try:
+            network = parser.get_parsed_content("network_def")
+        except (ImportError, AttributeError, TypeError, ValueError, RuntimeError, SyntaxError) as error:
+            raise PolypError(f"the network cannot be built: {_first_cause(error)}") from error
+    try:
+        contract.check(network)
+    finally:
+        for module in [m for m in sys.modules if m == "scripts" or m.startswith("scripts.")]:
+            del sys.modules[module]
+
+
+def _first_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {str(error).splitlines()[0]}"
+
+
+def constructor_arguments(words: dict[str, str]) -> dict[str, Any]:
+    """--KEY VALUE texts as Python values where they are literals, else as text."""
+    values = {}
+    for key, text in words.items():
+        try:
+            values[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            values[key] = text
+    return values
