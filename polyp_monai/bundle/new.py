@@ -93,7 +93,9 @@ def _write(root: Path, name: str, network: str, arguments: dict[str, Any], divis
         (root / "scripts/__init__.py").touch()
         shutil.copyfile(file, root / "scripts" / Path(file).name)
         target = f"scripts.{Path(file).stem}.{class_name}"
-    body = yaml.safe_dump({"_target_": target, **arguments}, default_flow_style=True, sort_keys=False, width=1000).strip()
+    body = yaml.safe_dump(
+        {"_target_": target, **arguments}, default_flow_style=True, sort_keys=False, width=1000
+    ).strip()
     (root / "configs/model.yaml").write_text(MODEL.format(divisor=divisor, body=body), encoding="utf-8")
     metadata = json.loads((example / "configs/metadata.json").read_text(encoding="utf-8"))
     for key in ("eval_metrics", "figures", "references"):

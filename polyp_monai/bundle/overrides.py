@@ -136,7 +136,11 @@ def _loss(text: str) -> Any:
 def _nearest(key: str, config: dict, dashes: str = "--") -> str:
     names = list(_paths(config)) if dashes else list(config)
     close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    return f"; did you mean {dashes}{close[0]}?" if close else f"; known are {', '.join(k for k in config if k != '_meta_')}"
+    return (
+        f"; did you mean {dashes}{close[0]}?"
+        if close
+        else f"; known are {', '.join(k for k in config if k != '_meta_')}"
+    )
 
 
 def _paths(node: Any, prefix: str = "") -> Iterator[str]:

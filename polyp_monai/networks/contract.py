@@ -42,7 +42,9 @@ def _check_gradients(network: nn.Module) -> None:
     output = network(torch.rand(2, 3, 64, 64))
     heads = output if isinstance(output, (list, tuple)) else [output]
     sum(head.square().mean() for head in heads).backward()
-    idle = [n for n, p in network.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.isfinite().all())]
+    idle = [
+        n for n, p in network.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.isfinite().all())
+    ]
     network.zero_grad()
     if idle:
         raise PolypError(f"{len(idle)} parameters get no finite gradient in training, such as {idle[0]}")

@@ -38,5 +38,5 @@ class UNetPlusPlus(nn.Module):
         heads = self.net(x)
         if torch.jit.is_scripting():
             return heads[-1]
-        else:  # noqa: RET505 - TorchScript compiles one branch only
+        else:
             return heads[::-1] if self.training else heads[-1]

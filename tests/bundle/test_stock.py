@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -86,6 +88,31 @@ def test_train_evaluate_predict_and_their_properties(bundle, dataset, monkeypatc
     infer.run()
     infer.finalize()
     assert len(list((bundle / "predictions").rglob("*.png"))) == 2 * 20  # images and masks are both frames here
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "unet"])
+def test_every_bundle_trains_evaluates_and_predicts(name, dataset, tmp_path, monkeypatch):
+    ignored = shutil.ignore_patterns("models")
+    monkeypatch.chdir(shutil.copytree(shipped()[name], tmp_path / name, ignore=ignored))
+    small = {"dataset_dir": str(dataset), "window": 64, "device": "cpu"}
+    for config, kind, more in (
+        ("train", "train", {"batch_size": 4, "epochs": 1}),
+        ("evaluate", "train", {"flips": True}),
+        ("inference", "infer", {}),
+    ):
+        workflow = ConfigWorkflow(f"configs/{config}.yaml", workflow_type=kind, **small, **more)
+        workflow.initialize()
+        assert config == "evaluate" or workflow.check_properties() == []
+        workflow.run()
+        workflow.finalize()
+    assert json.loads(Path("eval/test/summary.json").read_text())["frames"] == 2
+    assert len(list(Path("predictions").rglob("*.png"))) == 2 * 20
+    result = stock(
+        "ckpt_export", "--net_id", "network_def", "--filepath", "models/model.ts", "--ckpt_file", "models/model.pt",
+        "--meta_file", "configs/metadata.json", "--config_file", "configs/inference.yaml", cwd=tmp_path / name,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.slow
