@@ -58,7 +58,8 @@ or stands in a file (FILE.py:CLASS), which is then copied into the bundle. Argum
 
 examples:
   polyp new my_net --network my_net.py:MyNet --width 24
-  polyp new segresnet --network monai.networks.nets.SegResNet --divisor 8 --spatial_dims 2 --in_channels 3 --out_channels 1
+  polyp new segresnet --network monai.networks.nets.SegResNet --divisor 8 \\
+      --spatial_dims 2 --in_channels 3 --out_channels 1
 """
 
 

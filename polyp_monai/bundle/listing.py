@@ -15,13 +15,10 @@ def table() -> str:
     """One line a bundle, and what the columns mean."""
     rows = [HEADER, *(_row(name) for name in shipped())]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
+    lines = []
+    for name, *cells in rows:
+        right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        lines.append("  ".join([name.ljust(widths[0]), *right]))
     return "\n".join([*lines, "", NOTE])
 
 

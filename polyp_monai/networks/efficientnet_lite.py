@@ -107,10 +107,9 @@ class EfficientNetLite(nn.Module):
             KeyError, RuntimeError: the weights are of another network.
         """
         names = {"stem.0.1": "_conv_stem", "stem.1": "_bn0"}
-        for number, (stage, block) in enumerate(
-            (s, b) for s, stage in enumerate(self.stages) for b in range(len(stage))
-        ):
-            ours, theirs = f"stages.{stage}.{block}", f"_blocks.{number}"
+        blocks = [f"stages.{s}.{b}" for s, stage in enumerate(self.stages) for b in range(len(stage))]
+        for number, ours in enumerate(blocks):
+            theirs = f"_blocks.{number}"
             names |= {f"{ours}.expand.0": f"{theirs}._expand_conv", f"{ours}.expand.1": f"{theirs}._bn0"}
             names |= {f"{ours}.filter.0.1": f"{theirs}._depthwise_conv", f"{ours}.filter.1": f"{theirs}._bn1"}
             names |= {f"{ours}.project.0": f"{theirs}._project_conv", f"{ours}.project.1": f"{theirs}._bn2"}

@@ -6,6 +6,7 @@ Z. Zhang, Q. Liu and Y. Wang, "Road Extraction by Deep Residual U-Net", IEEE GRS
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from monai.networks.blocks import UpSample
@@ -44,7 +45,7 @@ class ResUNet(nn.Module):
 
     def __init__(self, features: Sequence[int] = (64, 128, 256, 512), out_channels: int = 1) -> None:
         super().__init__()
-        steps = list(zip(features[:-1], features[1:], strict=True))
+        steps = list(pairwise(features))
         self.down = nn.ModuleList([ResidualUnit(3, features[0], first=True)])
         self.down.extend(ResidualUnit(fine, coarse, stride=2) for fine, coarse in steps)
         self.upsample = UpSample(2, scale_factor=2, mode="nontrainable")

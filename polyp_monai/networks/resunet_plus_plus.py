@@ -39,7 +39,7 @@ class ASPP(nn.Module):
 
 
 class Attention(nn.Module):
-    """Weighs the decoder's map, (B, coarse, H, W), by what the encoder's map of twice the size, (B, fine, ...), shows."""
+    """Weighs the decoder's map, (B, coarse, H, W), by what the encoder's map of twice that size shows."""
 
     def __init__(self, fine: int, coarse: int) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ Block Attention Module", ECCV 2018, section 3.1, equation 3.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from monai.networks.nets.basic_unet import Down, TwoConv, UpCat
@@ -39,7 +40,7 @@ class SpatialAttentionUNet(nn.Module):
     def __init__(self, features: Sequence[int] = (32, 64, 128, 256, 512), out_channels: int = 1) -> None:
         super().__init__()
         common = {"act": ("relu", {"inplace": True}), "norm": ("batch", {}), "bias": False}
-        steps = list(zip(features[:-1], features[1:], strict=True))
+        steps = list(pairwise(features))
         self.stem = TwoConv(2, 3, features[0], **common)
         self.down = nn.ModuleList(Down(2, fine, coarse, **common) for fine, coarse in steps)
         self.attention = nn.ModuleList(SpatialAttention() for _ in steps)
