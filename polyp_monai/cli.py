@@ -37,7 +37,7 @@ Any key of configs/evaluate.yaml can follow as --KEY VALUE; an unknown one is re
 
 examples:
   polyp evaluate unet --data data/kvasir
-  polyp evaluate runs/unet --data data/clinicdb --split test --out results/clinicdb --overlay true
+  polyp evaluate runs/unet --data data/clinicdb --split all --out results/clinicdb --overlay true
 """
 
 PREDICT = """Write a mask for each frame: PNG of 0 and 255, or NIfTI with the affine of its NIfTI input.
@@ -96,7 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = command("evaluate", "score a trained bundle", _evaluate, EVALUATE)
     evaluate.add_argument("bundle", metavar="BUNDLE", help="name or folder")
     evaluate.add_argument("--data", metavar="DIR", required=True, help="folder that `polyp prepare` wrote")
-    evaluate.add_argument("--split", default="test", choices=("training", "validation", "test"), help="part (test)")
+    evaluate.add_argument(
+        "--split", default="test", choices=("training", "validation", "test", "all"), help="part (test)"
+    )
     evaluate.add_argument("--out", metavar="DIR", help="where the tables and masks go (BUNDLE/eval/SPLIT)")
 
     predict = command("predict", "write masks for frames", _predict, PREDICT)

@@ -13,6 +13,7 @@ from polyp_monai import io
 from polyp_monai.errors import PolypError
 
 PARTS = ("training", "validation", "test")
+ALL = "all"  # of a set that nothing was trained on
 
 
 def read(dataset_dir: str | Path) -> dict:
@@ -38,20 +39,21 @@ def _read_list(path: Path) -> dict:
 
 
 def part(dataset_dir: str | Path, name: str) -> list[dict]:
-    """The samples of one part, with `image` and `label` as absolute paths that exist.
+    """The samples of one part, or of all, with `image` and `label` as absolute paths that exist.
 
     Raises:
         PolypError: no such list, no such part, an empty part, or a file that has gone.
     """
     root = Path(dataset_dir).resolve()
     content = read(dataset_dir)
-    if name not in PARTS:
-        raise PolypError(f"part {name!r} is unknown; known are {', '.join(PARTS)}")
-    if not content.get(name):
+    if name not in (*PARTS, ALL):
+        raise PolypError(f"part {name!r} is unknown; known are {', '.join((*PARTS, ALL))}")
+    entries = [entry for p in PARTS if name in (p, ALL) for entry in content.get(p) or []]
+    if not entries:
         filled = ", ".join(p for p in PARTS if content.get(p)) or "none"
         raise PolypError(f"{root / 'datalist.json'}: the part {name!r} is empty; filled are: {filled}")
     samples = []
-    for entry in content[name]:
+    for entry in entries:
         if not isinstance(entry.get("label"), str):
             raise PolypError(f"{root / 'datalist.json'}: {entry['image']} in {name!r} has no label")
         sample = {

@@ -127,3 +127,10 @@ def test_a_file_that_has_gone_is_named(tmp_path):
     (tmp_path / "datalist.json").write_text('{"test": [{"image": "a.png", "label": "b.png"}]}')
     with pytest.raises(PolypError, match=r"a\.png.*but not there"):
         datalist.part(tmp_path, "test")
+
+
+def test_all_is_every_part_together(dataset):
+    together = [sample["name"] for sample in datalist.labelled_frames(dataset, "all")]
+    parts = [sample["name"] for part in datalist.PARTS for sample in datalist.labelled_frames(dataset, part)]
+    assert together == parts
+    assert len(set(together)) == 20
