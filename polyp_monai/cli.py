@@ -150,7 +150,7 @@ def _predict(args: argparse.Namespace) -> None:
 def _new(args: argparse.Namespace) -> None:
     from polyp_monai.bundle import new, overrides
 
-    arguments = new.constructor_arguments(overrides.parse(args.rest))
+    arguments = {key: overrides.literal(text) for key, text in overrides.parse(args.rest).items()}
     root = new.create(args.name, args.network, arguments, args.divisor, Path(args.out))
     print(f"{root} keeps the network contract; polyp train {os.path.relpath(root)} --data DATA")
 

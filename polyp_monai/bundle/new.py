@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import shutil
@@ -14,7 +13,7 @@ import yaml
 
 from polyp_monai.bundle import locate
 from polyp_monai.bundle.run import clear_errors, inside
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, root_cause, summary
 
 MODEL = """# What makes this bundle different from the others; the rest is the common recipe.
 
@@ -67,6 +66,8 @@ def create(name: str, network: str, arguments: dict[str, Any], divisor: int, out
     """
     if not re.fullmatch(r"[A-Za-z]\w*", name):
         raise PolypError(f"{name}: a bundle's name is letters, digits and _")
+    if divisor < 1:
+        raise PolypError(f"--divisor {divisor}: expected 1 or more")
     root = (out / name).resolve()
     if root.exists():
         raise PolypError(f"{root}: exists already; give another name or --out")
@@ -116,27 +117,10 @@ def _check(root: Path) -> None:
         parser.read_config("configs/inference.yaml")
         try:
             network = parser.get_parsed_content("network_def")
-        except (ImportError, AttributeError, TypeError, ValueError, RuntimeError, SyntaxError) as error:
-            raise PolypError(f"the network cannot be built: {_first_cause(error)}") from error
+        except Exception as error:  # the user's own code can raise anything
+            raise PolypError(f"the network cannot be built: {summary(root_cause(error))}") from error
     try:
         contract.check(network)
     finally:
         for module in [m for m in sys.modules if m == "scripts" or m.startswith("scripts.")]:
             del sys.modules[module]
-
-
-def _first_cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {str(error).splitlines()[0]}"
-
-
-def constructor_arguments(words: dict[str, str]) -> dict[str, Any]:
-    """--KEY VALUE texts as Python values where they are literals, else as text."""
-    values = {}
-    for key, text in words.items():
-        try:
-            values[key] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            values[key] = text
-    return values

@@ -92,15 +92,12 @@ def _check(config_file: str, given: dict[str, str], here: Path) -> dict[str, Any
         if key in PATHS and text[:1] not in ("$", "@", "%"):
             checked[key] = os.path.abspath(here / text)
             continue
-        if key == "pretrained":
-            checked[key] = _weights(text, here)
-            continue
         if key in RUN_OPTIONS:
             checked[key] = text
             continue
         if key not in parser or key.startswith("_"):
             raise PolypError(f"--{key}: no such key in {config_file}{_nearest(key, parser.config)}")
-        value = _loss(text) if key == "loss" else _as_type_of(parser[key], text, key)
+        value = _value(parser[key], text, key, here)
         _check_value(key, value)
         print(f"{key}: {_short(parser[key])} -> {_short(value)}")
         pieces = key.split("::")
@@ -115,6 +112,14 @@ def _check(config_file: str, given: dict[str, str], here: Path) -> dict[str, Any
     return checked
 
 
+def _value(current: Any, text: str, key: str, here: Path) -> Any:
+    if key == "loss":
+        return _loss(text)
+    if key == "pretrained":
+        return _weights(text, here)
+    return text if key == "pretrained_sha256" else _as_type_of(current, text, key)
+
+
 def _weights(text: str, here: Path) -> str | None:
     """Where pretrained weights come from: a path is looked up from where the user is."""
     if text.lower() in ("null", "none"):
@@ -123,10 +128,16 @@ def _weights(text: str, here: Path) -> str | None:
 
 
 def _loss(text: str) -> Any:
-    """The definition of a loss that `configs/losses.yaml` names; definitions and expressions pass."""
-    value = _literal(text)
-    if isinstance(value, dict) or text[:1] in ("$", "@", "%"):
+    """The definition of a loss that `configs/losses.yaml` names, or that a macro stands for; definitions pass."""
+    from monai.bundle import ConfigParser
+
+    value = literal(text)
+    if isinstance(value, dict) or text[:1] in ("$", "@"):
         return value
+    if text[:1] == "%":
+        parser = ConfigParser({"loss": text})
+        parser.resolve_macro_and_relative_ids()
+        return parser["loss"]
     losses = yaml.safe_load(Path("configs/losses.yaml").read_text(encoding="utf-8"))
     if text not in losses:
         raise PolypError(f"--loss {text}: no such loss{_nearest(text, losses, '')}")
@@ -155,7 +166,7 @@ def _as_type_of(current: Any, text: str, key: str) -> Any:
     """`text` as a value of the type of `current`; references and expressions pass, and so does any type for them."""
     if text[:1] in ("$", "@", "%"):
         return text
-    value = _literal(text)
+    value = literal(text)
     if isinstance(current, str):
         return value if current[:1] in ("$", "@", "%") else text
     if isinstance(current, bool):
@@ -173,7 +184,10 @@ def _as_type_of(current: Any, text: str, key: str) -> Any:
     return value
 
 
-def _literal(text: str) -> Any:
+def literal(text: str) -> Any:
+    """true, false, null, numbers, lists and dictionaries as what they are; anything else as text."""
+    if text.lower() in ("null", "none"):
+        return None
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
@@ -236,7 +250,7 @@ def changed(text: str, values: dict[str, Any], name: str) -> str:
     content = yaml.safe_load(text)
     text = text if text.endswith("\n") else text + "\n"
     parser = ConfigParser(content)
-    own = {k: v for k, v in values.items() if k.split("::")[0] in content and not k.startswith("pretrained")}
+    own = {key: value for key, value in values.items() if key.split("::")[0] in content}
     for key, value in own.items():
         parser[key] = value
     for key in dict.fromkeys(k.split("::")[0] for k in own):

@@ -28,7 +28,9 @@ def run(root: Path, config: str, overrides: dict[str, Any]) -> None:
     with inside(root), clear_errors():
         from monai.bundle import run as monai_run
 
-        monai_run(config_file=f"configs/{config}.yaml", **overrides)
+        # MONAI passes over an override that is None; an expression that gives None it takes
+        given = {key: "$None" if value is None else value for key, value in overrides.items()}
+        monai_run(config_file=f"configs/{config}.yaml", **given)
 
 
 @contextmanager
@@ -57,6 +59,8 @@ def clear_errors() -> Iterator[None]:
             reason = root_cause(error)
             if isinstance(reason, PolypError):
                 raise PolypError(str(reason)) from None
+            if isinstance(reason, ValueError) and "more than 1 value per channel" in str(reason):
+                raise PolypError("this network's batch norm needs two frames or more; raise --batch_size") from None
             if isinstance(reason, yaml.YAMLError):
                 raise PolypError(f"a config of the bundle is not YAML: {reason}") from None
             if isinstance(reason, OSError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, summary
 
 SIZES = ((64, 96), (97, 131))
 
@@ -22,25 +22,35 @@ def check(network: nn.Module) -> None:
             for size in SIZES:
                 _check_output(network.eval(), torch.rand(2, 3, *size))
         _check_gradients(network.train())
-    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
-        raise PolypError(f"the network fails: {str(error).splitlines()[0]}") from error
+    except PolypError:
+        raise
+    except Exception as error:  # the user's own code can raise anything
+        raise PolypError(f"the network fails: {summary(error)}") from error
 
 
 def _check_output(network: nn.Module, frames: torch.Tensor) -> None:
     logits = network(frames)
     if not isinstance(logits, torch.Tensor):
         raise PolypError(f"in evaluation the network gives a {type(logits).__name__}; expected one tensor of logits")
-    if logits.ndim != 4 or logits.shape[0] != frames.shape[0] or logits.shape[2:] != frames.shape[2:]:
-        raise PolypError(f"frames {tuple(frames.shape)} give logits {tuple(logits.shape)}; expected (2, C, same size)")
+    _check_shape(frames, logits)
     if not logits.isfinite().all():
         raise PolypError("the network gives NaN or infinite logits")
     if not torch.allclose(network(frames[:1]), logits[:1], atol=1e-3):
         raise PolypError("the logits of a frame depend on the other frames of its batch")
 
 
+def _check_shape(frames: torch.Tensor, logits: torch.Tensor) -> None:
+    expected = (frames.shape[0], 1, *frames.shape[2:])
+    if logits.shape != expected:
+        raise PolypError(f"frames {tuple(frames.shape)} give logits {tuple(logits.shape)}; expected {tuple(expected)}")
+
+
 def _check_gradients(network: nn.Module) -> None:
-    output = network(torch.rand(2, 3, 64, 64))
+    frames = torch.rand(2, 3, 64, 64)
+    output = network(frames)
     heads = output if isinstance(output, (list, tuple)) else [output]
+    for head in heads:
+        _check_shape(frames, head)
     sum(head.square().mean() for head in heads).backward()
     idle = [
         n for n, p in network.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.isfinite().all())

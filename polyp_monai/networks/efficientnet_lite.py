@@ -21,7 +21,6 @@ STAGES = (
     (3, 1, 6, 320, 1),
 )
 SCALES = {0: (1.0, 1.0), 1: (1.0, 1.1), 2: (1.1, 1.2), 3: (1.2, 1.4), 4: (1.4, 1.8)}  # width, depth
-MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3  # of the published weights
 
 
 def _channels(base: int, width: float) -> int:
@@ -68,13 +67,12 @@ class InvertedResidual(nn.Module):
 class EfficientNetLite(nn.Module):
     """Feature maps of strides 4, 8, 16 and 32.
 
-    In: (B, 3, H, W) normalised by `MEAN` and `STD`, H and W multiples of 32. `channels` are those of the four maps.
+    In: (B, 3, H, W), for the published weights normalised to (x - 127) / 128 of 0..255, H and W multiples of 32.
+    `channels` are those of the four maps.
 
     Args:
         size: 0 to 4, for Lite0 to Lite4.
     """
-
-    strides = (4, 8, 16, 32)
 
     def __init__(self, size: int = 0) -> None:
         super().__init__()

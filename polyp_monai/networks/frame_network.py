@@ -47,6 +47,6 @@ class FrameNetwork(nn.Module):
         right = (self.divisor - width % self.divisor) % self.divisor
         x = F.pad(x, (0, right, 0, down), mode="replicate")
         logits = self.body(x)
-        if not torch.jit.is_scripting() and isinstance(logits, list):  # deep supervision, in training
+        if not torch.jit.is_scripting() and isinstance(logits, (list, tuple)):  # deep supervision
             return [head[:, :, :height, :width] for head in logits]
         return logits[:, :, :height, :width]

@@ -13,12 +13,16 @@ import torch
 from torch import nn
 
 class Tiny(nn.Module):
-    def __init__(self, width=8):
+    def __init__(self, width=8, classes=1):
         super().__init__()
         self.down = nn.Conv2d(3, width, 3, stride=2, padding=1)
-        self.up = nn.ConvTranspose2d(width, 1, 2, stride=2)
+        self.up = nn.ConvTranspose2d(width, classes, 2, stride=2)
     def forward(self, x):
         return self.up(torch.relu(self.down(x)))
+
+class Stumbles(Tiny):
+    def forward(self, x):
+        return undefined
 
 class Shrinks(Tiny):
     def forward(self, x):
@@ -64,9 +68,13 @@ def test_stock_monai_takes_it(dataset, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["mine", "--network", "{file}:Shrinks"], "expected (2, C, same size)"),
+        (["mine", "--network", "{file}:Shrinks"], "expected (2, 1, 64, 96)"),
         (["mine", "--network", "{file}:Breaks"], "no such size"),
         (["mine", "--network", "{file}:Absent"], "cannot be built"),
+        (["mine", "--network", "{file}:Tiny", "--classes", "2"], "expected (2, 1, 64, 96)"),
+        (["mine", "--network", "{file}:Tiny", "--divisor", "0"], "expected 1 or more"),
+        (["mine", "--network", "{file}:Stumbles"], "the network fails: NameError"),
+        (["mine", "--network", "{broken}:Tiny"], "cannot be built"),
         (["mine", "--network", "{file}:Tiny", "--depth", "3"], "depth"),
         (["mine", "--network", "nowhere.py:Tiny"], "nowhere.py: no such file"),
         (["mine", "--network", "no.such.Network"], "cannot be built"),
@@ -75,8 +83,10 @@ def test_stock_monai_takes_it(dataset, tmp_path, monkeypatch):
 )
 def test_what_is_wrong_is_one_line_and_leaves_nothing(words, says, file, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
+    broken = tmp_path / "broken.py"
+    broken.write_text("import no_such_package")
     before = sorted(p.name for p in tmp_path.iterdir())
-    assert main(["new", *(word.format(file=file) for word in words)]) == 1
+    assert main(["new", *(word.format(file=file, broken=broken) for word in words)]) == 1
     error = capfd.readouterr().err.strip()
     assert says in error
     assert "Traceback" not in error
