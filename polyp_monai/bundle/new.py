@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +118,4 @@ def _check(root: Path) -> None:
             network = parser.get_parsed_content("network_def")
         except Exception as error:  # the user's own code can raise anything
             raise PolypError(f"the network cannot be built: {summary(root_cause(error))}") from error
-    try:
         contract.check(network)
-    finally:
-        for module in [m for m in sys.modules if m == "scripts" or m.startswith("scripts.")]:
-            del sys.modules[module]

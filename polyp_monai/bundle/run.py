@@ -45,6 +45,8 @@ def inside(root: Path) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(str(root))
+        for name in [name for name in sys.modules if name.partition(".")[0] == "scripts"]:
+            del sys.modules[name]  # another bundle has others
         os.chdir(before)
 
 
