@@ -59,8 +59,8 @@ def report(name: str, bundle: str, folder: Path, out: Path) -> None:
         raise SystemExit(status)
     shares = np.array([io.read_mask(path).mean() for path in sorted(out.glob("*.png"))])
     print(
-        f"{name}: {len(shares)} frames, empty {np.mean(shares == 0):.1%}, empty or a speck {np.mean(shares < SPECK):.1%}, "
-        f"mean false area {shares.mean():.2%}"
+        f"{name}: {len(shares)} frames, empty {np.mean(shares == 0):.1%}, "
+        f"empty or a speck {np.mean(shares < SPECK):.1%}, mean false area {shares.mean():.2%}"
     )
 
 

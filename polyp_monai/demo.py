@@ -1,7 +1,8 @@
 """The main job in a few minutes with nothing downloaded: `make demo`, or `python -m polyp_monai.demo`.
 
 Makes a synthetic colonoscopy set, trains the bundle `unet` on it, evaluates it, predicts, and draws a picture; then the
-bundle `efficient_unet` predicts with the weights that it comes with. Each step is a `polyp` command, printed before it runs. Fails when the Dice that it reached is below 0.7.
+bundle `efficient_unet` predicts with the weights that it comes with. Each step is a `polyp` command, printed before it
+runs. Fails when the Dice that it reached is below 0.7.
 """
 
 from __future__ import annotations
