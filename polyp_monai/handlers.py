@@ -103,6 +103,9 @@ class EarlyStop:
 class Checkpointer:
     """Keeps `model.pt` (best weights, a plain state dict) and `last.pt` (all that `resume` needs), each at one stroke.
 
+    Of weights that validate alike, the latest are kept: the best of many validations on some dozen frames is best by
+    chance.
+
     MONAI's `CheckpointSaver` writes in place, so that a run killed meanwhile leaves a broken file.
 
     Args:
@@ -114,6 +117,7 @@ class Checkpointer:
         resume: continue from `last.pt` after the last finished epoch; from the start when there is none yet.
         overwrite: train anew over what an earlier run left in `ckpt_dir`.
         save: False on ranks that only load.
+        tolerance: how far below the best a validation counts as alike.
 
     Raises:
         PolypError: `ckpt_dir` holds an earlier run and neither `resume` nor `overwrite` is set, or its state does not
@@ -130,7 +134,9 @@ class Checkpointer:
         resume: bool = False,
         overwrite: bool = False,
         save: bool = True,
+        tolerance: float = 0.001,
     ) -> None:
+        self.tolerance = tolerance
         self.best_path, self.last_path = Path(ckpt_dir) / "model.pt", Path(ckpt_dir) / "last.pt"
         self.model, self.state, self.validator = model, state, validator
         self.recipe, self.resume, self.save = recipe, resume, save
@@ -142,10 +148,12 @@ class Checkpointer:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.store)
 
     def store(self, engine: Engine) -> None:
-        """Write `last.pt`, and `model.pt` when this epoch's validation was the best so far."""
+        """Write `last.pt`, and `model.pt` when this epoch was validated and is as good as the best so far."""
         if not self.save:
             return
-        if self.validator.state.best_metric_epoch == engine.state.epoch:
+        validated = self.validator.state.epoch == engine.state.epoch
+        metric = self.validator.state.metrics.get(self.validator.state.key_metric_name, 0.0)
+        if validated and metric >= self.validator.state.best_metric - self.tolerance:
             checkpoints.save(self.best_path, self.model.state_dict())
         state = {name: thing.state_dict() for name, thing in self.state.items()}
         progress = {
