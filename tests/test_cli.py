@@ -203,9 +203,18 @@ def test_a_hash_in_a_path_is_refused(trained, dataset, tmp_path, capsys):
 
 
 def test_a_nested_key_below_a_macro_can_be_set(trained, dataset, tmp_path, capsys):
-    words = ["evaluate", trained, "--data", dataset, "--out", tmp_path / "e", "--validate::inferer::overlap", "0.5"]
+    words = [
+        "evaluate",
+        trained,
+        "--data",
+        dataset,
+        "--out",
+        tmp_path / "e",
+        "--validate::inferer::inferer::overlap",
+        "0.5",
+    ]
     assert main([*map(str, words)]) == 0
-    assert "validate::inferer::overlap: 0.25 -> 0.5" in capsys.readouterr().out
+    assert "validate::inferer::inferer::overlap: 0.25 -> 0.5" in capsys.readouterr().out
 
 
 def test_a_truncated_training_image_is_named(dataset, tmp_path, capsys):
