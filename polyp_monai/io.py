@@ -1,7 +1,7 @@
 """The one place that knows files: reading and writing frames and masks, axis order, bit depth, colour.
 
 Arrays here are (H, W, ...) as pictures are stored. The pixels are those of the file: an EXIF orientation is not
-applied, because masks are drawn on the stored pixels. `readers.py` turns the arrays to MONAI's (C, W, H).
+applied, because masks are drawn on the stored pixels. `transforms.py` turns the arrays to MONAI's (C, W, H).
 """
 
 from __future__ import annotations
