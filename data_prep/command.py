@@ -142,12 +142,11 @@ def _collect(
 ) -> list[Pair]:
     """The pairs; what has to be unpacked or generated first lives until `stack` closes."""
     from data_prep import source
-    from data_prep.progress import bar
 
     if args.set == "synthetic":
         count = 120 if args.count is None else args.count
         place = stack.enter_context(output.workspace())
-        return module.pairs(place, count, args.seed, lambda items: bar(items, "generating"))
+        return module.pairs(place, count, args.seed)
     for origin in (args.source, args.images, args.masks):
         if origin is not None and _overlap(args.out.resolve(), origin.resolve()):
             raise PolypError(f"{args.out}: --out and the source {origin} lie in each other; give another --out")

@@ -5,7 +5,7 @@ OPTIONS: command line options that it alone understands.
 pairs(source, findings, **options) -> list[Pair]: what lies below the folder `source`; appends to `findings`.
 published(split) -> {name: "training" | "test"}: a split that its publisher or a paper fixed; only where SPLITS has one.
 
-`synthetic` makes its images instead of finding them: pairs(folder, count, seed, progress) -> list[Pair].
+`synthetic` makes its images instead of finding them: pairs(folder, count, seed) -> list[Pair].
 """
 
 from __future__ import annotations

@@ -8,16 +8,16 @@ Fields are float32; "share" is a share of the frame's pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from data_prep.pair import Pair
+from data_prep.progress import in_parallel
 from polyp_monai import io
 
 Rng = np.random.Generator
@@ -308,28 +308,28 @@ def render(
     return (np.clip(frame, 0, 1) * 255).round().astype(np.uint8), found.astype(np.uint8)
 
 
-def pairs(
-    folder: Path, count: int, seed: int, progress: Callable[[Iterable[Any]], Iterable[Any]] = lambda items: items
-) -> list[Pair]:
+def pairs(folder: Path, count: int, seed: int) -> list[Pair]:
     """Write `count` frames to folder/images/NAME.jpg and folder/masks/NAME.png; one seed always gives the same bytes.
 
     Frame i does not depend on `count`. One to three frames in a row are views of one sequence, which is their group.
     """
-    made: list[Pair] = []
-    for sequence, view in progress(_schedule(seed, count)):
+
+    def make(frame: tuple[int, tuple[int, int]]) -> Pair:
+        index, (sequence, view) = frame
         scene = np.random.default_rng((seed, sequence))
         height = int(scene.integers(320, 521))  # video processors differ
         size = (round(height * scene.uniform(1.0, 1.3)), height)
         polyps = draw_polyps(scene) if sequence % NEGATIVE_EVERY else []
         image, mask = render(scene, size, polyps, np.random.default_rng((seed, sequence, view + 1)))
-        name = f"synthetic-{len(made):05d}"
+        name = f"synthetic-{index:05d}"
         image_path, mask_path = folder / "images" / f"{name}.jpg", folder / "masks" / f"{name}.png"
         with io.atomic(image_path) as partial:
             Image.fromarray(image).save(partial, format="JPEG", quality=95)
         io.write_mask(mask_path, mask)
         tags = tuple(sorted({p.shape for p in polyps})) or ("negative",)
-        made.append(Pair(name, image_path, mask_path, f"sequence-{sequence:05d}", tags))
-    return made
+        return Pair(name, image_path, mask_path, f"sequence-{sequence:05d}", tags)
+
+    return in_parallel(make, list(enumerate(_schedule(seed, count))), "generating")
 
 
 def _schedule(seed: int, count: int) -> list[tuple[int, int]]:
