@@ -35,7 +35,11 @@ class ASPP(nn.Module):
         self.project = nn.Conv2d(out, out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(torch.stack([branch(x) for branch in self.branches]).sum(0))
+        maps = [branch(x) for branch in self.branches]
+        total = maps[0]
+        for other in maps[1:]:  # torch.stack would lose channels_last
+            total = total + other
+        return self.project(total)
 
 
 class Attention(nn.Module):
