@@ -29,7 +29,7 @@ class ResidualUnit(nn.Module):
         super().__init__()
         start = nn.Conv2d(inp, out, 3, stride, padding=1) if first else preactivated(inp, out, stride)
         self.residual = nn.Sequential(start, preactivated(out, out))
-        # every other pixel, then the 1x1 convolution: as one strided convolution of fewer than 16 channels, oneDNN writes
+        # every other pixel, then the 1x1 convolution: as one strided convolution of under 16 channels, oneDNN writes
         # past its memory in the backward pass on channels_last (uxlfoundation/oneDNN issue 6035)
         self.shortcut = nn.Sequential(nn.MaxPool2d(1, stride), nn.Conv2d(inp, out, 1), nn.BatchNorm2d(out))
 
