@@ -43,10 +43,11 @@ class FrameNetwork(nn.Module):
     def forward(self, x: Tensor):
         height, width = x.shape[2], x.shape[3]
         x = (x - self.mean) / self.std
-        down = (self.divisor - height % self.divisor) % self.divisor
-        right = (self.divisor - width % self.divisor) % self.divisor
+        # written so that torch.export can follow the sizes
+        down = (height + self.divisor - 1) // self.divisor * self.divisor - height
+        right = (width + self.divisor - 1) // self.divisor * self.divisor - width
         x = F.pad(x, (0, right, 0, down), mode="replicate")
         logits = self.body(x)
         if not torch.jit.is_scripting() and isinstance(logits, (list, tuple)):  # deep supervision
-            return [head[:, :, :height, :width] for head in logits]
-        return logits[:, :, :height, :width]
+            return [F.pad(head, (0, -right, 0, -down)) for head in logits]
+        return F.pad(logits, (0, -right, 0, -down))
