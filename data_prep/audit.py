@@ -18,6 +18,7 @@ from polyp_monai.errors import PolypError
 
 BETWEEN = slice(64, 192)  # mask values far from 0 and 255; soft edges and JPEG put few pixels on each of them
 THIRD_CLASS = 0.002  # share of the pixels at one such value: a class of its own; JPEG masks (BKAI-IGH) stay below .001
+PICTURE = 0.1  # share of the pixels spread over BETWEEN, its commonest value left out; photographs have .15 and more
 UNCHANGED = "kept: the published split is not changed"
 NEARLY_ALL = 0.9  # a polyp that covers more of the image than this: is the mask inverted?
 PLAIN_MODES = ("RGB", "YCbCr")
@@ -99,6 +100,10 @@ def _inspect(pair: Pair) -> Record:
         message = f"the mask's largest value is {largest:g} ({values.dtype}), too dark for a polyp; expected 0 and 255"
         raise _UnusableError("dim-mask", pair.mask, message)
     levels = values if values.dtype == np.uint8 else mask * np.uint8(255)
+    between = np.bincount(levels.ravel(), minlength=256)[BETWEEN] / levels.size
+    if between.sum() - between.max() > PICTURE:
+        message = f"{between.sum():.0%} of the mask's pixels are neither dark nor bright: a picture, not a mask"
+        raise _UnusableError("not-a-mask", pair.mask, message)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     thumbnail, bits = duplicates.views(grey)
     small = (duplicates.THUMBNAIL, duplicates.THUMBNAIL)
@@ -110,7 +115,7 @@ def _inspect(pair: Pair) -> Record:
         brightness=round(float(grey.mean()), 2),
         polyp_area=round(float(mask.mean()), 6),
         mask_other=0 if mask_is_01 else int(np.count_nonzero((levels != 0) & (levels != 255))),
-        mask_third=float(np.bincount(levels.ravel(), minlength=256)[BETWEEN].max() / levels.size),
+        mask_third=float(between.max()),
         mask_is_01=mask_is_01,
         mask_is_coloured=_is_coloured(stored.pixels, mask),
         digest=hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest(),
@@ -255,6 +260,17 @@ def findings_of_split(
         found.append(_within_groups(whole, group, "info", "in one part", KEPT))
     if fixed:
         found += _torn_groups(group, parts)
+    return found + _parts_without_polyp(records, parts)
+
+
+def _parts_without_polyp(records: Sequence[Record], parts: Mapping[str, str]) -> list[Finding]:
+    """Parts that no Dice can be measured on."""
+    found = []
+    for part in sorted(set(parts.values())):
+        names = tuple(record.name for record in records if parts[record.name] == part)
+        if not any(record.polyp_area for record in records if parts[record.name] == part):
+            message = f"no image of the {part} part has a polyp, so there is no Dice to measure; add images"
+            found.append(Finding("no-polyp", "warning", names, message, KEPT, names))
     return found
 
 

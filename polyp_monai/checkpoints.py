@@ -19,9 +19,10 @@ def check_free(ckpt_dir: str | Path) -> None:
     for name in ("last.pt", "model.pt"):
         path = Path(ckpt_dir) / name
         if path.exists():
+            resume = "--resume true to go on with it, " if name == "last.pt" else ""
             raise PolypError(
-                f"{path}: holds an earlier training; add --resume true to go on with it, --overwrite true to train "
-                "anew over it, or train into another folder"
+                f"{path}: holds an earlier training; add {resume}--overwrite true to train anew over it, or train into "
+                "another folder"
             )
 
 
@@ -42,18 +43,18 @@ def read(path: str | Path, device: str | torch.device = "cpu") -> Any:
     Raises:
         PolypError: absent, damaged, or holding other objects (which could run code).
     """
-    path = Path(path)
+    path = Path(path).resolve()
     if not path.is_file():
         raise PolypError(f"{path}: no such weights; train the bundle first, or name other weights with --weights FILE")
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise PolypError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0][:120]})") from error
+        raise PolypError(f"{path}: not a readable checkpoint; it is damaged, or no file of torch.save") from error
 
 
 def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     """`network` with the weights of a plain state dict. Raises PolypError when they are of another network."""
-    state = read(path)
+    state, path = read(path), Path(path).resolve()
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise PolypError(f"{path}: holds no plain state dict of a network")
     own = network.state_dict()
@@ -65,5 +66,7 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
             f"{path}: weights of another network ({len(missing)} tensors missing, {len(unknown)} unknown, "
             f"{len(other)} of another shape, such as {example})"
         )
+    if broken := [k for k, v in state.items() if not v.isfinite().all()]:
+        raise PolypError(f"{path}: holds numbers that are not finite, such as in {broken[0]}; the training diverged")
     network.load_state_dict(state)
     return network

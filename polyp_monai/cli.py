@@ -99,7 +99,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--split", default="test", choices=("training", "validation", "test", "all"), help="part (test)"
     )
-    evaluate.add_argument("--out", metavar="DIR", help="where the tables and masks go (BUNDLE/eval/SPLIT)")
+    evaluate.add_argument(
+        "--out",
+        metavar="DIR",
+        help="where tables and masks go (BUNDLE/eval/SPLIT)",
+    )
 
     predict = command("predict", "write masks for frames", _predict, PREDICT)
     predict.add_argument("bundle", metavar="BUNDLE", help="name or folder")
@@ -134,7 +138,9 @@ def _evaluate(args: argparse.Namespace) -> None:
     from polyp_monai.bundle import locate, overrides, run
 
     root, data = locate.find(args.bundle), _data(args.data)
-    out = os.path.abspath(args.out or root / "eval" / args.split)
+    # a shipped bundle may lie in a read-only installation
+    home = locate.RUNS / root.name if root in locate.shipped().values() else root
+    out = os.path.abspath(args.out or home / "eval" / args.split)
     given = overrides.check(root, "evaluate", overrides.parse(args.rest))
     run.run(root, "evaluate", {"dataset_dir": data, "part": args.split, "output_dir": out, **given})
 
@@ -145,6 +151,7 @@ def _predict(args: argparse.Namespace) -> None:
     root, inputs = locate.find(args.bundle), [os.path.abspath(item) for item in args.inputs]
     given = overrides.check(root, "inference", overrides.parse(args.rest))
     run.run(root, "inference", {"inputs": inputs, "output_dir": os.path.abspath(args.out), **given})
+    print(f"masks are in {args.out}")
 
 
 def _new(args: argparse.Namespace) -> None:

@@ -32,7 +32,10 @@ def _read_list(path: Path) -> dict:
     if not isinstance(content, dict) or not any(isinstance(content.get(part), list) for part in PARTS):
         raise PolypError(f"{path}: not a data list; it has none of the parts {', '.join(PARTS)}")
     for name in PARTS:
-        for number, entry in enumerate(content.get(name) or []):
+        entries = content.get(name) or []
+        if not isinstance(entries, list):
+            raise PolypError(f"{path}: {name!r} is no list")
+        for number, entry in enumerate(entries):
             if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
                 raise PolypError(f"{path}: entry {number} of {name!r} names no image")
     return content

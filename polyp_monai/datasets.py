@@ -68,3 +68,4 @@ class FrameDataset(IterableDataset):
         """Raises PolypError when frames were left out; each was named when it was met."""
         if self.failures:
             raise PolypError(f"{len(self.failures)} of {len(self.data)} frames could not be read and have no mask")
+        logger.info(f"{len(self.data)} frames predicted")

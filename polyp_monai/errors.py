@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import sys
 from collections.abc import Callable
 
@@ -37,6 +38,9 @@ def exit_status(command: Callable[[], int | None]) -> int:
     except PolypError as error:
         reason = str(error)
     except OSError as error:
+        if isinstance(error, shutil.Error):  # of many files that were copied
+            full, first = "[Errno 28]" in str(error), str(error.args[0][0][2]) if error.args[0] else str(error)
+            error = OSError(errno.ENOSPC if full else 0, first)
         full = error.errno == errno.ENOSPC
         what = "the disk is full; free some space and run it again" if full else error.strerror or str(error)
         reason = f"{error.filename}: {what}" if error.filename else what

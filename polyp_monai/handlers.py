@@ -174,6 +174,11 @@ class Checkpointer:
                 self.last_path.unlink(missing_ok=True)
                 self.best_path.unlink(missing_ok=True)
             return
+        if self.best_path.exists() and not self.last_path.exists():
+            raise PolypError(
+                f"{self.best_path}: holds weights, but the state of their training ({self.last_path.name}) is not "
+                "there to go on with; add --overwrite true to train anew over them, or train into another folder"
+            )
         if not self.last_path.exists():
             logger.info(f"{self.last_path}: not there yet, so training starts from the beginning")
             return
@@ -186,7 +191,7 @@ class Checkpointer:
             )
         other = {key: value for key, value in progress["recipe"].items() if self.recipe.get(key) != value}
         if other:
-            was = ", ".join(f"{key} {value}" for key, value in other.items())
+            was = ", ".join(f"another {key}" if key == "loss" else f"{key} {value}" for key, value in other.items())
             raise PolypError(f"{self.last_path}: was trained with {was}; resume with the same")
         try:
             for name, thing in self.state.items():

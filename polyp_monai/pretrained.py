@@ -33,7 +33,8 @@ def load_encoder(network: nn.Module, source: str | None, sha256: str | None = No
     if not hasattr(encoder, "load_imagenet"):
         raise PolypError(f"--pretrained {source}: this network has no encoder that takes ImageNet weights")
     if not sha256:
-        raise PolypError(f"{source}: give the digest that the weights must have, --pretrained_sha256 HEX")
+        known = "" if "://" in source else f"; this file's is {_sha256(_find(source, ''))}"
+        raise PolypError(f"{source}: give the digest that the weights must have, --pretrained_sha256 HEX{known}")
     digest = str(sha256).lower()
     path = _find(source, digest)
     _check(path, digest)
@@ -72,10 +73,14 @@ def _find(source: str, sha256: str) -> Path:
     return Path(source)
 
 
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _check(path: Path, sha256: str) -> None:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = _sha256(path)
     if len(sha256) < 8 or not found.startswith(sha256):
-        raise PolypError(f"{path}: sha256 is {found}, expected {sha256}; is it damaged, or another file?")
+        raise PolypError(f"{path}: sha256 is {found}, expected {sha256}; damaged, or another file?")
 
 
 def parameter_groups(network: nn.Module, learning_rate: float, encoder_rate: float) -> list[dict[str, Any]]:

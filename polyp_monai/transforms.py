@@ -19,6 +19,7 @@ from monai.transforms.utils import scale_affine
 from monai.utils import MetaKeys
 
 from polyp_monai import io
+from polyp_monai.errors import PolypError
 
 FILE_AXES = "file_axes"  # meta key: 2 for a file of (W, H), 3 for (W, H, 1), which a NIfTI mask repeats
 
@@ -33,16 +34,25 @@ class LoadPictured(MapTransform):
     Args:
         keys: keys of paths.
         mask: False reads RGB 0..255, (3, W, H); True reads masks as {0, 1}, (1, W, H).
+        like: key of a picture that was loaded before and must have the same size.
     """
 
-    def __init__(self, keys: KeysCollection, mask: bool = False, allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self, keys: KeysCollection, mask: bool = False, like: str | None = None, allow_missing_keys: bool = False
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.mask = mask
+        self.mask, self.like = mask, like
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = self._load(str(d[key]))
+            path = str(d[key])
+            d[key] = self._load(path)
+            if self.like and (size := d[key].shape[1:]) != (expected := d[self.like].shape[1:]):
+                raise PolypError(
+                    f"{path}: the mask is {size[0]} x {size[1]} but its image, {d[self.like].meta['filename_or_obj']}, "
+                    f"{expected[0]} x {expected[1]}; pair them again, with `polyp prepare`"
+                )
         return d
 
     def _load(self, path: str) -> MetaTensor:

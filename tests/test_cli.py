@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -232,6 +233,74 @@ def test_a_mask_of_another_size_is_named(trained, dataset, tmp_path, capsys):
     sample = json.loads((copy / "datalist.json").read_text())["test"][0]
     Image.new("L", (40, 30)).save(copy / sample["label"])
     assert sample["name"] in fails(capsys, "evaluate", trained, "--data", copy, "--out", tmp_path / "e")
+    sample = json.loads((copy / "datalist.json").read_text())["training"][0]
+    Image.new("L", (40, 30)).save(copy / sample["label"])
+    error = fails(capsys, "train", "unet", "--data", copy, "--out", tmp_path / "run", *small_options())
+    assert sample["name"] in error
+    assert "40 x 30" in error
+
+
+def test_an_evaluation_that_fails_leaves_the_earlier_one(trained, dataset, tmp_path, capsys):
+    copy, out = shutil.copytree(dataset, tmp_path / "data"), tmp_path / "e"
+    assert main(["evaluate", str(trained), "--data", str(copy), "--out", str(out)]) == 0
+    before = {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    sample = json.loads((copy / "datalist.json").read_text())["test"][-1]
+    Image.new("L", (40, 30)).save(copy / sample["label"])
+    fails(capsys, "evaluate", trained, "--data", copy, "--out", out, "--threshold", "0.01")
+    assert {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--output_dir", "elsewhere"], "is set by --out"),
+        (["--tracking", "nope"], "expected mlflow"),
+    ],
+)
+def test_options_that_would_be_passed_over(words, reason, trained, dataset, tmp_path, capsys):
+    assert reason in fails(capsys, "evaluate", trained, "--data", dataset, "--out", tmp_path / "e", *words)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("models/model.pt", "", "not a readable checkpoint"),
+        ("configs/model.yaml", "", "holds no settings"),
+        ("configs/model.yaml", "window: 64\n", "'network_def' is missing"),
+    ],
+)
+def test_a_damaged_bundle_is_named(file, content, reason, trained, dataset, tmp_path, capsys):
+    root = shutil.copytree(trained, tmp_path / "unet")
+    (root / file).write_text(content)
+    error = fails(capsys, "evaluate", root, "--data", dataset, "--out", tmp_path / "e")
+    assert reason in error
+    assert str(root / file) in error
+
+
+def test_weights_that_are_not_finite_are_refused(trained, dataset, tmp_path, capsys):
+    root = shutil.copytree(trained, tmp_path / "unet")
+    state = torch.load(root / "models/model.pt", weights_only=True)
+    next(iter(state.values())).fill_(float("nan"))
+    torch.save(state, root / "models/model.pt")
+    assert "not finite" in fails(capsys, "evaluate", root, "--data", dataset, "--out", tmp_path / "e")
+
+
+def test_weights_without_their_training_are_not_trained_over(trained, dataset, tmp_path, capsys):
+    root = shutil.copytree(trained, tmp_path / "unet")
+    (root / "models/last.pt").unlink()
+    before = (root / "models/model.pt").read_bytes()
+    words = ["train", root, "--data", dataset, *small_options(epochs="2")]
+    assert "--resume" not in fails(capsys, *words)
+    assert "last.pt" in fails(capsys, *words, "--resume", "true")
+    assert (root / "models/model.pt").read_bytes() == before
+
+
+def test_other_weights_for_the_encoder_want_their_own_digest(dataset, tmp_path, capsys):
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"weights")
+    words = ["--pretrained", file, "--device", "cpu", "--window", "64"]
+    error = fails(capsys, "train", "efficient_unet", "--data", dataset, "--out", tmp_path / "run", *words)
+    assert f"--pretrained_sha256 HEX; this file's is {hashlib.sha256(b'weights').hexdigest()}" in error
 
 
 def test_output_that_cannot_be_written(trained, dataset, tmp_path, capsys):

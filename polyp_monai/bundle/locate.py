@@ -25,6 +25,8 @@ def find(bundle: str) -> Path:
     Raises:
         PolypError: no such bundle; names the nearest ones.
     """
+    if not bundle:
+        raise PolypError(f"the bundle's name is empty; give a folder, or one of {', '.join(shipped())}")
     path = Path(bundle)
     if (path / "configs").is_dir():
         return path.resolve()

@@ -65,6 +65,10 @@ def create(name: str, network: str, arguments: dict[str, Any], divisor: int, out
     """
     if not re.fullmatch(r"[A-Za-z]\w*", name):
         raise PolypError(f"{name}: a bundle's name is letters, digits and _")
+    if name in locate.shipped():
+        raise PolypError(f"{name}: is a shipped bundle; give another name")
+    if network.endswith(".py"):
+        raise PolypError(f"{network}: add the class in it, {network}:CLASS")
     if divisor < 1:
         raise PolypError(f"--divisor {divisor}: expected 1 or more")
     root = (out / name).resolve()

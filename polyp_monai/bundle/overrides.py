@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import importlib.util
 import math
 import os
 import re
@@ -25,6 +26,18 @@ from polyp_monai.errors import PolypError
 RUN_OPTIONS = ("tracking", "init_id", "run_id", "final_id")
 PATHS = ("ckpt_dir", "output_dir", "weights", "logging_file", "meta_file")  # looked up from where the user is
 ARGUMENTS = {"dataset_dir": "--data", "part": "--split", "inputs": "INPUT", "bundle_root": "BUNDLE"}
+MODEL_KEYS = (
+    "network_def",
+    "loss",
+    "pretrained",
+    "pretrained_sha256",
+    "encoder_rate",
+    "window",
+    "keep_aspect",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+)
 RANGES = {  # lowest and highest sensible value
     "epochs": (1, math.inf),
     "batch_size": (1, math.inf),
@@ -81,6 +94,7 @@ def check(root: Path, config: str, given: dict[str, str]) -> dict[str, Any]:
 def _check(config_file: str, given: dict[str, str], here: Path) -> dict[str, Any]:
     from monai.bundle import ConfigParser
 
+    _check_files(config_file)
     parser = ConfigParser()
     parser.read_config(config_file)
     written = {path: parser[path] for path in _paths(parser.config)}
@@ -89,27 +103,47 @@ def _check(config_file: str, given: dict[str, str], here: Path) -> dict[str, Any
     for key, text in given.items():
         if key in ARGUMENTS:
             raise PolypError(f"--{key}: is set by {ARGUMENTS[key]}")
+        if key == "output_dir" and config_file != "configs/train.yaml":
+            raise PolypError("--output_dir: is set by --out")
         if key in PATHS and text[:1] not in ("$", "@", "%"):
             checked[key] = os.path.abspath(here / text)
             continue
         if key in RUN_OPTIONS:
-            checked[key] = text
+            checked[key] = _tracking(text, here) if key == "tracking" else text
             continue
         if key not in parser or key.startswith("_"):
             raise PolypError(f"--{key}: no such key in {config_file}{_nearest(key, parser.config)}")
         value = _value(parser[key], text, key, here)
         _check_value(key, value)
-        print(f"{key}: {_short(parser[key])} -> {_short(value)}")
+        if value != parser[key]:
+            print(f"{key}: {_short(parser[key])} -> {_short(value)}")
         pieces = key.split("::")
         stems = ("::".join(pieces[:n]) for n in range(1, len(pieces)))
         if stem := next((s for s in stems if isinstance(written.get(s), str)), None):
             checked.setdefault(stem, parser[stem])  # a macro stands there: give MONAI what it stands for
         parser[key] = value
         checked[key] = value
+    if "pretrained" in checked:  # the bundle's digest is of the bundle's weights
+        checked.setdefault("pretrained_sha256", None)
     epochs, interval = parser.get("epochs"), parser.get("val_interval")
     if isinstance(epochs, int) and isinstance(interval, int) and interval > epochs:
         raise PolypError(f"--val_interval {interval}: is more than the {epochs} epochs, so no weights would be kept")
     return checked
+
+
+def _check_files(config_file: str) -> None:
+    """Raises PolypError where the user's own edit of the bundle left no settings, or a wrong one."""
+    for name in (config_file, "configs/data.yaml", "configs/model.yaml"):
+        path = Path(name).resolve()
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise PolypError(f"{path}: holds no settings; copy it from a shipped bundle")
+    for key in MODEL_KEYS:
+        if key not in content:
+            raise PolypError(f"{path}: the key {key!r} is missing")
+        numeric = key in RANGES and not str(content[key]).startswith(("$", "@", "%"))
+        if numeric and (isinstance(content[key], bool) or not isinstance(content[key], (int, float))):
+            raise PolypError(f"{path}: {key} is {content[key]!r}, expected a number")
 
 
 def _value(current: Any, text: str, key: str, here: Path) -> Any:
@@ -117,7 +151,20 @@ def _value(current: Any, text: str, key: str, here: Path) -> Any:
         return _loss(text)
     if key == "pretrained":
         return _weights(text, here)
-    return text if key == "pretrained_sha256" else _as_type_of(current, text, key)
+    if key == "pretrained_sha256":
+        return None if text.lower() in ("null", "none") else text
+    return _as_type_of(current, text, key)
+
+
+def _tracking(text: str, here: Path) -> str:
+    """MONAI's own settings for MLflow, or a file of settings."""
+    if text == "mlflow":
+        if importlib.util.find_spec("mlflow") is None:
+            raise PolypError("--tracking mlflow: MLflow is not installed; pip install 'polyp_monai[mlflow]'")
+        return text
+    if not (here / text).is_file():
+        raise PolypError(f"--tracking {text}: expected mlflow, or a file with MONAI's settings for tracking")
+    return os.path.abspath(here / text)
 
 
 def _weights(text: str, here: Path) -> str | None:

@@ -63,6 +63,8 @@ def clear_errors() -> Iterator[None]:
                 raise PolypError(str(reason)) from None
             if isinstance(reason, ValueError) and "more than 1 value per channel" in str(reason):
                 raise PolypError("this network's batch norm needs two frames or more; raise --batch_size") from None
+            if isinstance(reason, ModuleNotFoundError) and "Cannot locate" in str(reason):
+                raise PolypError(f"a config of the bundle names what is not there: {reason}") from None
             if isinstance(reason, yaml.YAMLError):
                 raise PolypError(f"a config of the bundle is not YAML: {reason}") from None
             if isinstance(reason, OSError):

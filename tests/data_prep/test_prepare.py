@@ -168,6 +168,15 @@ class TestBadPairs:
 class TestFindings:
     """What can be used is, and is reported."""
 
+    def test_a_photograph_is_no_mask(self, small_set, tmp_path, prepare):
+        values = np.linspace(0, 255, 48 * 64).reshape(48, 64).astype(np.uint8)
+        Image.fromarray(values).save(small_set / "masks/seq1_0.png")
+        status, _, error = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
+        assert status == 1
+        assert "seq1_0.png" in error
+        assert "a picture, not a mask" in error
+        assert not (tmp_path / "out").exists()
+
     def test_odd_formats_are_taken_and_told(self, small_set, tmp_path, prepare):
         pictures = [Image.fromarray(frame(60 + i)) for i in range(5)]
         deep = Image.fromarray(np.asarray(pictures[3].convert("L")).astype(np.uint16) * 257)
@@ -199,6 +208,7 @@ class TestFindings:
             "third-value": "warning",
             "mask-colours": "info",
             "full-mask": "warning",
+            "no-polyp": "warning",
         }
         (third_value,) = (f for f in found if f["code"] == "third-value")
         assert third_value["files"] == ["masks/seq2_1.png"]
