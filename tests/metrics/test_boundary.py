@@ -4,12 +4,15 @@ import math
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_erosion, distance_transform_edt
 
-from polyp_monai.metrics.boundary import hd95
+from polyp_monai.metrics.boundary import hd95, surface_dice, tolerance
+
+EMPTY = np.zeros((80, 90), np.uint8)
 
 
 def _square(corner: int, side: int = 20) -> np.ndarray:
-    mask = np.zeros((80, 90), np.uint8)
+    mask = EMPTY.copy()
     mask[corner : corner + side, corner : corner + side] = 1
     return mask
 
@@ -25,6 +28,27 @@ def test_a_shift_is_measured_in_pixels():
 
 
 def test_no_distance_to_nothing():
-    empty = np.zeros((80, 90), np.uint8)
-    for pair in ((_square(3), empty), (empty, _square(3)), (empty, empty)):
+    for pair in ((_square(3), EMPTY), (EMPTY, _square(3)), (EMPTY, EMPTY)):
         assert math.isnan(hd95(*pair))
+
+
+def test_surface_dice_of_a_shifted_square():
+    shifted = np.roll(_square(10), 3, axis=1)
+    assert surface_dice(_square(10), shifted, 3) == 1
+    # 76 edge pixels each; scipy says how many lie within a pixel of the other's
+    edge = [m & ~binary_erosion(m) for m in (_square(10).astype(bool), shifted.astype(bool))]
+    near = sum((distance_transform_edt(~other)[one] <= 1).sum() for one, other in (edge, edge[::-1]))
+    assert 0 < near < 2 * 76
+    assert surface_dice(_square(10), shifted, 1) == pytest.approx(near / (2 * 76))
+
+
+def test_surface_dice_of_empty_masks():
+    assert surface_dice(_square(10), EMPTY, 2) == surface_dice(EMPTY, _square(10), 2) == 0
+    assert math.isnan(surface_dice(EMPTY, EMPTY, 2))
+    with pytest.raises(ValueError, match="thresholds"):
+        surface_dice(_square(10), _square(10), -1)
+
+
+def test_the_tolerance_is_a_share_of_the_diagonal():
+    assert tolerance((300, 400)) == 2.5
+    assert tolerance((300, 400), 0.01) == 5
