@@ -35,3 +35,4 @@ bench: venv
 	$(BIN)/python benchmarks/augmentation.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/prediction.py
+	$(BIN)/python benchmarks/scoring.py

@@ -42,13 +42,18 @@ def views(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return thumbnail.ravel(), (cells[:, 1:] > cells[:, :-1]).ravel()
 
 
+def unit_vectors(thumbnails: np.ndarray) -> np.ndarray:
+    """(n, 1024) thumbnails as float32 vectors whose products are the pictures' correlations, -1..1."""
+    vectors = np.asarray(thumbnails, np.float32).reshape(len(thumbnails), -1)
+    vectors = vectors - vectors.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(length > 1e-3, length, np.inf)  # a flat picture is like no other
+
+
 def find(digests: Sequence[str], thumbnails: np.ndarray, hashes: np.ndarray) -> Iterator[Duplicate]:
     """Every pair of duplicates among n pictures: `digests` of their pixels, (n, 1024) thumbnails, (n, 256) hashes."""
     n = len(digests)
-    vectors = np.asarray(thumbnails, np.float32).reshape(n, -1)
-    vectors = vectors - vectors.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors /= np.where(length > 1e-3, length, np.inf)  # a flat picture is like no other
+    vectors = unit_vectors(thumbnails)
     identity = np.unique(np.asarray(digests, dtype=str), return_inverse=True)[1].reshape(-1)
     for start in range(0, n, BLOCK):
         correlation = vectors[start : start + BLOCK] @ vectors[start:].T

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 import polyp_monai
 from data_prep import command as prepare
-from polyp_monai.errors import exit_status
+from data_prep.findings import shortened
+from polyp_monai.errors import PolypError, exit_status
 
 EXAMPLES = """examples:
   polyp prepare kvasir-seg --source kvasir-seg.zip --out data/kvasir
   polyp train unet --data data/kvasir --epochs 60
   polyp evaluate unet --data data/kvasir
   polyp predict unet photo.jpg frames/ --out masks --overlay true
+  polyp score --pred maps --truth data/kvasir/masks --out results
+  polyp compare runs/unet/eval/test runs/efficient_unet/eval/test
   polyp bundles
 """
 
@@ -31,13 +35,49 @@ examples:
   polyp train unet --data data/kvasir --resume true
 """
 
-EVALUATE = """Score a trained bundle at native size: mean Dice, IoU, sensitivity, precision and HD95, and a row a frame.
+EVALUATE = """Score a trained bundle at native size: a report, a table with a row a frame, a summary, and masks.
 
-Any key of configs/evaluate.yaml can follow as --KEY VALUE; an unknown one is refused.
+With several --data, one table of all sets and a note on how they differ from the first. Any key of
+configs/evaluate.yaml can follow as --KEY VALUE; an unknown one is refused.
 
 examples:
   polyp evaluate unet --data data/kvasir
   polyp evaluate runs/unet --data data/clinicdb --split all --out results/clinicdb --overlay true
+  polyp evaluate runs/unet --data data/kvasir --data data/clinicdb
+"""
+
+SCORE = """Score masks or probability maps that any tool wrote, against their truth, matched by file name.
+
+Maps are PNG, JPEG, TIFF, BMP or NIfTI, of 8 or 16 bits or floats 0..1, at the size of the truth.
+
+examples:
+  polyp score --pred maps --truth data/kvasir/masks --out results/theirs
+  polyp score --pred PraNet/Kvasir --truth TestDataset/Kvasir/masks --normalize minmax --out results/pranet
+"""
+
+COMPARE = """Compare runs on the frames that all of them hold: paired differences with 95 % intervals, Wilcoxon's signed
+rank test with Holm's correction, and in words whether a difference is more than noise.
+
+RUN is a folder that `polyp evaluate` or `polyp score` wrote.
+
+example:
+  polyp compare runs/unet/eval/test runs/efficient_unet/eval/test
+"""
+
+CALIBRATE = """Find the threshold that keeps the share of missed polyp pixels below a chosen level.
+
+RUN is an evaluation of a part that is neither trained nor tested on. The threshold is written beside the weights, and
+`polyp evaluate` then says what it misses on other parts (conformal risk control).
+
+example:
+  polyp evaluate unet --data data/kvasir --split validation
+  polyp calibrate runs/unet/eval/validation --missed 0.1
+"""
+
+REPORT = """Write RUN/report.html anew: one file with figures, curves and pictures that opens without a network.
+
+example:
+  polyp report runs/unet/eval/test
 """
 
 PREDICT = """Write a mask for each frame: PNG of 0 and 255, or NIfTI with the affine of its NIfTI input.
@@ -81,21 +121,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"polyp_monai {polyp_monai.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def command(name: str, about: str, run, description: str | None = None) -> argparse.ArgumentParser:
+    def command(name: str, about: str, run, description: str | None = None, keys=False) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=about, description=description, formatter_class=raw, allow_abbrev=False)
-        sub.set_defaults(run=run, overrides=description is not None)
+        sub.set_defaults(run=run, overrides=keys)
         return sub
 
     prepare.add_arguments(command("prepare", "check a data set, split it, write its data list", prepare.run))
 
-    train = command("train", "train a bundle", _train, TRAIN)
+    train = command("train", "train a bundle", _train, TRAIN, keys=True)
     train.add_argument("bundle", metavar="BUNDLE", help="name or folder")
     train.add_argument("--data", metavar="DIR", required=True, help="folder that `polyp prepare` wrote")
     train.add_argument("--out", metavar="DIR", help="where the trained bundle goes (runs/NAME)")
 
-    evaluate = command("evaluate", "score a trained bundle", _evaluate, EVALUATE)
+    evaluate = command("evaluate", "score a trained bundle", _evaluate, EVALUATE, keys=True)
     evaluate.add_argument("bundle", metavar="BUNDLE", help="name or folder")
-    evaluate.add_argument("--data", metavar="DIR", required=True, help="folder that `polyp prepare` wrote")
+    evaluate.add_argument("--data", metavar="DIR", required=True, action="append", help="as `polyp prepare` wrote it")
     evaluate.add_argument(
         "--split", default="test", choices=("training", "validation", "test", "all"), help="part (test)"
     )
@@ -105,12 +145,33 @@ def _parser() -> argparse.ArgumentParser:
         help="where tables and masks go (BUNDLE/eval/SPLIT)",
     )
 
-    predict = command("predict", "write masks for frames", _predict, PREDICT)
+    score = command("score", "score masks or maps that any tool wrote", _score, SCORE)
+    score.add_argument("--pred", metavar="DIR", type=Path, required=True, help="folder of masks or probability maps")
+    score.add_argument("--truth", metavar="DIR", type=Path, required=True, help="folder of true masks")
+    score.add_argument("--out", metavar="DIR", type=Path, required=True, help="where report and tables go")
+    score.add_argument("--data", metavar="FILE", type=Path, help="data list that knows images, groups and tags")
+    score.add_argument("--threshold", metavar="P", type=float, default=0.5, help="from which a pixel is polyp (0.5)")
+    score.add_argument("--normalize", choices=("none", "minmax"), default="none", help="minmax as PraNet does (none)")
+    score.add_argument("--resize", action="store_true", help="stretch maps to the size of their truth")
+    score.add_argument("--quick", action="store_true", help="leave out HD95 and surface Dice, which take longest")
+
+    compare = command("compare", "compare runs pair by pair", _compare, COMPARE)
+    compare.add_argument("runs", metavar="RUN", nargs="+", help="folder of a run")
+    compare.add_argument("--out", metavar="FILE", help="also write everything as JSON")
+
+    calibrate = command("calibrate", "find the threshold that misses no more than a share", _calibrate, CALIBRATE)
+    calibrate.add_argument("folder", metavar="RUN", help="folder of a run on a calibration part")
+    calibrate.add_argument("--missed", metavar="SHARE", type=float, default=0.1, help="of a polyp's pixels (0.1)")
+
+    report = command("report", "write the report of a run anew", _report, REPORT)
+    report.add_argument("folder", metavar="RUN", help="folder of a run")
+
+    predict = command("predict", "write masks for frames", _predict, PREDICT, keys=True)
     predict.add_argument("bundle", metavar="BUNDLE", help="name or folder")
     predict.add_argument("inputs", metavar="INPUT", nargs="+", help="file, folder, glob or data list")
     predict.add_argument("--out", metavar="DIR", required=True, help="where the masks go")
 
-    new = command("new", "make a bundle for your own network", _new, NEW)
+    new = command("new", "make a bundle for your own network", _new, NEW, keys=True)
     new.add_argument("name", metavar="NAME", help="of the bundle: letters, digits and _")
     new.add_argument("--network", metavar="CLASS", required=True, help="PACKAGE.MODULE.CLASS or FILE.py:CLASS")
     new.add_argument("--divisor", metavar="N", type=int, default=32, help="product of the network's strides (32)")
@@ -135,14 +196,62 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    from polyp_monai import matrix
     from polyp_monai.bundle import locate, overrides, run
 
-    root, data = locate.find(args.bundle), _data(args.data)
+    root, sets = locate.find(args.bundle), [_data(folder) for folder in args.data]
     # a shipped bundle may lie in a read-only installation
     home = locate.RUNS / root.name if root in locate.shipped().values() else root
-    out = os.path.abspath(args.out or home / "eval" / args.split)
+    out = Path(args.out or home / "eval" / args.split).resolve()
     given = overrides.check(root, "evaluate", overrides.parse(args.rest))
-    run.run(root, "evaluate", {"dataset_dir": data, "part": args.split, "output_dir": out, **given})
+    outs = [out] if len(sets) == 1 else matrix.folders(out, sets)
+    for data, place in zip(sets, outs, strict=True):
+        run.run(root, "evaluate", {"dataset_dir": data, "part": args.split, "output_dir": str(place), **given})
+    if len(sets) > 1:
+        print(matrix.table(sets, outs, args.split))
+
+
+def _score(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from polyp_monai import evaluation, foreign
+
+    if not 0 <= args.threshold <= 1:
+        raise PolypError(f"--threshold {args.threshold}: expected 0 to 1")
+    matches, without_prediction, without_truth = foreign.match(args.pred, args.truth, args.data)
+    for names, lacking in ((without_prediction, "truths have no prediction"), (without_truth, "predictions no truth")):
+        if names:
+            print(f"polyp: {len(names)} {lacking} and are not scored: {shortened(names)}", file=sys.stderr)
+    options = foreign.Options(args.threshold, args.normalize == "minmax", args.resize, not args.quick)
+    bar = tqdm(foreign.score_all(matches, options), "score", len(matches), unit="frame", disable=None)
+    about = {"predictions": str(args.pred.resolve()), "truth": str(args.truth.resolve()), "normalise": args.normalize}
+    about |= {"threshold": args.threshold, "without_prediction": without_prediction, "without_truth": without_truth}
+    summary = evaluation.write_run(args.out, list(bar), about)
+    print("\n".join(evaluation.headline(summary)))
+    print(f"look at {args.out / 'report.html'}")
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from polyp_monai import comparison, io, scoring
+
+    result = comparison.compare(args.runs)
+    print(comparison.table(result))
+    if args.out:
+        io.write_json(args.out, scoring.plain(result))
+
+
+def _calibrate(args: argparse.Namespace) -> None:
+    from polyp_monai import risk
+
+    found, path = risk.calibrate(args.folder, args.missed)
+    print(f"threshold {found['threshold']:.3f} misses {found['missed']:.1%} of a polyp's pixels on {found['images']}")
+    print(f"frames; written to {path}")
+
+
+def _report(args: argparse.Namespace) -> None:
+    from polyp_monai import report
+
+    print(report.write(args.folder))
 
 
 def _predict(args: argparse.Namespace) -> None:

@@ -75,7 +75,7 @@ def part(dataset_dir: str | Path, name: str) -> list[dict]:
 
 
 def labelled_frames(dataset_dir: str | Path, name: str, output_dir: str | Path | None = None) -> list[dict]:
-    """`part` reduced to what the engines need: `image`, `label`, `name`, `group`, `output` (of the written mask).
+    """`part` reduced to what engines need: `image`, `label`, `name`, `group`, `tags`, `output` (of the written mask).
 
     Raises:
         PolypError: as `part`; or a mask written to `output_dir` would replace a file of the data set.
@@ -86,6 +86,7 @@ def labelled_frames(dataset_dir: str | Path, name: str, output_dir: str | Path |
             "label": s["label"],
             "name": s.get("name", io.stem_of(s["image"])),
             "group": s.get("group", ""),
+            "tags": " ".join(s.get("tags", ())),
             "output": _without_suffix(_below(Path(s["relative"]))).removeprefix("images/"),
         }
         for s in part(dataset_dir, name)
@@ -139,8 +140,7 @@ def _check_targets(
     """Raises PolypError when what `SavePredictiond` will write replaces an input, another frame's file, or any file."""
     sources, claimed = {Path(path).resolve() for path in inputs}, set()
     for sample in samples:
-        suffix = io.suffix_of(sample["image"])
-        suffix = suffix if suffix in io.NIFTI_SUFFIXES else ".png"
+        suffix = io.mask_suffix(sample["image"])
         for name in (suffix, *[f"_probability{suffix}"] * probability, *["_overlay.png"] * overlay):
             target = Path(output_dir) / f"{sample['output']}{name}"
             if target.resolve() in sources:

@@ -1,41 +1,50 @@
-"""Scores of a whole set: an Ignite handler of the evaluator, and the summary over its rows."""
+"""Scores of a whole set: the evaluator's Ignite handler, and the folder of a run that it and `polyp score` write."""
 
 from __future__ import annotations
 
 import logging
-import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
 
-from polyp_monai import io
-from polyp_monai.metrics.boundary import hd95
-from polyp_monai.metrics.pixel import pixel_scores
+from polyp_monai import datalist, io, leakage, provenance, risk
+from polyp_monai.scoring import Scored, plain, score, summarise
 
 logger = logging.getLogger(__name__)
 
 
 class EvaluationTable:
-    """Scores every frame at native size; writes `frames.csv` (a row a frame) and `summary.json` (means over frames).
-
-    Frames without a polyp stand apart: they have no Dice, and count as correct when the prediction is empty. A polyp
-    that was missed wholly has Dice 0 and no HD95; how many there are is said beside the mean.
+    """Scores every frame at native size and writes the folder of a run; see `write_run`.
 
     The masks, which are written to `.partial-masks` meanwhile, move to `masks` when all is done, so that the folder
     never holds masks of one run and figures of another.
 
     Args:
-        output_dir: folder of both files.
-        about: what was evaluated, repeated in the summary.
+        output_dir: the folder.
+        bundle_root, weights, dataset_dir, part: what is evaluated.
+        threshold: probability from which a pixel counts as polyp.
+        settings: what else the summary repeats.
     """
 
-    def __init__(self, output_dir: str, about: dict[str, Any]) -> None:
-        self.output_dir, self.about = Path(output_dir), about
-        self.partial = self.output_dir / ".partial-masks"
-        self.rows: list[dict[str, Any]] = []
+    def __init__(
+        self,
+        output_dir: str,
+        bundle_root: str,
+        weights: str,
+        dataset_dir: str,
+        part: str,
+        threshold: float,
+        settings: dict[str, Any],
+    ) -> None:
+        self.output_dir, self.partial = Path(output_dir).resolve(), Path(output_dir).resolve() / ".partial-masks"
+        self.dataset_dir, self.part, self.threshold = dataset_dir, part, threshold
+        self.about = provenance.of_bundle(bundle_root, weights, dataset_dir)
+        self.about |= {"part": part, "threshold": threshold} | settings
+        self.scored: list[Scored] = []
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self._start)
@@ -44,7 +53,7 @@ class EvaluationTable:
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._give_up)
 
     def _start(self) -> None:
-        self.rows.clear()
+        self.scored.clear()
         shutil.rmtree(self.partial, ignore_errors=True)  # of a run that was killed
 
     def _give_up(self, error: BaseException) -> None:
@@ -53,11 +62,16 @@ class EvaluationTable:
 
     def _score(self, engine: Engine) -> None:
         for sample, output in zip(engine.state.batch, engine.state.output, strict=False):
-            prediction, truth = (output[key][0].cpu().numpy().T > 0.5 for key in ("pred", "label"))
-            scores = pixel_scores(prediction, truth) | {"hd95": hd95(prediction, truth)}
-            areas = {"polyp_pixels": int(truth.sum()), "predicted_pixels": int(prediction.sum())}
-            size = {"width": truth.shape[1], "height": truth.shape[0]}
-            self.rows.append({"name": sample["name"], "group": sample["group"], **size, **areas, **scores})
+            probability, truth = (output[key][0].cpu().numpy().T for key in ("probability", "label"))
+            mask = (
+                self.output_dir
+                / "masks"
+                / f"{sample['output']}{io.mask_suffix(sample['image'].meta['filename_or_obj'])}"
+            )
+            about = {name: sample[name] for name in ("name", "group", "tags")}
+            paths = {key: sample[key].meta["filename_or_obj"] for key in ("image", "label")}
+            about |= {"image": paths["image"], "truth": paths["label"], "prediction": str(mask)}
+            self.scored.append(score(about, np.clip(probability, 0, 1), truth > 0.5, self.threshold))
 
     def _write(self) -> None:
         for path in [p for p in self.partial.rglob("*") if p.is_file()]:
@@ -65,40 +79,69 @@ class EvaluationTable:
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
         shutil.rmtree(self.partial, ignore_errors=True)
-        io.write_csv(self.output_dir / "frames.csv", self.rows)
-        summary = self.about | summarise(self.rows)
-        io.write_json(self.output_dir / "summary.json", summary)
-        polyps = summary["frames_with_polyp"]
-        if polyps["count"]:
-            means = "  ".join(f"{name} {value:.4f}" for name, value in polyps["mean"].items() if value is not None)
-            logger.info(f"{polyps['count']} frames with a polyp: {means} px; {polyps['missed']} missed wholly")
-        else:
-            logger.info("no frame here has a polyp, so there is no Dice")
-        healthy = summary["frames_without_polyp"]
-        if healthy["count"]:
-            logger.info(f"{healthy['count']} frames without a polyp: {healthy['left_empty']} left empty")
-        logger.info(f"a row a frame: {self.output_dir / 'frames.csv'}, in all: {self.output_dir / 'summary.json'}")
+        inside = [s.histograms[0] for s in self.scored]
+        extra = {
+            "leakage": _leakage(self.dataset_dir, self.part),
+            "risk": risk.reached(self.about["weights"], self.about["weights_sha256"], inside),
+        }
+        write_run(self.output_dir, self.scored, self.about, extra)
 
 
-def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over frames with a polyp; frames without one are counted apart. A mean over nothing is None."""
-    polyps = [r for r in rows if r["polyp_pixels"]]
-    healthy = [r for r in rows if not r["polyp_pixels"]]
+def _leakage(dataset_dir: str, part: str) -> dict[str, Any] | None:
+    """The audit of a part against the list's training part; None where there is nothing to hold it against."""
+    if part not in ("test", "validation") or not datalist.read(dataset_dir).get("training"):
+        return None
+    return leakage.audit(*(datalist.labelled_frames(dataset_dir, name) for name in (part, "training")))
 
-    def mean(name: str) -> float | None:
-        values = [r[name] for r in polyps if not math.isnan(r[name])]
-        return float(np.mean(values)) if values else None
 
-    return {
-        "frames": len(rows),
-        "frames_with_polyp": {
-            "count": len(polyps),
-            "missed": sum(not r["dice"] for r in polyps),
-            "without_hd95": sum(math.isnan(r["hd95"]) for r in polyps),
-            "mean": {name: mean(name) for name in ("dice", "iou", "sensitivity", "precision", "hd95")},
-        },
-        "frames_without_polyp": {
-            "count": len(healthy),
-            "left_empty": sum(not r["predicted_pixels"] for r in healthy),
-        },
-    }
+def write_run(
+    output_dir: Path, scored: Sequence[Scored], about: dict[str, Any], extra: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Write `frames.csv` (a row a frame), `summary.json` (all figures of the set), `histograms.npz` (of which every
+    curve is made: levels of the probability inside and outside the polyp, a row a frame) and `report.html`.
+
+    Returns the summary.
+    """
+    from polyp_monai import report
+
+    summary = plain({"run": about | provenance.of_run()} | summarise(scored) | (extra or {}))
+    io.write_csv(output_dir / "frames.csv", [s.row for s in scored])
+    with io.atomic(output_dir / "histograms.npz") as partial:
+        polyp, background = (np.stack([s.histograms[side] for s in scored]).astype(np.int32) for side in (0, 1))
+        names = np.array([s.row["name"] for s in scored])
+        np.savez_compressed(partial, name=names, polyp=polyp, background=background)
+    io.write_json(output_dir / "summary.json", summary)
+    for line in headline(summary):
+        logger.info(line)
+    logger.info(f"look at {report.write(output_dir)}; a row a frame: {output_dir / 'frames.csv'}")
+    return summary
+
+
+def headline(summary: dict[str, Any]) -> list[str]:
+    """The figures to see first, a line each."""
+    polyps, healthy = (summary[key] for key in ("frames_with_polyp", "frames_without_polyp"))
+    lines = ["no frame here has a polyp, so there is no Dice"]
+    if polyps["count"]:
+        shown = ("dice", "iou", "sensitivity", "precision", "hd95")
+        means = "  ".join(
+            f"{name} {polyps['mean'][name]:.4f}" for name in shown if polyps["mean"].get(name) is not None
+        )
+        unit = " px" * (polyps["mean"].get("hd95") is not None)
+        lines = [f"{polyps['count']} frames with a polyp: {means}{unit}; {polyps['missed']} missed wholly"]
+        low, high = polyps["interval"]["dice"]
+        if low is not None:
+            lines.append(f"95 % interval of the mean Dice, over {polyps['groups']} groups: {low:.4f} to {high:.4f}")
+    if healthy["frames"]:
+        lines.append(f"{healthy['frames']} frames without a polyp: {healthy['left_empty']} left empty")
+    if (promise := summary.get("risk")) is not None:
+        lines.append(
+            f"at the calibrated threshold {promise['threshold']:.3f}: {promise['missed_here']:.1%} of a polyp's pixels "
+            f"are missed; promised was at most {promise['alpha']:.1%}"
+        )
+    if (leaks := summary.get("leakage")) and leaks["near_in_training"]:
+        word = "LEAKED: " if leaks["leaked"] else ""
+        lines.append(
+            f"{word}{leaks['near_in_training']} of {leaks['test']} frames have a look-alike or their sequence in "
+            f"training; copying the mask of the most similar training frame scores Dice {leaks['probe_dice']:.3f}"
+        )
+    return lines

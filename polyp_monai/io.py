@@ -42,6 +42,11 @@ def stem_of(path: str | Path) -> str:
     return name[: len(name) - len(suffix_of(path))]
 
 
+def mask_suffix(path: str | Path) -> str:
+    """Suffix of the mask of a frame: NIfTI stays what it is, all else becomes PNG."""
+    return suffix_of(path) if suffix_of(path) in NIFTI_SUFFIXES else ".png"
+
+
 def find_images(folder: str | Path, recursive: bool = True) -> list[Path]:
     """Every file below `folder` with a suffix of `SUFFIXES`, sorted; hidden files and folders are passed over."""
     folder = Path(folder)

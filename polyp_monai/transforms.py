@@ -172,7 +172,7 @@ class SavePredictiond(MapTransform):
     def _save(self, mask: MetaTensor, output: str, probability: torch.Tensor | None) -> None:
         source = str(mask.meta["filename_or_obj"])
         nifti = io.suffix_of(source) in io.NIFTI_SUFFIXES
-        suffix = io.suffix_of(source) if nifti else ".png"
+        suffix = io.mask_suffix(source)
         pixels = _to_pixels(mask.to(torch.uint8))
         like = None
         if nifti:

@@ -59,7 +59,10 @@ def test_evaluate_writes_tables_and_masks(trained, dataset, tmp_path):
     summary = json.loads((tmp_path / "e/summary.json").read_text())
     assert summary["frames"] == 2
     rows = (tmp_path / "e/frames.csv").read_text().splitlines()
-    assert rows[0].startswith("name,group,width,height,polyp_pixels,predicted_pixels,dice,iou")
+    assert rows[0].startswith("name,group,tags,image,truth,prediction,width,height,polyp_pixels,predicted_pixels,dice")
+    assert summary["run"]["weights_sha256"] == hashlib.sha256((trained / "models/model.pt").read_bytes()).hexdigest()
+    assert summary["leakage"]["test"] == 2
+    assert (tmp_path / "e/report.html").is_file()
     assert len(rows) == 3
     for sample in json.loads((dataset / "datalist.json").read_text())["test"]:
         mask = np.asarray(Image.open(tmp_path / "e/masks" / f"{Path(sample['image']).stem}.png"))
@@ -369,3 +372,26 @@ def test_weights_that_are_not_there_are_named(dataset, tmp_path, capfd):
     assert "nowhere.pth: no such weights" in error
     assert "Traceback" not in error
     assert not out.exists()
+
+
+def test_several_sets_make_one_table(trained, dataset, tmp_path, capsys):
+    other = shutil.copytree(dataset, tmp_path / "other")
+    words = ["evaluate", trained, "--data", dataset, "--data", other, "--out", tmp_path / "e"]
+    assert main([*map(str, words)]) == 0
+    shown = capsys.readouterr().out
+    assert "other against synthetic: much like it" in shown
+    assert {path.name for path in (tmp_path / "e").iterdir()} == {"synthetic", "other"}
+    assert "would meet" in fails(capsys, "evaluate", trained, "--data", other, "--data", other)
+
+
+def test_a_calibrated_threshold_is_reported_on(trained, dataset, tmp_path, capsys):
+    root = shutil.copytree(trained, tmp_path / "unet")
+    for part in ("training", "test"):  # of so small a set only training has enough frames
+        assert main(["evaluate", str(root), "--data", str(dataset), "--split", part]) == 0
+    assert "is the test part" in fails(capsys, "calibrate", root / "eval/test")
+    assert "too few" in fails(capsys, "calibrate", root / "eval/training", "--missed", "0.001")
+    assert main(["calibrate", str(root / "eval/training"), "--missed", "0.3"]) == 0
+    assert main(["evaluate", str(root), "--data", str(dataset), "--split", "training"]) == 0
+    risk = json.loads((root / "eval/training/summary.json").read_text())["risk"]
+    assert risk["missed_here"] == pytest.approx(risk["missed_on_calibration"])
+    assert risk["missed_here"] <= 0.3

@@ -1,0 +1,46 @@
+"""What a test part shares with training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep import synthetic
+from polyp_monai import leakage
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    pairs = synthetic.pairs(tmp_path_factory.mktemp("synthetic"), 12, seed=5)
+    return [{"image": str(p.image), "label": str(p.mask), "group": p.group} for p in pairs]
+
+
+def test_a_part_held_against_itself_is_leaked_and_the_probe_is_perfect(samples):
+    found = leakage.audit(samples, [{**s, "group": ""} for s in samples])
+    assert found["near_in_training"] == found["by_look"] == found["test"] == len(samples)
+    assert found["by_group"] == 0
+    assert found["leaked"]
+    assert found["probe_dice"] == 1
+
+
+def test_frames_of_a_sequence_are_found_by_their_group(samples):
+    alone = [{**s, "group": str(i)} for i, s in enumerate(samples)]
+    assert leakage.audit(alone[:3], [{**alone[-1], "group": "1"}])["by_group"] == 1
+
+
+def test_frames_of_other_scenes_are_no_neighbours(samples):
+    groups = list(dict.fromkeys(s["group"] for s in samples))
+    test = [s for s in samples if s["group"] in groups[:2]]
+    found = leakage.audit(test, [s for s in samples if s["group"] not in groups[:2]])
+    assert found["near_in_training"] == 0
+    assert not found["leaked"]
+    assert found["probe_dice"] < 0.9
+
+
+def test_a_recompressed_copy_is_a_neighbour(samples, tmp_path):
+    with Image.open(samples[0]["image"]) as image:
+        image.resize((image.width // 2, image.height // 2)).save(tmp_path / "copy.jpg", quality=60)
+    copy = {"image": str(tmp_path / "copy.jpg"), "label": samples[0]["label"], "group": "else"}
+    assert leakage.audit([samples[0]], [copy, samples[-1]])["by_look"] == 1
+    assert np.isfinite(leakage.audit([samples[0]], [copy])["probe_dice"])
