@@ -224,7 +224,11 @@ def _score(args: argparse.Namespace) -> None:
             print(f"polyp: {len(names)} {lacking} and are not scored: {shortened(names)}", file=sys.stderr)
     options = foreign.Options(args.threshold, args.normalize == "minmax", args.resize, not args.quick)
     bar = tqdm(foreign.score_all(matches, options), "score", len(matches), unit="frame", disable=None)
-    about = {"predictions": str(args.pred.resolve()), "truth": str(args.truth.resolve()), "normalise": args.normalize}
+    about = {
+        "predictions": str(args.pred.resolve()),
+        "truth": str(args.truth.resolve()),
+        "normalise": args.normalize == "minmax",
+    }
     about |= {"threshold": args.threshold, "without_prediction": without_prediction, "without_truth": without_truth}
     summary = evaluation.write_run(args.out, list(bar), about)
     print("\n".join(evaluation.headline(summary)))

@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from polyp_monai import datalist, io
 from polyp_monai.errors import PolypError
 from polyp_monai.scoring import Scored, score
@@ -102,29 +100,6 @@ def _known(data: Path | None) -> dict[str, dict]:
     }
 
 
-def read_map(path: Path) -> np.ndarray:
-    """(H, W) float32 in 0..1 of a mask or probability map; of several channels the largest counts.
-
-    Whole numbers are read against the largest value of their type (a mask of 0 and 1 alone is taken as is), floats as
-    they are, or by 255 when they go beyond 1.
-
-    Raises:
-        PolypError: unreadable, NaN or negative values, or values beyond 255.
-    """
-    pixels = io.largest_channel(io.read_picture(path).pixels)
-    if pixels.dtype == bool:
-        return pixels.astype(np.float32)
-    highest = float(pixels.max(initial=0))
-    if pixels.dtype.kind in "ui":
-        wide = 1 if highest <= 1 else 255 if highest <= 255 else np.iinfo(pixels.dtype).max
-        return pixels.astype(np.float32) / np.float32(wide)
-    if not np.isfinite(pixels).all():
-        raise PolypError(f"{path}: holds NaN or infinity; a map is 0..1")
-    if pixels.min(initial=0) < 0 or highest > 255:
-        raise PolypError(f"{path}: values {pixels.min():g} to {highest:g}; a map is 0..1 (or 0..255), not logits")
-    return pixels.astype(np.float32) / np.float32(255 if highest > 1 else 1)
-
-
 def score_all(matches: list[Match], options: Options) -> Iterator[Scored]:
     """Score every match in order, on all cores; memory does not grow with their number.
 
@@ -154,7 +129,7 @@ def _one_thread() -> None:
 def _score(match: Match, options: Options) -> Scored:
     import cv2
 
-    probability, truth = read_map(match.prediction), io.read_mask(match.truth).astype(bool)
+    probability, truth = io.read_map(match.prediction), io.read_mask(match.truth).astype(bool)
     if probability.shape != truth.shape:
         if not options.resize:
             sizes = [f"{size[1]} x {size[0]}" for size in (probability.shape, truth.shape)]

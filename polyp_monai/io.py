@@ -204,6 +204,29 @@ def read_mask(path: str | Path) -> np.ndarray:
     return to_mask(read_picture(path), path)
 
 
+def read_map(path: str | Path) -> np.ndarray:
+    """(H, W) float32 in 0..1 of a mask or probability map; of several channels the largest counts.
+
+    Whole numbers are read against the largest value of their type (a mask of 0 and 1 alone is taken as is), floats as
+    they are, or by 255 when they go beyond 1.
+
+    Raises:
+        PolypError: unreadable, NaN or negative values, or values beyond 255.
+    """
+    pixels = largest_channel(read_picture(path).pixels)
+    if pixels.dtype == bool:
+        return pixels.astype(np.float32)
+    highest = float(pixels.max(initial=0))
+    if pixels.dtype.kind in "ui":
+        wide = 1 if highest <= 1 else 255 if highest <= 255 else np.iinfo(pixels.dtype).max
+        return pixels.astype(np.float32) / np.float32(wide)
+    if not np.isfinite(pixels).all():
+        raise PolypError(f"{path}: holds NaN or infinity; a map is 0..1")
+    if pixels.min(initial=0) < 0 or highest > 255:
+        raise PolypError(f"{path}: values {pixels.min():g} to {highest:g}; a map is 0..1 (or 0..255), not logits")
+    return pixels.astype(np.float32) / np.float32(255 if highest > 1 else 1)
+
+
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise."""

@@ -56,12 +56,12 @@ def test_maps_of_any_type_read_alike(pixels, suffix, tmp_path):
         io.write_nifti(path, pixels)
     else:
         Image.fromarray(pixels).save(path)
-    assert np.allclose(foreign.read_map(path), [[0, 1], [0.2, 0]])
+    assert np.allclose(io.read_map(path), [[0, 1], [0.2, 0]])
 
 
 def test_a_mask_of_0_and_1_is_taken_as_it_is(tmp_path):
     Image.fromarray(np.eye(4, dtype=np.uint8)).save(tmp_path / "mask.png")
-    assert np.array_equal(foreign.read_map(tmp_path / "mask.png"), np.eye(4))
+    assert np.array_equal(io.read_map(tmp_path / "mask.png"), np.eye(4))
 
 
 def test_another_size_is_refused_with_both_names_unless_resized(folders, tmp_path, capsys):
@@ -100,10 +100,10 @@ def test_bad_input(folders, tmp_path, capsys):
     assert "no file name in common" in capsys.readouterr().err
     Image.fromarray(np.full((40, 60), np.nan, np.float32)).save(tmp_path / "nan.tif")
     with pytest.raises(PolypError, match="NaN"):
-        foreign.read_map(tmp_path / "nan.tif")
+        io.read_map(tmp_path / "nan.tif")
     Image.fromarray(np.full((40, 60), -3, np.float32)).save(tmp_path / "logits.tif")
     with pytest.raises(PolypError, match="logits"):
-        foreign.read_map(tmp_path / "logits.tif")
+        io.read_map(tmp_path / "logits.tif")
 
 
 def test_processes_change_nothing(folders, monkeypatch):
