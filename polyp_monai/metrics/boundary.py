@@ -6,6 +6,9 @@ Masks are (H, W) of one shape, {0, 1} or bool.
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +26,8 @@ def hd95(prediction: np.ndarray, truth: np.ndarray) -> float:
 
     if not prediction.any() or not truth.any():
         return math.nan
-    return float(compute_hausdorff_distance(*_batches(prediction, truth), include_background=True, percentile=95))
+    with _quiet():
+        return float(compute_hausdorff_distance(*_batches(prediction, truth), include_background=True, percentile=95))
 
 
 def surface_dice(prediction: np.ndarray, truth: np.ndarray, tolerance_px: float) -> float:
@@ -36,12 +40,21 @@ def surface_dice(prediction: np.ndarray, truth: np.ndarray, tolerance_px: float)
 
     if not prediction.any() or not truth.any():
         return 0.0 if prediction.any() or truth.any() else math.nan
-    return float(compute_surface_dice(*_batches(prediction, truth), [tolerance_px], include_background=True))
+    with _quiet():
+        return float(compute_surface_dice(*_batches(prediction, truth), [tolerance_px], include_background=True))
 
 
 def tolerance(shape: tuple[int, int], share: float = 0.005) -> float:
     """Pixels that `share` of the image's diagonal makes; shape is (H, W)."""
     return share * math.hypot(*shape)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """MONAI 1.6 calls itself in a way that it calls deprecated."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 def _batches(*masks: np.ndarray) -> list[torch.Tensor]:
