@@ -224,13 +224,14 @@ def _score(args: argparse.Namespace) -> None:
             print(f"polyp: {len(names)} {lacking} and are not scored: {shortened(names)}", file=sys.stderr)
     options = foreign.Options(args.threshold, args.normalize == "minmax", args.resize, not args.quick)
     bar = tqdm(foreign.score_all(matches, options), "score", len(matches), unit="frame", disable=None)
-    about = {
-        "predictions": str(args.pred.resolve()),
-        "truth": str(args.truth.resolve()),
-        "normalise": args.normalize == "minmax",
-    }
-    about |= {"threshold": args.threshold, "without_prediction": without_prediction, "without_truth": without_truth}
-    summary = evaluation.write_run(args.out, list(bar), about)
+    scored = list(bar)
+    if noisy := sum(s.row["truth_of_other_values"] for s in scored):
+        print(f"polyp: {noisy} true masks hold values between their two; cut in the middle", file=sys.stderr)
+    about = {"predictions": str(args.pred.resolve()), "truth": str(args.truth.resolve())}
+    about |= {"threshold": options.threshold, "normalise": options.normalise, "truths_of_other_values": noisy}
+    about |= {"truths_without_prediction": len(without_prediction), "predictions_without_truth": len(without_truth)}
+    unmatched = {"without_prediction": without_prediction, "without_truth": without_truth}
+    summary = evaluation.write_run(args.out, scored, about, {"unmatched": unmatched})
     print("\n".join(evaluation.headline(summary)))
     print(f"look at {args.out / 'report.html'}")
 

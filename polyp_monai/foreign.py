@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from polyp_monai import datalist, io
 from polyp_monai.errors import PolypError
 from polyp_monai.scoring import Scored, score
@@ -129,7 +131,8 @@ def _one_thread() -> None:
 def _score(match: Match, options: Options) -> Scored:
     import cv2
 
-    probability, truth = io.read_map(match.prediction), io.read_mask(match.truth).astype(bool)
+    probability, picture = io.read_map(match.prediction), io.read_picture(match.truth)
+    truth = io.to_mask(picture, match.truth).astype(bool)
     if probability.shape != truth.shape:
         if not options.resize:
             sizes = [f"{size[1]} x {size[0]}" for size in (probability.shape, truth.shape)]
@@ -139,4 +142,6 @@ def _score(match: Match, options: Options) -> Scored:
         probability = cv2.resize(probability, truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
     about: dict[str, Any] = {"name": match.name, "group": match.group, "tags": match.tags, "image": match.image}
     about |= {"truth": str(match.truth.resolve()), "prediction": str(match.prediction.resolve())}
+    # JPEG noise or a third class, cut in the middle
+    about["truth_of_other_values"] = int(len(np.unique(io.largest_channel(picture.pixels))) > 2)
     return score(about, probability, truth, options.threshold, options.normalise, options.outlines)

@@ -84,6 +84,21 @@ def test_missing_partners_are_said(folders, tmp_path, capsys):
     error = capsys.readouterr().err
     assert "1 truths have no prediction and are not scored: 2" in error
     assert "1 predictions no truth and are not scored: other" in error
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["unmatched"] == {"without_prediction": ["2"], "without_truth": ["other"]}
+
+
+def test_a_noisy_truth_is_cut_in_the_middle_and_counted(folders, tmp_path, capsys):
+    truth, maps = folders
+    with Image.open(truth / "1.png") as image:
+        pixels = np.array(image)
+    pixels[0, :2] = (3, 100)
+    Image.fromarray(pixels).save(truth / "1.png")
+    assert run(maps, truth, tmp_path / "out") == 0
+    assert "1 true masks hold values between" in capsys.readouterr().err
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["run"]["truths_of_other_values"] == 1
+    assert summary["frames_with_polyp"]["mean"]["dice"] == 1
 
 
 def test_bad_input(folders, tmp_path, capsys):
