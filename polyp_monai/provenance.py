@@ -17,9 +17,8 @@ PACKAGES = ("polyp_monai", "monai", "torch", "pytorch-ignite", "numpy", "opencv-
 
 def of_run() -> dict[str, Any]:
     """Command, time and versions of the packages."""
-    name = Path(sys.argv[0]).name
     return {
-        "command": shlex.join(["polyp" if name == "polyp" else name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "packages": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
     }

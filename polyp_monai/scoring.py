@@ -46,8 +46,8 @@ def score(
     Raises:
         ValueError: two shapes, NaN, or values outside 0..1.
     """
-    if normalise and (low := probability.min()) < (high := probability.max()):
-        probability = (probability - low) / (high - low)
+    if normalise:
+        probability = structure.stretch(probability)
     histograms = curves.histograms(probability, truth)
     prediction = probability >= threshold
     counts = pixel.confusion(prediction, truth)
@@ -58,8 +58,8 @@ def score(
         far["hd95"] = boundary.hd95(prediction, truth)
         far["surface_dice"] = boundary.surface_dice(prediction, truth, tolerance) if truth.any() else math.nan
     size = {"width": truth.shape[1], "height": truth.shape[0]}
-    areas = {"polyp_pixels": int(truth.sum()), "predicted_pixels": int(prediction.sum())}
-    overlap = pixel.pixel_scores(prediction, truth)
+    areas = {"polyp_pixels": counts.tp + counts.fn, "predicted_pixels": counts.tp + counts.fp}
+    overlap = {name: float(value) for name, value in pixel.scores(counts).items()}
     row = about | size | areas | overlap | far | {name: float(measured[name]) for name in STRUCTURE}
     return Scored(row, counts, histograms, measured, lesions.match(probability, prediction, truth))
 

@@ -26,7 +26,7 @@ def structure_scores(probability: np.ndarray, truth: np.ndarray, normalise: bool
     from py_sod_metrics import MAE, Emeasure, Smeasure, WeightedFmeasure
 
     if normalise:
-        probability = _stretch(probability)
+        probability = stretch(probability)
     curves = threshold_curves(*histograms(probability, truth))
 
     def measured(metric: Any) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def pranet_summary(images: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
     return summary
 
 
-def _stretch(probability: np.ndarray) -> np.ndarray:
+def stretch(probability: np.ndarray) -> np.ndarray:
     """Minimum to 0, maximum to 1, in float64; a map of one value stays (MATLAB's mapminmax in PraNet's toolbox)."""
     probability = probability.astype(np.float64)
     low, high = probability.min(), probability.max()

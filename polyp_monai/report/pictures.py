@@ -14,6 +14,7 @@ import numpy as np
 
 from polyp_monai import io
 from polyp_monai.errors import PolypError
+from polyp_monai.metrics.structure import stretch
 from polyp_monai.report.run import Frame
 
 GRID = 480  # units of the longer side, for outlines
@@ -51,8 +52,8 @@ class Drawer:
     def _prediction(self, path: str) -> np.ndarray:
         """(H, W) uint8 {0, 1}"""
         values = io.read_map(path)
-        if self.normalise and values.max() > values.min():
-            values = (values - values.min()) / np.ptp(values)
+        if self.normalise:
+            values = stretch(values)
         return (values >= self.threshold).astype(np.uint8)
 
 
