@@ -26,12 +26,14 @@ TRAIN = """Train a bundle on a prepared data set.
 
 BUNDLE by name is copied to runs/NAME (or --out) first, and trained there; by path it is trained where it is.
 Any key of configs/train.yaml can follow as --KEY VALUE; an unknown one is refused. --loss takes a name out of
-configs/losses.yaml, --pretrained FILE or null takes other weights for the encoder than the bundle's, or none.
+configs/losses.yaml, --pretrained FILE or null takes other weights for the encoder than the bundle's, or none. With
+several --data, it trains (and validates) on all of them.
 
 examples:
   polyp train unet --data data/kvasir
   polyp train attention_unet --data data/kvasir --loss dice_focal
   polyp train unet --data data/kvasir --epochs 100 --learning_rate 5e-4 --out runs/long
+  polyp train unet --data data/kvasir --data data/clinicdb --out runs/both
   polyp train unet --data data/kvasir --resume true
 """
 
@@ -130,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
 
     train = command("train", "train a bundle", _train, TRAIN, keys=True)
     train.add_argument("bundle", metavar="BUNDLE", help="name or folder")
-    train.add_argument("--data", metavar="DIR", required=True, help="folder that `polyp prepare` wrote")
+    train.add_argument("--data", metavar="DIR", required=True, action="append", help="as `polyp prepare` wrote it")
     train.add_argument("--out", metavar="DIR", help="where the trained bundle goes (runs/NAME)")
 
     evaluate = command("evaluate", "score a trained bundle", _evaluate, EVALUATE, keys=True)
@@ -185,14 +187,14 @@ def _train(args: argparse.Namespace) -> None:
     from polyp_monai import checkpoints
     from polyp_monai.bundle import locate, overrides, run
 
-    data = _data(args.data)
+    sets = [_data(folder) for folder in args.data]
     given = overrides.check(locate.template(args.bundle, args.out), "train", overrides.parse(args.rest))
     with locate.working_copy(args.bundle, args.out) as root:
         print(f"training in {root}")
         if not given.get("resume") and not given.get("overwrite"):
             checkpoints.check_free(given.get("ckpt_dir", root / "models"))
         with overrides.kept(root, given):
-            run.run(root, "train", {"dataset_dir": data, **given})
+            run.run(root, "train", {"dataset_dir": sets if len(sets) > 1 else sets[0], **given})
 
 
 def _evaluate(args: argparse.Namespace) -> None:

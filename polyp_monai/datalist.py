@@ -6,7 +6,7 @@ import glob
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from polyp_monai import io
@@ -74,12 +74,17 @@ def part(dataset_dir: str | Path, name: str) -> list[dict]:
     return samples
 
 
-def labelled_frames(dataset_dir: str | Path, name: str, output_dir: str | Path | None = None) -> list[dict]:
+def labelled_frames(
+    dataset_dir: str | Path | Sequence[str | Path], name: str, output_dir: str | Path | None = None
+) -> list[dict]:
     """`part` reduced to what engines need: `image`, `label`, `name`, `group`, `tags`, `output` (of the written mask).
+
+    Of several folders (for training) the parts follow each other.
 
     Raises:
         PolypError: as `part`; or a mask written to `output_dir` would replace a file of the data set.
     """
+    folders = [dataset_dir] if isinstance(dataset_dir, (str, Path)) else dataset_dir
     samples = [
         {
             "image": s["image"],
@@ -89,7 +94,8 @@ def labelled_frames(dataset_dir: str | Path, name: str, output_dir: str | Path |
             "tags": " ".join(s.get("tags", ())),
             "output": _without_suffix(_below(Path(s["relative"]))).removeprefix("images/"),
         }
-        for s in part(dataset_dir, name)
+        for folder in folders
+        for s in part(folder, name)
     ]
     if output_dir is not None:
         _check_targets(samples, output_dir, {s[key] for s in samples for key in ("image", "label")}, overwrite=True)

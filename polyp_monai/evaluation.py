@@ -81,17 +81,22 @@ class EvaluationTable:
         shutil.rmtree(self.partial, ignore_errors=True)
         inside = [s.histograms[0] for s in self.scored]
         extra = {
-            "leakage": _leakage(self.dataset_dir, self.part),
+            "leakage": _leakage(self.dataset_dir, self.part, self.about["weights"]),
             "risk": risk.reached(self.about["weights"], self.about["weights_sha256"], inside),
         }
         write_run(self.output_dir, self.scored, self.about, extra)
 
 
-def _leakage(dataset_dir: str, part: str) -> dict[str, Any] | None:
-    """The audit of a part against the list's training part; None where there is nothing to hold it against."""
-    if part not in ("test", "validation") or not datalist.read(dataset_dir).get("training"):
+def _leakage(dataset_dir: str, part: str, weights: str) -> dict[str, Any] | None:
+    """The audit of a part against the list's training part and against what the weights were trained on; None where
+    neither is known."""
+    content = datalist.read(dataset_dir)
+    trained_on = leakage.recall(weights, content.get("name", ""))
+    beside = part in ("test", "validation") and content.get("training")
+    if not beside and trained_on is None:
         return None
-    return leakage.audit(*(datalist.labelled_frames(dataset_dir, name) for name in (part, "training")))
+    training = datalist.labelled_frames(dataset_dir, "training") if beside else []
+    return leakage.audit(datalist.labelled_frames(dataset_dir, part), training, trained_on)
 
 
 def write_run(
@@ -140,8 +145,8 @@ def headline(summary: dict[str, Any]) -> list[str]:
         )
     if (leaks := summary.get("leakage")) and leaks["near_in_training"]:
         word = "LEAKED: " if leaks["leaked"] else ""
-        lines.append(
-            f"{word}{leaks['near_in_training']} of {leaks['test']} frames have a look-alike or their sequence in "
-            f"training; copying the mask of the most similar training frame scores Dice {leaks['probe_dice']:.3f}"
-        )
+        line = f"{word}{leaks['near_in_training']} of {leaks['test']} frames have a look-alike or their sequence in training"
+        if leaks["probe_dice"] is not None:
+            line += f"; copying the mask of the most similar training frame scores Dice {leaks['probe_dice']:.3f}"
+        lines.append(line)
     return lines

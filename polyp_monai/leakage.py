@@ -3,17 +3,21 @@ nothing and copies."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from data_prep import duplicates
-from polyp_monai import io
+from polyp_monai import datalist, io
+from polyp_monai.errors import PolypError
 from polyp_monai.metrics.pixel import pixel_scores
 
+TRAINED_ON = "trained_on.json"
 LIMIT = 0.05  # share of test frames with a neighbour in training above which a result is called leaked
 
 
@@ -22,44 +26,106 @@ class _View(NamedTuple):
     hash: np.ndarray
 
 
-def audit(test: Sequence[dict], training: Sequence[dict], limit: float = LIMIT) -> dict[str, Any]:
+class TrainedOn(NamedTuple):
+    """What weights were trained on: (n, 256) bool hashes of the frames, and their groups of one data set."""
+
+    hashes: np.ndarray
+    groups: set[str]
+
+
+def remember(sets: str | Sequence[str], ckpt_dir: str | Path) -> None:
+    """Write `trained_on.json` beside the weights: hashes and groups of the frames that train and choose them.
+
+    So that an evaluation can tell later, and elsewhere, which frames the weights have seen.
+
+    Args:
+        sets: folders with a data list, whose parts training and validation are meant.
+        ckpt_dir: folder of the weights.
+    """
+    groups, hashes, about = {}, [], []
+    for folder in [sets] if isinstance(sets, (str, Path)) else sets:
+        content = datalist.read(folder)
+        samples = [s for part in ("training", "validation") for s in datalist.labelled_frames(folder, part)]
+        groups[content.get("name", "")] = sorted({s["group"] for s in samples} - {""})
+        hashes += [np.packbits(view.hash).tobytes().hex() for view in _views(samples)]
+        about.append({"name": content.get("name"), "split": content.get("split"), "frames": len(samples)})
+    io.write_json(Path(ckpt_dir) / TRAINED_ON, {"sets": about, "groups": groups, "hashes": hashes})
+
+
+def recall(weights: str | Path, dataset: str) -> TrainedOn | None:
+    """What was remembered beside `weights` for frames of the data set named `dataset`; None where nothing was."""
+    path = Path(weights).parent / TRAINED_ON
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        packed = np.array([np.frombuffer(bytes.fromhex(text), np.uint8) for text in content["hashes"]])
+        return TrainedOn(np.unpackbits(packed, axis=1).astype(bool), set(content["groups"].get(dataset, ())))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PolypError(f"{path}: is damaged; delete it, and the leakage audit does without") from error
+
+
+def audit(
+    test: Sequence[dict], training: Sequence[dict], trained_on: TrainedOn | None = None, limit: float = LIMIT
+) -> dict[str, Any]:
     """Compare the frames of a test part with those of training.
 
     A frame has a neighbour when a frame of its group is in training, or one that looks like it (`data_prep.duplicates`:
-    correlation of thumbnails and distance of hashes). The probe gives each test frame the mask of the training frame
-    whose thumbnail correlates best: what it scores, memory alone can score.
+    correlation of thumbnails and distance of hashes), or when the weights were trained on such a frame. The probe gives
+    each test frame the mask of the training frame whose thumbnail correlates best: what it scores, memory alone can
+    score.
 
     Args:
-        test, training: samples with `image` and `label` (paths) and `group`.
+        test, training: samples with `image` and `label` (paths) and `group`; `training` may be empty.
+        trained_on: of the weights. Only hashes are known of those frames; unlike frames of the public sets differ in
+            32 bits or more, against `duplicates.DISTANCE` of 24.
         limit: share above which the part counts as leaked.
 
     Returns:
-        test, near_in_training, by_group, by_look (frames), share, limit, leaked, probe_dice, probe_iou (means over the
-        frames with a polyp).
+        test, near_in_training, by_group, by_look, by_weights (frames), share, limit, leaked, probe_dice, probe_iou
+        (means over the frames with a polyp; None without a training part).
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        seen, known = (list(pool.map(_view, part)) for part in (test, training))
-    vectors, references = (duplicates.unit_vectors(np.stack([v.thumbnail for v in views])) for views in (seen, known))
-    correlation = vectors @ references.T
-    nearest = correlation.argmax(axis=1)
-    by_look = np.zeros(len(test), bool)
-    for one, other in np.argwhere(correlation >= duplicates.CORRELATION):
-        by_look[one] |= np.count_nonzero(seen[one].hash != known[other].hash) <= duplicates.DISTANCE
-    groups = {sample["group"] for sample in training} - {""}
-    by_group = np.array([sample["group"] in groups for sample in test])
-    near = by_look | by_group
-    copied = [_copied(sample, training[index]) for sample, index in zip(test, nearest, strict=True)]
+    seen = _views(test)
+    by_group = by_look = by_weights = np.zeros(len(test), bool)
+    probe: dict[str, float] = {}
+    if training:
+        by_look, nearest = _look_alikes(seen, _views(training))
+        groups = {sample["group"] for sample in training} - {""}
+        by_group = np.array([sample["group"] in groups for sample in test])
+        copied = [_copied(sample, training[index]) for sample, index in zip(test, nearest, strict=True)]
+        probe = {name: float(np.nanmean([scores[name] for scores in copied])) for name in ("dice", "iou")}
+    if trained_on:
+        distances = [np.count_nonzero(view.hash != trained_on.hashes, axis=1).min(initial=256) for view in seen]
+        known = np.array([sample["group"] in trained_on.groups for sample in test])
+        by_weights = (np.array(distances) <= duplicates.DISTANCE) | known
+    near = by_look | by_group | by_weights
     return {
         "test": len(test),
         "near_in_training": int(near.sum()),
         "by_group": int(by_group.sum()),
         "by_look": int(by_look.sum()),
+        "by_weights": int(by_weights.sum()),
         "share": float(near.mean()),
         "limit": limit,
         "leaked": bool(near.mean() > limit),
-        "probe_dice": float(np.nanmean([scores["dice"] for scores in copied])),
-        "probe_iou": float(np.nanmean([scores["iou"] for scores in copied])),
+        "probe_dice": probe.get("dice"),
+        "probe_iou": probe.get("iou"),
     }
+
+
+def _look_alikes(seen: Sequence[_View], known: Sequence[_View]) -> tuple[np.ndarray, np.ndarray]:
+    """Which of `seen` has a near duplicate in `known`, and the place of the one that correlates best."""
+    vectors, references = (duplicates.unit_vectors(np.stack([v.thumbnail for v in part])) for part in (seen, known))
+    correlation = vectors @ references.T
+    found = np.zeros(len(seen), bool)
+    for one, other in np.argwhere(correlation >= duplicates.CORRELATION):
+        found[one] |= np.count_nonzero(seen[one].hash != known[other].hash) <= duplicates.DISTANCE
+    return found, correlation.argmax(axis=1)
+
+
+def _views(samples: Sequence[dict]) -> list[_View]:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(_view, samples))
 
 
 def _view(sample: dict) -> _View:

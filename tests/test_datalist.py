@@ -131,6 +131,7 @@ def test_a_file_that_has_gone_is_named(tmp_path):
 
 def test_all_is_every_part_together(dataset):
     together = [sample["name"] for sample in datalist.labelled_frames(dataset, "all")]
+    assert len(datalist.labelled_frames([dataset, dataset], "training")) == 2 * 16
     parts = [sample["name"] for part in datalist.PARTS for sample in datalist.labelled_frames(dataset, part)]
     assert together == parts
     assert len(set(together)) == 20

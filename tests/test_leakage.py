@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from data_prep import synthetic
-from polyp_monai import leakage
+from polyp_monai import datalist, leakage
+from polyp_monai.errors import PolypError
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +45,24 @@ def test_a_recompressed_copy_is_a_neighbour(samples, tmp_path):
     copy = {"image": str(tmp_path / "copy.jpg"), "label": samples[0]["label"], "group": "else"}
     assert leakage.audit([samples[0]], [copy, samples[-1]])["by_look"] == 1
     assert np.isfinite(leakage.audit([samples[0]], [copy])["probe_dice"])
+
+
+def test_weights_remember_what_they_were_trained_on(dataset, tmp_path):
+    leakage.remember(str(dataset), tmp_path)
+    name = datalist.read(dataset)["name"]
+    remembered = leakage.recall(tmp_path / "model.pt", name)
+    parts = {part: datalist.labelled_frames(dataset, part) for part in datalist.PARTS}
+    for part, seen in (("training", True), ("validation", True), ("test", False)):
+        found = leakage.audit(parts[part], [], remembered)
+        assert found["by_weights"] == (len(parts[part]) if seen else 0)
+        assert found["leaked"] is seen
+        assert found["probe_dice"] is None
+    renamed = leakage.recall(tmp_path / "model.pt", "another set with groups of the same names")
+    assert leakage.audit(parts["training"], [], renamed)["by_weights"] == len(parts["training"])  # by their looks
+
+
+def test_a_damaged_memory_is_one_line(dataset, tmp_path):
+    assert leakage.recall(tmp_path / "model.pt", "") is None
+    (tmp_path / leakage.TRAINED_ON).write_text('{"hashes": ["zz"]}')
+    with pytest.raises(PolypError, match=r"trained_on\.json: is damaged"):
+        leakage.recall(tmp_path / "model.pt", "")

@@ -79,7 +79,14 @@ def test_train_evaluate_predict_and_their_properties(bundle, dataset, monkeypatc
         evaluate = ConfigWorkflow(config, workflow_type="train", **small)
         evaluate.initialize()
         evaluate.run()
-    assert json.loads((bundle / "eval/test/summary.json").read_text())["frames"] == 2
+    summary = json.loads((bundle / "eval/test/summary.json").read_text())
+    assert summary["frames"] == 2
+    assert summary["leakage"]["by_weights"] == 0
+    evaluate = ConfigWorkflow("configs/evaluate.yaml", workflow_type="train", part="all", **small)
+    evaluate.initialize()
+    evaluate.run()
+    leaks = json.loads((bundle / "eval/all/summary.json").read_text())["leakage"]
+    assert (leaks["by_weights"], leaks["leaked"]) == (18, True)  # all but the two of the test part
     assert len(list((bundle / "eval/test/masks").glob("*.png"))) == 2
 
     infer = ConfigWorkflow("configs/inference.yaml", workflow_type="infer", **small)
