@@ -19,6 +19,8 @@ EXAMPLES = """examples:
   polyp predict unet photo.jpg frames/ --out masks --overlay true
   polyp score --pred maps --truth data/kvasir/masks --out results
   polyp compare runs/unet/eval/test runs/efficient_unet/eval/test
+  polyp export efficient_unet --format onnx
+  polyp video clip.mp4 --out overlay.mp4
   polyp bundles
 """
 
@@ -90,6 +92,43 @@ the others are predicted, and the exit status is 1. Any key of configs/inference
 examples:
   polyp predict unet photo.jpg --out masks
   polyp predict runs/unet 'frames/**/*.png' --out masks --overlay true --probability true
+"""
+
+EXPORT = """Write the trained network of a bundle as one file that other runtimes read, and check it at once.
+
+In: (B, 3, H, W) RGB 0..1 of any size from 33 pixels. Out: logits of that size. The file also holds the bundle's name
+and version, its window, threshold and the weights' digest. A file whose probabilities differ from PyTorch's by more
+than 1e-4 (fp32), or whose Dice on the validation part of --data is more than .005 lower (the others), is not kept.
+
+examples:
+  polyp export efficient_unet --format onnx
+  polyp export runs/unet --format openvino --out unet.xml
+  polyp export efficient_unet --format onnx --precision int8 --data data/kvasir
+  polyp predict efficient_unet frames --out masks --weights efficient_unet.int8.onnx
+"""
+
+VIDEO = """Follow the polyps of a video: outline, box, number and confidence of each, a table of frames, a list of
+events.
+
+INPUT is a video file, a folder or glob of frames, a camera (camera:0) or the address of a stream. Without --out, --csv
+and --json the overlay is shown in a window. A polyp is shown once K of N frames saw it, and keeps its number while it
+is in view. Ctrl-C ends the video there; what was done is complete. Of configs/inference.yaml, --weights, --window,
+--keep_aspect, --threshold, --runtime and --device can follow as --KEY VALUE; --runtime is auto here.
+
+examples:
+  polyp video clip.mp4 --out overlay.mp4 --csv frames.csv --json events.json
+  polyp video clip.mp4 --out overlay.mp4 --weights efficient_unet.int8.onnx --heat
+  polyp video camera:0
+"""
+
+EVALUATE_VIDEO = """Score what `polyp video --csv` wrote against boxes or masks a frame: sensitivity and specificity a
+frame, polyps found, false alarms a minute, delay of the first detection.
+
+TRUTH is a table with the columns frame, polyp, x0, y0, x1, y1 (frames that it does not name show no polyp), or a
+folder of masks with the frame's number in their names.
+
+example:
+  polyp evaluate-video --pred frames.csv --truth boxes.csv --out scores.json
 """
 
 NEW = """Make a bundle for a network of your own, from the recipe that all bundles share, and check it.
@@ -172,6 +211,38 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("bundle", metavar="BUNDLE", help="name or folder")
     predict.add_argument("inputs", metavar="INPUT", nargs="+", help="file, folder, glob or data list")
     predict.add_argument("--out", metavar="DIR", required=True, help="where the masks go")
+
+    export = command("export", "write a bundle's network for other runtimes", _export, EXPORT)
+    export.add_argument("bundle", metavar="BUNDLE", help="name or folder")
+    export.add_argument(
+        "--format", required=True, choices=("onnx", "openvino", "torch-export", "torchscript", "tensorrt")
+    )
+    export.add_argument("--precision", default="fp32", choices=("fp32", "fp16", "bf16", "int8"), help="(fp32)")
+    export.add_argument("--data", metavar="DIR", help="prepared set, for all but fp32: to calibrate and to check")
+    export.add_argument("--weights", metavar="FILE", help="other weights than the bundle's models/model.pt")
+    export.add_argument("--out", metavar="FILE", type=Path, help="file to write (here, named like the bundle)")
+    export.add_argument("--overwrite", action="store_true", help="replace the file")
+
+    video = command("video", "follow the polyps of a video", _video, VIDEO, keys=True)
+    video.add_argument("source", metavar="INPUT", help="file, folder or glob of frames, camera:0, address of a stream")
+    video.add_argument("--bundle", metavar="BUNDLE", default="efficient_unet", help="name or folder (efficient_unet)")
+    video.add_argument("--out", metavar="FILE", type=Path, help="overlay to write: mp4, mov or mkv")
+    video.add_argument("--csv", metavar="FILE", type=Path, help="table to write: a row a frame and polyp")
+    video.add_argument("--json", metavar="FILE", type=Path, help="events to write, with the figures of the run")
+    video.add_argument("--overwrite", action="store_true", help="replace these files")
+    video.add_argument("--realtime", action="store_true", help="drop frames instead of lagging behind")
+    video.add_argument("--heat", action="store_true", help="also tint the frame by the probability")
+    video.add_argument("--no-crop", dest="crop", action="store_false", help="do not leave out the black border")
+    video.add_argument("--smooth", choices=("none", "exponential", "flow"), default="exponential", help="(exponential)")
+    video.add_argument("--half-life", metavar="S", type=float, default=0.1, help="of the smoothing, in seconds (0.1)")
+    video.add_argument("--on", metavar="K/N", default="3/5", help="frames that must see a polyp, of how many (3/5)")
+    video.add_argument("--rate", metavar="FPS", type=float, help="frames a second of a folder of frames (25)")
+
+    scores = command("evaluate-video", "score the polyps of a video", _evaluate_video, EVALUATE_VIDEO)
+    scores.add_argument("--pred", metavar="FILE", type=Path, required=True, help="table of `polyp video --csv`")
+    scores.add_argument("--truth", metavar="TRUTH", type=Path, required=True, help="table of boxes or folder of masks")
+    scores.add_argument("--rate", metavar="FPS", type=float, help="frames a second, instead of the table's times")
+    scores.add_argument("--out", metavar="FILE", type=Path, help="also write everything as JSON")
 
     new = command("new", "make a bundle for your own network", _new, NEW, keys=True)
     new.add_argument("name", metavar="NAME", help="of the bundle: letters, digits and _")
@@ -268,6 +339,54 @@ def _predict(args: argparse.Namespace) -> None:
     given = overrides.check(root, "inference", overrides.parse(args.rest))
     run.run(root, "inference", {"inputs": inputs, "output_dir": os.path.abspath(args.out), **given})
     print(f"masks are in {args.out}")
+
+
+def _export(args: argparse.Namespace) -> None:
+    from polyp_monai.bundle import export, locate
+
+    root = locate.find(args.bundle)
+    print(export.export(root, args.format, args.precision, args.out, args.data, args.weights, args.overwrite))
+
+
+def _video(args: argparse.Namespace) -> int:
+    from polyp_monai.bundle import locate, overrides
+    from polyp_monai.video import run
+
+    root = locate.find(args.bundle)
+    given = overrides.check(root, "inference", {"runtime": "auto"} | overrides.parse(args.rest))
+    options = run.Options(
+        **{
+            name: value
+            for name, value in vars(args).items()
+            if name in run.Options.__dataclass_fields__ and name != "on"
+        },
+        on=_share(args.on),
+    )
+    result = run.run(root, given, options)
+    print(run.text(result))
+    for path in (args.out, args.csv, args.json):
+        if path:
+            print(f"look at {path}")
+    if result.broken:
+        raise PolypError(f"{result.broken}; what came before is complete")
+    return 130 if result.interrupted else 0
+
+
+def _share(text: str) -> tuple[int, int]:
+    part, _, whole = text.partition("/")
+    if not (part.isdigit() and whole.isdigit() and 1 <= int(part) <= int(whole)):
+        raise PolypError(f"--on {text}: expected K/N, K of the last N frames, such as 3/5")
+    return int(part), int(whole)
+
+
+def _evaluate_video(args: argparse.Namespace) -> None:
+    from polyp_monai import io, scoring
+    from polyp_monai.video import evaluation
+
+    result = evaluation.evaluate(args.pred, args.truth, args.rate)
+    print(evaluation.text(result))
+    if args.out:
+        io.write_json(args.out, scoring.plain(result))
 
 
 def _new(args: argparse.Namespace) -> None:

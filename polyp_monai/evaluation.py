@@ -145,7 +145,8 @@ def headline(summary: dict[str, Any]) -> list[str]:
         )
     if (leaks := summary.get("leakage")) and leaks["near_in_training"]:
         word = "LEAKED: " if leaks["leaked"] else ""
-        line = f"{word}{leaks['near_in_training']} of {leaks['test']} frames have a look-alike or their sequence in training"
+        near = f"{leaks['near_in_training']} of {leaks['test']}"
+        line = f"{word}{near} frames have a look-alike or their sequence in training"
         if leaks["probe_dice"] is not None:
             line += f"; copying the mask of the most similar training frame scores Dice {leaks['probe_dice']:.3f}"
         lines.append(line)

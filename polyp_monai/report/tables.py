@@ -124,9 +124,8 @@ def leak(summary: Summary) -> str:
         return ""
     text = (
         f"{found['near_in_training']} of {found['test']} test frames ({percent(found['share'], 1)}) have a near "
-        f"neighbour in training ({found['by_group']} of the same group, {found['by_look']} by look, {found.get('by_weights', 0)} "
-        f"that the weights were trained on); "
-        f"the limit is {percent(found['limit'])}."
+        f"neighbour in training ({found['by_group']} of the same group, {found['by_look']} by look, "
+        f"{found.get('by_weights', 0)} that the weights were trained on); the limit is {percent(found['limit'])}."
     )
     if found.get("probe_dice") is not None:
         text += " Copying the mask of the most similar training image, without any learning, scores Dice "

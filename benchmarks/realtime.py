@@ -1,0 +1,180 @@
+"""Exported runtimes and video on the CPU: the network alone, a folder of frames, and a video end to end.
+
+    python benchmarks/realtime.py [--data DIR] [--rounds 7] [--seconds 20] [--int8 FILE]
+
+All with the shipped weights of efficient_unet at a window of 352, a frame at a time, as many threads as PyTorch takes.
+
+Network: the same frames in memory through PyTorch (eager, channels_last, inference mode) and through each runtime. int8
+needs --data, a prepared set to calibrate and check the export on (or --int8, a file that `polyp export` wrote).
+
+Video: a clip of 1280 x 1024, H.264, 25 frames a second, that pans over frames; `polyp video` reads it, finds, draws and
+writes H.264 again, as fast as it can. The other side is the exported network alone, on tensors in memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import time
+from collections.abc import Callable
+from itertools import cycle, islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from common import alternate, find_pairs, machine, report, scratch_bundle, verdict
+from prediction import copies
+
+from polyp_monai import io, runtime
+from polyp_monai.bundle import export, locate, overrides
+from polyp_monai.video import run as video
+from polyp_monai.video.sink import VideoSink
+
+BUNDLE, WINDOW, FRAMES = "efficient_unet", 352, 30
+SIZE, RATE = (1280, 1024), 25
+TARGETS = {"fp32": 2.2, "int8": 5.0}
+Network = Callable[[torch.Tensor], torch.Tensor]
+
+
+def networks(root: Path, files: dict[str, Path]) -> dict[str, Network]:
+    """What each side calls: PyTorch, and every exported file in every runtime that reads it."""
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser()
+    parser.read_config(str(root / "configs/inference.yaml"))
+    parser.update({"weights": str(root / "models/model.pt"), "bundle_root": str(root)})
+    sides: dict[str, Network] = {"PyTorch, eager, channels_last": parser.get_parsed_content("network").eval()}
+    for precision, path in files.items():
+        for name in runtime.FASTEST:
+            sides[f"{name} {precision}"] = runtime.load(name, path, torch.device("cpu"))
+    return sides
+
+
+def tensors(images: list[Path]) -> list[torch.Tensor]:
+    """(1, 3, W, H) 0..1 of each file, at the window."""
+    frames = [cv2.resize(io.read_rgb(path), (WINDOW, WINDOW), interpolation=cv2.INTER_AREA) for path in images]
+    return [torch.from_numpy(f.transpose(2, 1, 0).copy())[None].float() / 255 for f in frames]
+
+
+def loop(network: Network, frames: list[torch.Tensor]) -> Callable[[], None]:
+    def work() -> None:
+        with torch.inference_mode():
+            for frame in frames:
+                network(frame)
+
+    return work
+
+
+def measure_networks(sides: dict[str, Network], frames: list[torch.Tensor], rounds: int) -> None:
+    """Print ms a frame of every side, its ratio to PyTorch, and whether the best of a precision reaches its target."""
+    other, *rest = sides
+    taken = alternate({name: loop(sides[name], frames) for name in (*rest, other)}, rounds)
+    title = f"The network of {BUNDLE} alone, {WINDOW} x {WINDOW}, batch 1, {torch.get_num_threads()} threads"
+    report(title, len(frames), taken, other)
+    print()
+    for precision, target in TARGETS.items():
+        ratios = [
+            statistics.median(theirs / ours for ours, theirs in zip(taken[name], taken[other], strict=True))
+            for name in rest
+            if name.endswith(precision)
+        ]
+        if ratios:
+            print(
+                f"{precision}: {max(ratios):.2f} times; target at least {target:.2f}: {verdict(max(ratios) >= target)}"
+            )
+
+
+def measure_predict(root: Path, frames: Path, out: Path, rounds: int, weights: dict[str, tuple[str, str]]) -> None:
+    """Print images/s of `polyp predict` over a folder, by runtime."""
+    from monai.bundle import ConfigWorkflow
+
+    runs = {}
+    for name, (choice, path) in weights.items():
+        place = out / name.replace(" ", "-")
+        workflow = ConfigWorkflow(
+            config_file="configs/inference.yaml",
+            workflow_type="inference",
+            inputs=[str(frames)],
+            output_dir=str(place),
+            weights=path,
+            runtime=choice,
+            window=WINDOW,
+            device="cpu",
+        )
+        workflow.initialize()
+        runs[name] = workflow.run
+    taken = alternate(runs, rounds, before=lambda: shutil.rmtree(out, ignore_errors=True))
+    count = sum(1 for _ in frames.iterdir())
+    report(f"`polyp predict`, {count} JPEG files to PNG masks, window {WINDOW}", count, taken, next(iter(weights)))
+
+
+def write_clip(path: Path, images: list[Path], seconds: float) -> None:
+    """Each image for two seconds, larger than the frame and moving: what an encoder and a decoder have to work for."""
+    noise = np.random.default_rng(0).normal(0, 4, (SIZE[1], SIZE[0], 3)).astype(np.float32)
+    with VideoSink(path, SIZE, RATE, preset="fast") as sink:
+        for index in range(round(seconds * RATE)):
+            image = io.read_rgb(images[index // (2 * RATE) % len(images)])
+            shift = 2.0 * (index % (2 * RATE))
+            scale = 1.15 * max(SIZE[0] / image.shape[1], SIZE[1] / image.shape[0])
+            matrix = np.float32([[scale, 0, -shift], [0, scale, -shift]])
+            frame = cv2.warpAffine(image, matrix, SIZE, flags=cv2.INTER_LINEAR)
+            grain = np.roll(noise, index * 7, axis=1)
+            sink.write(np.clip(frame + grain, 0, 255).astype(np.uint8), index / RATE)
+
+
+def measure_video(
+    root: Path, clip: Path, out: Path, network: Network, frames: list, rounds: int, weights: Path
+) -> None:
+    """Print frames/s of `polyp video` and of its network alone, in turn."""
+    given = overrides.check(root, "inference", {"runtime": "auto", "weights": str(weights), "window": str(WINDOW)})
+    rates, ratios = [], []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        loop(network, list(islice(cycle(frames), 100)))()
+        alone = 100 / (time.perf_counter() - began)
+        result = video.run(root, given, video.Options(str(clip), out=out, overwrite=True))
+        rates.append(result.summary["frames_per_second"])
+        ratios.append(rates[-1] / alone)
+    rate, ratio = statistics.median(rates), statistics.median(ratios)
+    print(f"\n`polyp video`, {SIZE[0]} x {SIZE[1]} H.264 to H.264 with overlay, window {WINDOW}\n{machine()}\n")
+    print(result.latency)
+    print(f"{result.summary['network']}; {result.summary['alarms']} polyps shown in {result.summary['frames']} frames")
+    print(f"\n{rate:.1f} frames/s; target at least 30: {verdict(rate >= 30)}")
+    print(f"{ratio:.2f} of the bare network's frames/s; target at least 0.60: {verdict(ratio >= 0.6)}", flush=True)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--data", metavar="DIR", help="prepared set, for int8")
+    options.add_argument("--int8", metavar="FILE", type=Path, help="int8 export of efficient_unet")
+    options.add_argument("--rounds", type=int, default=7, help="rounds that count (7)")
+    options.add_argument("--seconds", type=float, default=20, help="length of the clip (20)")
+    args = options.parse_args()
+    root = locate.shipped()[BUNDLE]
+    given = {key: path and Path(path).resolve() for key, path in (("data", args.data), ("int8", args.int8))}
+    with scratch_bundle() as (folder, _):
+        files = {"fp32": folder / "network.onnx"}
+        print(export.export(root, "onnx", "fp32", files["fp32"]))
+        if given["int8"]:
+            files["int8"] = given["int8"]
+        elif given["data"]:
+            files["int8"] = folder / "network.int8.onnx"
+            print(export.export(root, "onnx", "int8", files["int8"], str(given["data"])))
+        pairs, _ = find_pairs(folder, 100)
+        images = [image for image, _ in pairs]
+        frames, sides = tensors(images[:FRAMES]), networks(root, files)
+        measure_networks(sides, frames, args.rounds)
+        best = {"torch": ("torch", str(root / "models/model.pt"))}
+        best |= {f"{name}": ("auto", str(path)) for name, path in files.items()}
+        with video.inside(root):
+            measure_predict(root, copies(images, folder / "frames", 100), folder / "masks", args.rounds, best)
+        write_clip(folder / "clip.mp4", images[:10], args.seconds)
+        for precision, path in files.items():
+            network = sides[f"{runtime.FASTEST[0]} {precision}"]
+            measure_video(root, folder / "clip.mp4", folder / "overlay.mp4", network, frames, 3, path)
+
+
+if __name__ == "__main__":
+    main()

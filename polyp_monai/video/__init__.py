@@ -1,0 +1,1 @@
+"""Videos: reading, writing and following polyps through their frames."""

@@ -1,0 +1,72 @@
+"""From a frame to the polyps that are shown in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+
+from polyp_monai.transforms import FitWindow
+from polyp_monai.video.latency import Latency
+from polyp_monai.video.pipeline import Item
+from polyp_monai.video.tracking import Tracker, detections
+from polyp_monai.video.view import SteadyView
+
+
+class Finder:
+    """The stage "infer": crop, fit to the window, network, smoothing over time, regions, numbers.
+
+    Args:
+        network: from (1, 3, w, h) RGB 0..1 to logits (1, 1, w, h); W before H, as everywhere in the bundles.
+        fit: the bundle's resize to its window.
+        threshold: probability from which a pixel counts as polyp.
+        smooth: of `smoothing.smoother`.
+        tracker: gives polyps their numbers.
+        view: where the endoscope's picture lies; None looks at the whole frame.
+        device: of the network.
+        latency: takes the time of "preprocess", "network" and "postprocess".
+    """
+
+    def __init__(
+        self,
+        network: Callable[[torch.Tensor], torch.Tensor],
+        fit: FitWindow,
+        threshold: float,
+        smooth: Callable[[np.ndarray, np.ndarray, float], np.ndarray],
+        tracker: Tracker,
+        view: SteadyView | None,
+        device: torch.device,
+        latency: Latency,
+    ) -> None:
+        self.network, self.fit, self.threshold, self.smooth = network, fit, threshold, smooth
+        self.tracker, self.view, self.device, self.latency = tracker, view, device, latency
+        self._before = 0.0
+
+    def __call__(self, item: Item) -> None:
+        image, seconds = item.frame.image, item.frame.time
+        with self.latency.timed("preprocess"):
+            item.view = self._view(image)
+            x0, y0, x1, y1 = item.view
+            fitted = self.fit(torch.from_numpy(image[y0:y1, x0:x1]).permute(2, 1, 0))  # uint8
+            batch = fitted[None].to(self.device).float() / 255
+        with self.latency.timed("network"), torch.inference_mode():
+            probability = self._turned(torch.sigmoid(self.network(batch))[0].float())[..., 0]
+        with self.latency.timed("postprocess"):
+            probability = self.smooth(probability, self._turned(fitted), seconds - self._before)
+            self._before = seconds
+            item.probability = probability
+            item.polyps = self.tracker.update(detections(probability, self.threshold, item.view), seconds)
+
+    def _view(self, image: np.ndarray) -> tuple[int, int, int, int]:
+        if self.view is None:
+            return 0, 0, image.shape[1], image.shape[0]
+        view = self.view.update(image)
+        return view.x0, view.y0, view.x1, view.y1
+
+    @staticmethod
+    def _turned(tensor: torch.Tensor) -> np.ndarray:
+        """(C, w, h) -> (h, w, C)"""
+        pixels = np.ascontiguousarray(tensor.cpu().numpy().transpose(1, 2, 0))
+        return cv2.transpose(pixels).reshape(pixels.shape[1], pixels.shape[0], -1)

@@ -1,0 +1,45 @@
+"""What is drawn into a frame: outline, box, number and confidence of each polyp, and the heat map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from polyp_monai.video.tracking import Polyp
+
+YELLOW, BLACK = (255, 221, 0), (0, 0, 0)  # the outline of `polyp predict --overlay` too
+
+
+def draw(image: np.ndarray, polyps: Sequence[Polyp]) -> None:
+    """Draw into the (H, W, 3) RGB image. Lines are about 0.3 % of its width thick."""
+    thick = max(1, round(image.shape[1] / 400))
+    for polyp in polyps:
+        found = polyp.detection
+        x0, y0, x1, y1 = (round(v) for v in found.box)
+        if polyp.seen:  # else the outline is of an earlier frame
+            cv2.polylines(image, [found.contour], True, YELLOW, thick + 1)
+        cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), YELLOW, 1)
+        _label(image, f"polyp {polyp.number}  {found.confidence:.0%}", x0, y0)
+
+
+def _label(image: np.ndarray, text: str, x: int, y: int) -> None:
+    """Black on yellow, above (x, y), moved to stay inside the image."""
+    scale = max(0.4, image.shape[1] / 1600)
+    (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    x = max(0, min(x, image.shape[1] - width - 4))
+    y = max(y, height + base + 4)
+    cv2.rectangle(image, (x, y - height - base - 4), (x + width + 4, y), YELLOW, cv2.FILLED)
+    cv2.putText(image, text, (x + 2, y - base), cv2.FONT_HERSHEY_SIMPLEX, scale, BLACK, 1, cv2.LINE_AA)
+
+
+def heat(image: np.ndarray, probability: np.ndarray, view: tuple[int, int, int, int]) -> None:
+    """Tint the rectangle `view` of the (H, W, 3) RGB image by the (h, w) probability 0..1, transparent at 0."""
+    x0, y0, x1, y1 = view
+    part = image[y0:y1, x0:x1]
+    weight = cv2.resize((probability * 160).astype(np.uint8), (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
+    colour = cv2.applyColorMap(cv2.convertScaleAbs(weight, alpha=255 / 160), cv2.COLORMAP_INFERNO)[..., ::-1]
+    alpha = cv2.merge([weight] * 3)
+    blended = cv2.multiply(part, cv2.bitwise_not(alpha), scale=1 / 255)
+    part[:] = cv2.add(blended, cv2.multiply(colour, alpha, scale=1 / 255))

@@ -1,0 +1,228 @@
+"""The whole way of `polyp video`: from a source to an overlay, a table of frames and a list of events."""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polyp_monai import io, provenance
+from polyp_monai.bundle.run import clear_errors, inside
+from polyp_monai.errors import PolypError
+from polyp_monai.video import overlay
+from polyp_monai.video.events import COLUMNS, Events
+from polyp_monai.video.finder import Finder
+from polyp_monai.video.latency import Latency
+from polyp_monai.video.pipeline import Item, Pipeline
+from polyp_monai.video.sink import VideoSink
+from polyp_monai.video.smoothing import smoother
+from polyp_monai.video.source import Source, open_source
+from polyp_monai.video.tracking import Tracker
+from polyp_monai.video.view import SteadyView
+
+LISTED = 12  # events that are printed
+KEYS = ("weights", "window", "keep_aspect", "threshold", "runtime", "device")  # of inference.yaml, that fit a video
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user chose. Without `out`, `csv` and `json` the overlay is shown in a window."""
+
+    source: str
+    out: Path | None = None
+    csv: Path | None = None
+    json: Path | None = None
+    overwrite: bool = False
+    realtime: bool = False
+    heat: bool = False
+    crop: bool = True
+    smooth: str = "exponential"
+    half_life: float = 0.1  # seconds
+    on: tuple[int, int] = (3, 5)
+    rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a video: `summary` as events.json holds it, a table of latencies, and what cut the run short."""
+
+    summary: dict[str, Any]
+    latency: str
+    broken: str | None
+    interrupted: bool
+
+
+def run(root: Path, given: dict[str, Any], options: Options) -> Result:
+    """Follow the polyps of a video with the bundle in the folder `root`.
+
+    Args:
+        root: folder of the bundle.
+        given: checked overrides of its configs/inference.yaml, of `KEYS` alone.
+        options: the user's.
+
+    Raises:
+        PolypError: the source cannot be read at all, an output is there already, or the bundle does not fit.
+    """
+    _check(given, options)
+    latency = Latency()
+    with ExitStack() as stack:
+        source = stack.enter_context(open_source(options.source, options.rate))
+        finder, network = _finder(root, given, options, latency)
+        events = Events()
+        write_rows = stack.enter_context(_table(options.csv))
+        show = stack.enter_context(_screen(source, options))
+
+        def draw(item: Item) -> None:
+            with latency.timed("draw"):
+                if options.heat:
+                    overlay.heat(item.frame.image, item.probability, item.view)
+                overlay.draw(item.frame.image, item.polyps)
+
+        stages = [finder, draw] if show else [finder]
+        watched = show is not None and options.out is None
+        pipeline = Pipeline(source, stages, latency, options.realtime or source.live or watched)
+        began, frames, seconds = time.perf_counter(), 0, 0.0
+        with _stopping(pipeline):
+            for item in pipeline:
+                index, seconds = item.frame.index, item.frame.time
+                write_rows(events.rows(index, seconds, item.polyps))
+                events.update(index, seconds, item.polyps)
+                if show:
+                    with latency.timed("encode"):
+                        closed = show(item.frame.image, seconds) is False
+                    if closed:
+                        pipeline.stop()
+                frames += 1
+        took = time.perf_counter() - began
+        summary = _about(source, network, given) | {
+            "frames": frames,
+            "frames_dropped": pipeline.dropped,
+            "frames_rescaled": source.rescaled,
+            "broken": source.broken,
+            **events.summary(frames, seconds + 1 / source.rate),
+            "frames_per_second": round(frames / took, 2) if took else None,
+            "latency_ms": latency.summary(),
+        }
+        if options.json:
+            io.write_json(options.json, summary)
+    return Result(summary, latency.table(), source.broken, pipeline.stopped.is_set())
+
+
+def text(result: Result) -> str:
+    """What the user sees at the end: polyps, alarms, latencies, and what went wrong on the way."""
+    found = result.summary
+    lines = [f"{found['frames']} frames, {found['seconds']:.1f} s; polyps shown: {found['alarms']}"]
+    if found["alarms"]:
+        longer = found["alarms"] - found["alarms_shorter_than_0.5_s"]
+        lines[0] += f", {longer} for half a second or more"
+    for event in found["events"][:LISTED]:
+        lines.append(
+            f"  polyp {event['polyp']}: {event['first_time']:.2f} to {event['last_time']:.2f} s, "
+            f"confidence up to {event['max_confidence']:.0%}"
+        )
+    if len(found["events"]) > LISTED:
+        lines.append(f"  and {len(found['events']) - LISTED} more")
+    lines += [result.latency, f"{found['frames_per_second']} frames/s with {found['network']}, {found['machine']}"]
+    if found["frames_dropped"]:
+        lines.append(f"{found['frames_dropped']} frames were dropped to keep up")
+    if found["frames_rescaled"]:
+        lines.append(f"{found['frames_rescaled']} frames were of another size than the first, and fitted into it")
+    return "\n".join(lines)
+
+
+def _check(given: dict[str, Any], options: Options) -> None:
+    for key in given:
+        if key not in KEYS:
+            raise PolypError(f"--{key}: has no meaning for a video; {', '.join(KEYS)} have")
+    for path in (options.out, options.csv, options.json):
+        if path and path.exists() and not options.overwrite:
+            raise PolypError(f"{path}: is there already; give another name, or add --overwrite")
+
+
+def _finder(root: Path, given: dict[str, Any], options: Options, latency: Latency) -> tuple[Finder, str]:
+    """The stage that finds polyps, and in words what runs its network."""
+    from monai.bundle import ConfigParser
+
+    with inside(root), clear_errors():
+        parser = ConfigParser()
+        parser.read_config("configs/inference.yaml")
+        parser.update(given)
+        network, fit, threshold, device = (
+            parser.get_parsed_content(key) for key in ("network", "fit", "threshold", "device")
+        )
+        finder = Finder(
+            network.eval(),
+            fit.fit["image"],
+            threshold,
+            smoother(options.smooth, options.half_life),
+            Tracker(options.on),
+            SteadyView() if options.crop else None,
+            device,
+            latency,
+        )
+        return finder, network.description
+
+
+@contextmanager
+def _table(path: Path | None) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
+    """What appends rows to the CSV at `path`, which is there when the block has ended."""
+    if path is None:
+        yield lambda rows: None
+        return
+    with io.atomic(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        yield writer.writerows
+
+
+@contextmanager
+def _screen(source: Source, options: Options) -> Iterator[Callable[..., None] | None]:
+    """What takes the drawn frames: a file, a window, or nothing when only tables are wanted."""
+    if options.out:
+        with VideoSink(options.out, source.size, source.rate, options.overwrite) as sink:
+            yield sink.write
+    elif options.csv or options.json:
+        yield None
+    else:
+        from polyp_monai.video.window import Window
+
+        with Window(source.name, source.size) as window:
+            yield window.write
+
+
+@contextmanager
+def _stopping(pipeline: Pipeline) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the video here instead of tearing it; a second Ctrl-C tears."""
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be caught
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        pipeline.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _about(source: Source, network: str, given: dict[str, Any]) -> dict[str, Any]:
+    return provenance.of_run() | {
+        "source": source.name,
+        "size": list(source.size),
+        "rate": source.rate,
+        "network": network,
+        "settings": given,
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
+    }

@@ -1,0 +1,226 @@
+"""`polyp video` as a user runs it: a clip with a red square that comes and goes, and a network that sees red."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from polyp_monai.cli import main
+
+av = pytest.importorskip("av")
+
+SIZE, RATE = (192, 160), 25
+SHOWN = range(10, 30)  # frames that show the square
+RAW = ("--smooth", "none", "--on", "1/1")
+
+
+def picture(index: int, shown: range = SHOWN) -> np.ndarray:
+    """Grey, with a red square that wanders to the right."""
+    image = np.full((*SIZE[::-1], 3), 110, np.uint8)
+    if index in shown:
+        left = 40 + index
+        image[60:100, left : left + 40] = (230, 20, 20)
+    return image
+
+
+def write_clip(path, count: int = 50, shown: range = SHOWN) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.width, stream.height = SIZE
+        for index in range(count):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(index, shown), "rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.fixture
+def clip(tmp_path):
+    write_clip(tmp_path / "clip.mp4")
+    return tmp_path / "clip.mp4"
+
+
+@pytest.fixture
+def sees_red(bundle):
+    """A bundle whose only layer gives a large logit to red pixels."""
+    path = bundle / "configs/model.yaml"
+    model = yaml.safe_load(path.read_text())
+    body = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 1, "kernel_size": 1}
+    model["network_def"] = {"_target_": "polyp_monai.networks.FrameNetwork", "body": body, "divisor": 32}
+    model["window"] = 96
+    path.write_text(yaml.safe_dump(model))
+    state = {"body.weight": torch.tensor([4.0, -4.0, -4.0]).view(1, 3, 1, 1), "body.bias": torch.tensor([-6.0])}
+    (bundle / "models").mkdir(exist_ok=True)
+    torch.save(state, bundle / "models/model.pt")
+    return bundle
+
+
+def video(*words, bundle) -> int:
+    return main(["video", *map(str, words), "--bundle", str(bundle), "--runtime", "torch", "--no-crop"])
+
+
+def frames_of(path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def test_overlay_table_and_events_tell_of_the_same_polyp(clip, sees_red, tmp_path, capsys):
+    out, table, events = (tmp_path / name for name in ("overlay.mp4", "frames.csv", "events.json"))
+    words = ("--out", out, "--csv", table, "--json", events, *RAW)
+    assert video(clip, *words, bundle=sees_red) == 0
+    printed = capsys.readouterr().out
+    assert "50 frames, 2.0 s; polyps shown: 1" in printed
+    assert "network" in printed
+
+    rows = list(csv.DictReader(table.open()))
+    assert [int(row["frame"]) for row in rows if row["polyp"]][: len(SHOWN)] == list(SHOWN)
+    first = next(row for row in rows if row["polyp"])
+    truth = (50, 60, 90, 100)
+    assert [float(first[k]) for k in ("x0", "y0", "x1", "y1")] == pytest.approx(
+        truth, abs=3
+    )  # a window pixel is 2 wide
+    assert float(first["area"]) == pytest.approx(1600, rel=0.1)
+
+    summary = json.loads(events.read_text())
+    (event,) = summary["events"]
+    assert event["first_frame"] == SHOWN.start
+    assert 0 <= event["last_frame"] - SHOWN[-1] <= 0.2 * RATE + 1  # it is held for 0.2 s
+    assert event["max_confidence"] > 0.9
+    assert summary["latency_ms"].keys() >= {"decode", "preprocess", "network", "postprocess", "draw", "encode"}
+
+    overlay, yellow = frames_of(out), (255, 221, 0)
+    assert len(overlay) == 50
+    near = [(np.abs(image.astype(int) - yellow).sum(axis=2) < 90).any() for image in overlay]
+    assert near[SHOWN.start : SHOWN.stop] == [True] * len(SHOWN)
+    assert not any(near[: SHOWN.start]) and not any(near[40:])  # noqa: PT018
+
+
+def test_a_flicker_is_not_shown(sees_red, tmp_path):
+    write_clip(tmp_path / "flicker.mp4", shown=range(20, 21))
+    assert video(tmp_path / "flicker.mp4", "--json", tmp_path / "e.json", "--smooth", "none", bundle=sees_red) == 0
+    assert json.loads((tmp_path / "e.json").read_text())["events"] == []
+
+
+def test_a_folder_of_frames_gives_what_its_video_gives(sees_red, tmp_path):
+    from polyp_monai import io
+
+    for index in range(50):
+        io.write_png(tmp_path / "frames" / f"{index}.png", picture(index))
+    assert video(tmp_path / "frames", "--json", tmp_path / "e.json", *RAW, bundle=sees_red) == 0
+    summary = json.loads((tmp_path / "e.json").read_text())
+    assert summary["events"][0]["first_frame"] == SHOWN.start
+    assert summary["seconds"] == 2.0
+
+
+def test_one_frame_has_the_mask_that_predict_writes(sees_red, tmp_path):
+    from polyp_monai import io
+
+    io.write_png(tmp_path / "frames/15.png", picture(15))
+    assert main(["predict", str(sees_red), str(tmp_path / "frames"), "--out", str(tmp_path / "masks")]) == 0
+    words = ("--csv", tmp_path / "t.csv", *RAW)
+    assert video(tmp_path / "frames", *words, bundle=sees_red) == 0
+    mask = io.read_mask(tmp_path / "masks/15.png")
+    (row,) = csv.DictReader((tmp_path / "t.csv").open())
+    ys, xs = np.nonzero(mask)
+    box = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+    assert [float(row[k]) for k in ("x0", "y0", "x1", "y1")] == pytest.approx(box, abs=2)
+    assert float(row["area"]) == pytest.approx(mask.sum(), rel=0.05)
+
+
+def test_scored_against_its_truth_it_is_perfect(clip, sees_red, tmp_path, capsys):
+    lines = [f"{i},1,{40 + i},60,{80 + i},100" for i in SHOWN]
+    (tmp_path / "truth.csv").write_text("\n".join(["frame,polyp,x0,y0,x1,y1", *lines]) + "\n")
+    words = ("--csv", tmp_path / "t.csv", *RAW)
+    assert video(clip, *words, bundle=sees_red) == 0
+    out = tmp_path / "scores.json"
+    words = ["--pred", tmp_path / "t.csv", "--truth", tmp_path / "truth.csv", "--out", out]
+    assert main(["evaluate-video", *map(str, words)]) == 0
+    assert out.is_file()
+    assert "1.000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--on", "5/3"], "expected K/N"),
+        (["--batch_size", "4"], "has no meaning for a video"),
+        (["--half-life", "-1"], "half"),
+        (["--bundle", "nothing"], "no such bundle"),
+    ],
+)
+def test_wrong_options_are_one_line_and_write_nothing(words, message, clip, sees_red, tmp_path, capsys):
+    status = main(["video", str(clip), "--bundle", str(sees_red), "--out", str(tmp_path / "o.mp4"), *words])
+    assert status == 1
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert not (tmp_path / "o.mp4").exists()
+
+
+def test_what_is_there_is_not_overwritten(clip, sees_red, tmp_path, capsys):
+    (tmp_path / "frames.csv").write_text("mine")
+    assert video(clip, "--csv", tmp_path / "frames.csv", bundle=sees_red) == 1
+    assert "is there already" in capsys.readouterr().err
+    assert (tmp_path / "frames.csv").read_text() == "mine"
+    assert video(clip, "--csv", tmp_path / "frames.csv", "--overwrite", bundle=sees_red) == 0
+
+
+def test_a_broken_clip_is_done_up_to_the_break(clip, sees_red, tmp_path, capsys):
+    with av.open(str(clip)) as old, av.open(str(tmp_path / "clip.mkv"), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    whole = (tmp_path / "clip.mkv").read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) * 2 // 3])
+    out, table = tmp_path / "o.mp4", tmp_path / "t.csv"
+    assert video(tmp_path / "cut.mkv", "--out", out, "--csv", table, bundle=sees_red) == 1
+    assert "cut.mkv" in capsys.readouterr().err
+    assert 0 < len(frames_of(out)) < 50
+    assert len({row["frame"] for row in csv.DictReader(table.open())}) == len(frames_of(out))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_closes_every_file(number, sees_red, tmp_path):
+    write_clip(tmp_path / "long.mp4", count=400)
+    out, table, events = (tmp_path / name for name in ("o.mp4", "t.csv", "e.json"))
+    words = ["--out", out, "--csv", table, "--json", events, "--realtime", "--runtime", "torch", "--bundle", sees_red]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "polyp_monai", "video", tmp_path / "long.mp4", *words], stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".partial-*.mp4")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1.5)
+    process.send_signal(number)
+    assert process.wait(30) == 130
+    done = len(frames_of(out))
+    assert 0 < done < 400
+    assert json.loads(events.read_text())["frames"] == done
+    assert len({row["frame"] for row in csv.DictReader(table.open())}) == done
+    assert not list(tmp_path.glob(".partial-*"))
+
+
+def test_a_killed_run_leaves_nothing_half_written(sees_red, tmp_path):
+    write_clip(tmp_path / "long.mp4", count=400)
+    words = ["--out", tmp_path / "o.mp4", "--csv", tmp_path / "t.csv", "--realtime", "--runtime", "torch"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "polyp_monai", "video", tmp_path / "long.mp4", *words, "--bundle", sees_red]
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".partial-*.mp4")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(0.5)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "o.mp4").exists()
+    assert not (tmp_path / "t.csv").exists()
