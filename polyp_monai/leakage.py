@@ -34,18 +34,18 @@ class TrainedOn(NamedTuple):
 
 
 def remember(sets: str | Sequence[str], ckpt_dir: str | Path) -> None:
-    """Write `trained_on.json` beside the weights: hashes and groups of the frames that train and choose them.
+    """Write `trained_on.json` beside the weights: hashes and groups of the frames that train them.
 
     So that an evaluation can tell later, and elsewhere, which frames the weights have seen.
 
     Args:
-        sets: folders with a data list, whose parts training and validation are meant.
+        sets: folders with a data list, whose training parts are meant.
         ckpt_dir: folder of the weights.
     """
     groups, hashes, about = {}, [], []
     for folder in [sets] if isinstance(sets, (str, Path)) else sets:
         content = datalist.read(folder)
-        samples = [s for part in ("training", "validation") for s in datalist.labelled_frames(folder, part)]
+        samples = datalist.labelled_frames(folder, "training")
         groups[content.get("name", "")] = sorted({s["group"] for s in samples} - {""})
         hashes += [np.packbits(view.hash).tobytes().hex() for view in _views(samples)]
         about.append({"name": content.get("name"), "split": content.get("split"), "frames": len(samples)})
