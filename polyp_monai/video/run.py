@@ -142,8 +142,12 @@ def _check(given: dict[str, Any], options: Options) -> None:
     for key in given:
         if key not in KEYS:
             raise PolypError(f"--{key}: has no meaning for a video; {', '.join(KEYS)} have")
-    for path in (options.out, options.csv, options.json):
-        if path and path.exists() and not options.overwrite:
+    taken = {Path(options.source).resolve()}
+    for path in filter(None, (options.out, options.csv, options.json)):
+        if path.resolve() in taken:
+            raise PolypError(f"{path}: is the video itself, or named twice; give each file a name of its own")
+        taken.add(path.resolve())
+        if path.exists() and not options.overwrite:
             raise PolypError(f"{path}: is there already; give another name, or add --overwrite")
 
 

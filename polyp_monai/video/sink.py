@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,6 +15,9 @@ import numpy as np
 from polyp_monai import io
 from polyp_monai.errors import PolypError
 from polyp_monai.video.source import import_av
+
+if TYPE_CHECKING:
+    import av
 
 SUFFIXES = (".mp4", ".mov", ".mkv")
 TICKS = 90_000  # of the time base, a second: every usual rate is whole in it
@@ -67,7 +71,7 @@ class VideoSink:
         self._av = import_av()
         self._lock = threading.RLock()  # to close an encoder while it encodes would crash
         self._container = self._stream = None
-        self._last: tuple[float, int] | None = None  # time and ticks of the last frame
+        self._last = (float("-inf"), -1)  # time and ticks of the last frame
         self._muxed = 0
         self._whole, self._failed, self._closed = True, False, False
         self._file = io.atomic(self.path)
@@ -122,12 +126,13 @@ class VideoSink:
                 return
             self._closed = True
             try:
-                self._finish()
+                if self._container is not None and not self._failed:
+                    self._finish()
             except self._av.FFmpegError as error:
+                self._failed = True
                 raise self._os_error(error) from error
             finally:
-                self._container = self._stream = None
-                self._discard()  # unless _finish has published it
+                self._discard()  # unless it has been published
 
     def _check(self, overwrite: bool) -> None:
         if io.suffix_of(self.path) not in SUFFIXES:
@@ -135,7 +140,7 @@ class VideoSink:
         if self.path.is_dir():
             raise PolypError(f"{self.path}: is a folder; give the name of a file")
         if self.path.exists() and not overwrite:
-            raise PolypError(f"{self.path}: exists already; give another name, or --overwrite")
+            raise PolypError(f"{self.path}: exists already; give another name, or add --overwrite")
 
     def _open(self) -> None:
         # at the front of the file, its table of frames lets a browser start before all is loaded
@@ -155,45 +160,35 @@ class VideoSink:
 
     def _ticks(self, time: float) -> int:
         """Time stamp of the next frame; checks that time rises, and keeps frames of one tick apart."""
-        if self._last is None:
-            earlier = -1
-            rises = time >= 0
-        else:
-            earlier, rises = self._last[1], time > self._last[0]
-        if not rises:  # NaN too
-            raise ValueError(f"time {time} does not come after {self._last and self._last[0]}")
-        ticks = max(round(time * TICKS), earlier + 1)
-        self._last = (time, ticks)
-        return ticks
+        before, ticks = self._last
+        if not time > before:  # of NaN too
+            raise ValueError(f"time {time} does not come after {before}")
+        self._last = (time, max(round(time * TICKS), ticks + 1))
+        return self._last[1]
 
-    def _mux(self, frame) -> None:
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        """Encode a frame, or with None what the encoder still holds, into the file."""
         for packet in self._stream.encode(frame):
             self._container.mux(packet)
             self._muxed += 1
 
     def _finish(self) -> None:
-        if self._container is None:
-            return
-        try:
-            if self._whole and not self._failed:
-                self._mux(None)
-        except self._av.FFmpegError:
-            self._failed = True
-            raise
-        finally:
-            with (
-                suppress(self._av.FFmpegError) if self._failed else nullcontext()
-            ):  # the first error is the one to tell
-                self._container.close()
-        if self._muxed and not self._failed:
+        if self._whole:
+            self._mux(None)
+        self._container.close()
+        if self._muxed:
             file, self._file = self._file, None
             file.__exit__(None, None, None)
 
     def _discard(self) -> None:
-        if self._file is not None:
-            file, self._file = self._file, None
-            with suppress(_DiscardedError):
-                file.__exit__(_DiscardedError, _DiscardedError(), None)
+        if self._file is None:
+            return
+        if self._container is not None:
+            with suppress(self._av.FFmpegError):  # the first error is the one to tell
+                self._container.close()
+        with suppress(_DiscardedError):
+            self._file.__exit__(_DiscardedError, _DiscardedError(), None)
+        self._file = None
 
     def _os_error(self, error: Exception) -> OSError:
         """FFmpeg's error as one about `path`, with its errno where it has one."""

@@ -196,10 +196,12 @@ def open_source(address: str | Path, rate: float | None = None) -> Source:
         options = {"rtsp_transport": "tcp"} if text.lower().startswith("rtsp") else {}
         return _open_video(text, _without_password(text), rate, live=True, options=options)
     path = Path(text.removeprefix("file://"))
-    if path.is_dir() or (not path.exists() and glob.has_magic(str(path))) or io.suffix_of(path) in io.SUFFIXES:
+    if path.is_dir() or (not path.exists() and glob.has_magic(str(path))):
         return _open_images(path, rate or RATE)
-    if not path.is_file():
+    if not path.exists():
         raise PolypError(f"{path}: no such file; a video, a folder of images, camera:0 or a stream address is expected")
+    if io.suffix_of(path) in io.SUFFIXES:
+        return _open_images(path, rate or RATE)
     if path.stat().st_size == 0:
         raise PolypError(f"{path}: is empty (0 bytes); copy or record it again")
     return _open_video(f"file:{path.absolute()}", path.name, rate, live=False)  # "file:" because names may hold colons
@@ -278,7 +280,7 @@ def _open_video(
     try:
         container = av.open(url, "r", format=kind, options=options, timeout=PATIENCE if live else None)
     except (av.FFmpegError, ValueError) as error:
-        raise PolypError(f"{name}: {_why_not_opened(error, live)}") from error
+        raise PolypError(f"{name}: {_not_opened(_reason(error), live)}") from error
     try:
         stream = _video_stream(container, name)
     except PolypError:
@@ -287,7 +289,8 @@ def _open_video(
     # decoding several frames at a time would hold a live picture back
     stream.thread_type = "SLICE" if live else "AUTO"
     told = _told_rate(stream)
-    pace = rate if rate and (told is None or _timeless(container)) else told or RATE
+    timeless = container.duration is None  # a bare stream of pictures, whose rate is made up
+    pace = rate if rate and (timeless or told is None) else told or RATE
     return Source(
         name,
         _pictures(container, stream, strict=not live),
@@ -298,8 +301,7 @@ def _open_video(
     )
 
 
-def _why_not_opened(error: Exception, live: bool) -> str:
-    reason = _reason(error)
+def _not_opened(reason: str, live: bool) -> str:
     if live:
         return f"cannot be opened ({reason}); check the address, and whether another program holds it"
     return f"cannot be opened as a video ({reason}); is it one, and is it whole? An mp4 without its end cannot be read"
@@ -312,21 +314,19 @@ def _reason(error: Exception) -> str:
 
 def _video_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
     """The first stream of moving pictures. Raises PolypError when there is none, or none that can be decoded."""
+    from av.stream import Disposition
+
     if container.format.name == "tty":  # FFmpeg takes any text for a film of a terminal
         raise PolypError(f"{name}: is a text file; a video is expected")
-    still = container.streams.video and container.streams.video[0].disposition.attached_pic
-    streams = [s for s in container.streams.video if not s.disposition & still] if still else container.streams.video
+    moving = [s for s in container.streams if not s.disposition & Disposition.attached_pic]  # not a song's cover
+    streams = [s for s in moving if s.type == "video"]
+    if not moving:
+        raise PolypError(f"{name}: {_not_opened('no table of its streams', live=False)}")
     if not streams:
-        kinds = sorted({s.type for s in container.streams}) or ["nothing"]
-        raise PolypError(f"{name}: holds no video, only {' and '.join(kinds)}")
+        raise PolypError(f"{name}: holds no video, only {' and '.join(sorted({s.type for s in moving}))}")
     if streams[0].codec_context is None:
         raise PolypError(f"{name}: its codec is unknown here; convert it to H.264, e.g. with ffmpeg -i IN OUT.mp4")
     return streams[0]
-
-
-def _timeless(container: av.container.InputContainer) -> bool:
-    """Whether it is a bare stream of pictures, whose times are made up."""
-    return container.duration is None
 
 
 def _told_rate(stream: av.VideoStream) -> float | None:
@@ -382,6 +382,7 @@ def _decoded(
     With `strict`, raises _BreakError after the last good frame before the first damage; without, goes on behind it.
     """
     packets, sent, barren = container.demux(stream), deque(maxlen=128), 0
+    joinable = container.format.name == "mpegts"  # where recordings are joined, the last packet passes for corrupt
     while True:
         try:
             packet = next(packets, None)
@@ -390,7 +391,7 @@ def _decoded(
             raise _BreakError(_reason(error)) from error
         if packet is None:
             return
-        if strict and packet.is_corrupt:
+        if strict and packet.is_corrupt and not joinable:
             yield from _flushed(av, stream)
             raise _BreakError("the file is cut short or damaged here")
         sent.append(packet.pts)

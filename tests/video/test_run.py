@@ -173,6 +173,13 @@ def test_what_is_there_is_not_overwritten(clip, sees_red, tmp_path, capsys):
     assert video(clip, "--csv", tmp_path / "frames.csv", "--overwrite", bundle=sees_red) == 0
 
 
+def test_the_video_itself_is_never_overwritten(clip, sees_red, capsys):
+    before = clip.read_bytes()
+    assert video(clip, "--out", clip, "--overwrite", bundle=sees_red) == 1
+    assert "is the video itself" in capsys.readouterr().err
+    assert clip.read_bytes() == before
+
+
 def test_a_broken_clip_is_done_up_to_the_break(clip, sees_red, tmp_path, capsys):
     with av.open(str(clip)) as old, av.open(str(tmp_path / "clip.mkv"), "w") as new:
         stream = new.add_stream_from_template(old.streams.video[0])
