@@ -7,8 +7,8 @@ All with the shipped weights of efficient_unet at a window of 352, a frame at a 
 Network: the same frames in memory through PyTorch (eager, channels_last, inference mode) and through each runtime. int8
 needs --data, a prepared set to calibrate and check the export on (or --int8, a file that `polyp export` wrote).
 
-Video: a clip of 1280 x 1024, H.264, 25 frames a second, that pans over frames; `polyp video` reads it, finds, draws and
-writes H.264 again, as fast as it can. The other side is the exported network alone, on tensors in memory.
+Video: a clip of clip.py; `polyp video` reads it, finds, draws and writes H.264 again, as fast as it can. The other side
+is the exported network alone, on tensors in memory.
 """
 
 from __future__ import annotations
@@ -22,18 +22,16 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
+from clip import SIZE, write_clip
 from common import alternate, find_pairs, machine, report, scratch_bundle, verdict
 from prediction import copies
 
 from polyp_monai import io, runtime
 from polyp_monai.bundle import export, locate, overrides
 from polyp_monai.video import run as video
-from polyp_monai.video.sink import VideoSink
 
 BUNDLE, WINDOW, FRAMES = "efficient_unet", 352, 30
-SIZE, RATE = (1280, 1024), 25
 TARGETS = {"fp32": 2.2, "int8": 5.0}
 Network = Callable[[torch.Tensor], torch.Tensor]
 
@@ -110,20 +108,6 @@ def measure_predict(root: Path, frames: Path, out: Path, rounds: int, weights: d
     report(f"`polyp predict`, {count} JPEG files to PNG masks, window {WINDOW}", count, taken, next(iter(weights)))
 
 
-def write_clip(path: Path, images: list[Path], seconds: float) -> None:
-    """Each image for two seconds, larger than the frame and moving: what an encoder and a decoder have to work for."""
-    noise = np.random.default_rng(0).normal(0, 4, (SIZE[1], SIZE[0], 3)).astype(np.float32)
-    with VideoSink(path, SIZE, RATE, preset="fast") as sink:
-        for index in range(round(seconds * RATE)):
-            image = io.read_rgb(images[index // (2 * RATE) % len(images)])
-            shift = 2.0 * (index % (2 * RATE))
-            scale = 1.15 * max(SIZE[0] / image.shape[1], SIZE[1] / image.shape[0])
-            matrix = np.float32([[scale, 0, -shift], [0, scale, -shift]])
-            frame = cv2.warpAffine(image, matrix, SIZE, flags=cv2.INTER_LINEAR)
-            grain = np.roll(noise, index * 7, axis=1)
-            sink.write(np.clip(frame + grain, 0, 255).astype(np.uint8), index / RATE)
-
-
 def measure_video(
     root: Path, clip: Path, out: Path, network: Network, frames: list, rounds: int, weights: Path
 ) -> None:
@@ -170,7 +154,7 @@ def main() -> None:
         best |= {f"{name}": ("auto", str(path)) for name, path in files.items()}
         with video.inside(root):
             measure_predict(root, copies(images, folder / "frames", 100), folder / "masks", args.rounds, best)
-        write_clip(folder / "clip.mp4", images[:10], args.seconds)
+        write_clip(folder / "clip.mp4", pairs, args.seconds)
         for precision, path in files.items():
             network = sides[f"{runtime.FASTEST[0]} {precision}"]
             measure_video(root, folder / "clip.mp4", folder / "overlay.mp4", network, frames, 3, path)

@@ -9,7 +9,7 @@ import numpy as np
 
 from polyp_monai.errors import PolypError
 
-LARGEST = (1280, 960)  # pixels on the screen
+LARGEST = (960, 720)  # pixels on the screen
 
 
 class Window:

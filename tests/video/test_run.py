@@ -165,6 +165,15 @@ def test_wrong_options_are_one_line_and_write_nothing(words, message, clip, sees
     assert not (tmp_path / "o.mp4").exists()
 
 
+def test_without_a_file_to_write_it_wants_a_screen(clip, sees_red, monkeypatch, capsys):
+    pytest.importorskip("tkinter")
+    monkeypatch.setenv("DISPLAY", "")
+    if sys.platform != "linux":
+        pytest.skip("only X11 can be told away")
+    assert video(clip, bundle=sees_red) == 1
+    assert "no screen" in capsys.readouterr().err
+
+
 def test_what_is_there_is_not_overwritten(clip, sees_red, tmp_path, capsys):
     (tmp_path / "frames.csv").write_text("mine")
     assert video(clip, "--csv", tmp_path / "frames.csv", bundle=sees_red) == 1
