@@ -1,0 +1,138 @@
+"""What an exported file says of itself, and what it must be: the contract between `polyp export` and those who load."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import polyp_monai
+from polyp_monai.errors import PolypError
+
+INPUT, OUTPUT = "image", "logits"
+CLASSES = ("background", "polyp")
+EXPORTED = (".onnx", ".xml", ".pt2", ".ts")  # suffixes of exported files; any other is a state dict
+BIN = "bin_sha256"  # digest of the .bin that belongs to a .xml
+INSTALL = "pip install 'polyp_monai[runtime]'"
+
+
+@dataclass(frozen=True)
+class About:
+    """The facts that travel in an exported file.
+
+    `bundle` is the name of the bundle's folder, `window` the side of its window in pixels, `threshold` the probability
+    from which a pixel counts as polyp, `precision` fp32, fp16, bf16 or int8, `polyp_monai` the version that wrote it.
+    """
+
+    bundle: str
+    bundle_version: str
+    weights_sha256: str
+    window: int
+    keep_aspect: bool
+    threshold: float
+    precision: str
+    classes: Sequence[str] = CLASSES
+    polyp_monai: str = polyp_monai.__version__
+
+    def texts(self) -> dict[str, str]:
+        """As the formats keep it: a text for each name. Texts stand as they are, the rest is JSON."""
+        return {k: v if isinstance(v, str) else json.dumps(v) for k, v in asdict(self).items()}
+
+
+KEYS = tuple(field.name for field in fields(About))
+
+
+def parse(texts: Mapping[str, str], path: Path) -> About:
+    """The inverse of `About.texts`. Raises PolypError where a fact is missing or unreadable."""
+    if missing := [key for key in KEYS if not texts.get(key)]:
+        raise PolypError(
+            f"{path}: was not written by `polyp export`: its metadata has no {', '.join(missing)}; export it anew"
+        )
+    plain = {key: texts[key] for key in ("bundle", "bundle_version", "weights_sha256", "precision", "polyp_monai")}
+    try:
+        read = {key: json.loads(texts[key]) for key in ("window", "keep_aspect", "threshold", "classes")}
+    except ValueError as error:
+        raise PolypError(f"{path}: its metadata cannot be read ({error}); export it anew") from error
+    return About(**plain, **read)
+
+
+def version_of(root: str | Path) -> str:
+    """Version of the bundle in the folder `root`."""
+    return str(json.loads((Path(root) / "configs/metadata.json").read_text(encoding="utf-8")).get("version"))
+
+
+def check_bundle(about: About, path: Path, bundle_root: str | Path) -> None:
+    """Raises PolypError when the file was exported from another bundle than `bundle_root`, or another version of it."""
+    name, version = Path(bundle_root).resolve().name, version_of(bundle_root)
+    if (about.bundle, about.bundle_version) != (name, version):
+        raise PolypError(
+            f"{path}: was exported from the bundle {about.bundle} {about.bundle_version}; this is {name} {version}; "
+            "give that bundle, or export this one"
+        )
+
+
+def check_ports(inputs: Mapping[str, Sequence], outputs: Mapping[str, Sequence], path: Path) -> None:
+    """Hold names and shapes of a file's ends against the network contract; a free size is anything but an int.
+
+    Raises:
+        PolypError: it is some other network; names what was found and what is expected.
+    """
+    fits = list(inputs) == [INPUT] and list(outputs) == [OUTPUT]
+    fits = fits and _sizes(inputs[INPUT]) == ("?", "3", "?", "?") and len(outputs[OUTPUT]) == 4
+    if not fits:
+        raise PolypError(
+            f"{path}: is no network of polyp_monai: it takes {_shown(inputs)} and gives {_shown(outputs)}; expected "
+            f"{INPUT} (?, 3, ?, ?) and {OUTPUT} (?, C, ?, ?), as `polyp export` writes it"
+        )
+
+
+def _sizes(shape: Sequence) -> tuple[str, ...]:
+    return tuple(str(size) if isinstance(size, int) and size >= 0 else "?" for size in shape)
+
+
+def _shown(ends: Mapping[str, Sequence]) -> str:
+    return ", ".join(f"{name} ({', '.join(_sizes(shape))})" for name, shape in ends.items()) or "nothing"
+
+
+def installed(*modules: str) -> bool:
+    """Whether all of these optional packages can be imported."""
+    return all(importlib.util.find_spec(name) is not None for name in modules)
+
+
+def require(what: str, *modules: str) -> None:
+    """Raises PolypError, with the command that helps, when one of the optional packages is not installed."""
+    if missing := [name for name in modules if not installed(name)]:
+        raise PolypError(f"{what}: needs {' and '.join(missing)}, not installed here; {INSTALL}")
+
+
+def readable(load: Callable, path: Path, program: str):
+    """`load()`, of the file `path`; what a runtime raises on a file it cannot read becomes one PolypError."""
+    if not path.is_file():
+        raise PolypError(f"{path}: no such file; make it with `polyp export`")
+    try:
+        with quiet():
+            return load()
+    except Exception as error:  # each runtime has errors of its own, many of them plain RuntimeError
+        lines = (line.strip() for line in str(error).splitlines() if not line.startswith("Exception from"))
+        reason = next(filter(None, lines), type(error).__name__)
+        raise PolypError(
+            f"{path}: {program} cannot read it; it is damaged, or no such file ({reason[:160]}); export it anew"
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what exporters and readers tell their own developers, by warnings and by logging."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,81 @@
+"""Weights of a training, exported once for a runtime and kept, so that the next run starts at once."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+
+import polyp_monai
+from polyp_monai import io, provenance
+from polyp_monai import runtime as runtimes
+from polyp_monai.errors import PolypError
+from polyp_monai.runtime import about, agreement, writers
+from polyp_monai.runtime.exported import ExportedNetwork
+
+logger = logging.getLogger(__name__)
+
+
+def folder() -> Path:
+    """Where the exports are kept: POLYP_CACHE, else ~/.cache/polyp_monai."""
+    return Path(os.environ.get("POLYP_CACHE") or "~/.cache/polyp_monai").expanduser()
+
+
+def network(
+    runtime: str, loaded: nn.Module, weights: Path, bundle_root: str | Path, device: torch.device
+) -> ExportedNetwork:
+    """`loaded`, a network that holds `weights`, as ONNX in the hands of `runtime`; from the cache where it is there.
+
+    ONNX serves both runtimes: OpenVINO reads it as fast as its own format. What the cache holds is held against the
+    network each time, with one small frame, because a network's code can change while its name stays.
+
+    Raises:
+        PolypError: a package is missing, the network cannot be exported, or its export differs; nothing is kept then.
+    """
+    about.require(f"--runtime {runtime}", runtime, "onnx", "onnxscript")
+    path = folder() / _name(loaded, weights)
+    if (kept := _kept(runtime, path, loaded, device)) is not None:
+        return kept
+    logger.warning(f"exporting for {runtime}, once (about 20 s), to {path}")
+    facts = _facts(bundle_root, weights)
+    with io.atomic(path) as partial:
+        writers.onnx(loaded, partial, facts)
+        made = runtimes.load(runtime, partial, device)
+        frames = agreement.batches(agreement.synthetic_frames(), facts.window)
+        agreement.check(loaded, made, frames, f"the export for {runtime}")
+    return made
+
+
+def _kept(runtime: str, path: Path, loaded: nn.Module, device: torch.device) -> ExportedNetwork | None:
+    if not path.is_file():
+        return None
+    try:
+        kept = runtimes.load(runtime, path, device)
+    except PolypError:
+        return None  # damaged: made anew
+    return kept if agreement.same_logits(loaded, kept) else None
+
+
+def _name(loaded: nn.Module, weights: Path) -> str:
+    layers = hashlib.sha256(str(loaded).encode()).hexdigest()
+    return f"{provenance.digest(weights)[:16]}-{layers[:16]}-{polyp_monai.__version__}.onnx"
+
+
+def _facts(bundle_root: str | Path, weights: Path) -> about.About:
+    root = Path(bundle_root).resolve()
+    model = yaml.safe_load((root / "configs/model.yaml").read_text(encoding="utf-8"))
+    inference = yaml.safe_load((root / "configs/inference.yaml").read_text(encoding="utf-8"))
+    return about.About(
+        bundle=root.name,
+        bundle_version=about.version_of(root),
+        weights_sha256=provenance.digest(weights),
+        window=model["window"],
+        keep_aspect=model["keep_aspect"],
+        threshold=inference["threshold"],
+        precision="fp32",
+    )
