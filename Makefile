@@ -36,3 +36,4 @@ bench: venv
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/prediction.py
 	$(BIN)/python benchmarks/scoring.py
+	$(BIN)/python benchmarks/realtime.py

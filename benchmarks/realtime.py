@@ -29,6 +29,7 @@ from prediction import copies
 
 from polyp_monai import io, runtime
 from polyp_monai.bundle import export, locate, overrides
+from polyp_monai.bundle import run as bundle_run
 from polyp_monai.video import run as video
 
 BUNDLE, WINDOW, FRAMES = "efficient_unet", 352, 30
@@ -41,7 +42,7 @@ def networks(root: Path, files: dict[str, Path]) -> dict[str, Network]:
     from monai.bundle import ConfigParser
 
     parser = ConfigParser()
-    parser.read_config(str(root / "configs/inference.yaml"))
+    parser.read_config("configs/inference.yaml")
     parser.update({"weights": str(root / "models/model.pt"), "bundle_root": str(root)})
     sides: dict[str, Network] = {"PyTorch, eager, channels_last": parser.get_parsed_content("network").eval()}
     for precision, path in files.items():
@@ -84,7 +85,7 @@ def measure_networks(sides: dict[str, Network], frames: list[torch.Tensor], roun
             )
 
 
-def measure_predict(root: Path, frames: Path, out: Path, rounds: int, weights: dict[str, tuple[str, str]]) -> None:
+def measure_predict(frames: Path, out: Path, rounds: int, weights: dict[str, tuple[str, str]]) -> None:
     """Print images/s of `polyp predict` over a folder, by runtime."""
     from monai.bundle import ConfigWorkflow
 
@@ -138,7 +139,7 @@ def main() -> None:
     args = options.parse_args()
     root = locate.shipped()[BUNDLE]
     given = {key: path and Path(path).resolve() for key, path in (("data", args.data), ("int8", args.int8))}
-    with scratch_bundle() as (folder, _):
+    with scratch_bundle() as (folder, _), bundle_run.inside(root):
         files = {"fp32": folder / "network.onnx"}
         print(export.export(root, "onnx", "fp32", files["fp32"]))
         if given["int8"]:
@@ -152,8 +153,7 @@ def main() -> None:
         measure_networks(sides, frames, args.rounds)
         best = {"torch": ("torch", str(root / "models/model.pt"))}
         best |= {f"{name}": ("auto", str(path)) for name, path in files.items()}
-        with video.inside(root):
-            measure_predict(root, copies(images, folder / "frames", 100), folder / "masks", args.rounds, best)
+        measure_predict(copies(images, folder / "frames", 100), folder / "masks", args.rounds, best)
         write_clip(folder / "clip.mp4", pairs, args.seconds)
         for precision, path in files.items():
             network = sides[f"{runtime.FASTEST[0]} {precision}"]

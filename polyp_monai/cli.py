@@ -48,6 +48,7 @@ examples:
   polyp evaluate unet --data data/kvasir
   polyp evaluate runs/unet --data data/clinicdb --split all --out results/clinicdb --overlay true
   polyp evaluate runs/unet --data data/kvasir --data data/clinicdb
+  polyp evaluate efficient_unet --data data/kvasir --runtime auto
 """
 
 SCORE = """Score masks or probability maps that any tool wrote, against their truth, matched by file name.
@@ -92,6 +93,7 @@ the others are predicted, and the exit status is 1. Any key of configs/inference
 examples:
   polyp predict unet photo.jpg --out masks
   polyp predict runs/unet 'frames/**/*.png' --out masks --overlay true --probability true
+  polyp predict efficient_unet frames --out masks --runtime auto
 """
 
 EXPORT = """Write the trained network of a bundle as one file that other runtimes read, and check it at once.
@@ -102,7 +104,7 @@ than 1e-4 (fp32), or whose Dice on the validation part of --data is more than .0
 
 examples:
   polyp export efficient_unet --format onnx
-  polyp export runs/unet --format openvino --out unet.xml
+  polyp export runs/unet --format openvino --precision bf16 --data data/kvasir --out unet.xml
   polyp export efficient_unet --format onnx --precision int8 --data data/kvasir
   polyp predict efficient_unet frames --out masks --weights efficient_unet.int8.onnx
 """
