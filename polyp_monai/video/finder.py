@@ -7,6 +7,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import torch
+from scipy.special import expit
 
 from polyp_monai.transforms import FitWindow
 from polyp_monai.video.latency import Latency
@@ -50,12 +51,14 @@ class Finder:
             item.view = self._view(image)
             x0, y0, x1, y1 = item.view
             coarse = _halved(image[y0:y1, x0:x1], 2 * self.fit.window)
-            fitted = self.fit(torch.from_numpy(coarse).permute(2, 1, 0))  # uint8
-            batch = fitted[None].to(self.device).float() / 255
+            fitted = np.ascontiguousarray(self.fit(torch.from_numpy(coarse).permute(2, 1, 0)).numpy())  # uint8
+            # numpy for what is small: torch would share it out to threads that the other stages need
+            batch = torch.from_numpy(fitted[None] * np.float32(1 / 255)).to(self.device)
         with self.latency.timed("network"), torch.inference_mode():
-            probability = self._turned(torch.sigmoid(self.network(batch))[0].float())[..., 0]
+            logits = self.network(batch)[0, 0].float().cpu().numpy()
         with self.latency.timed("postprocess"):
-            probability = self.smooth(probability, self._turned(fitted), seconds - self._before)
+            probability = cv2.transpose(expit(logits))
+            probability = self.smooth(probability, fitted.transpose(2, 1, 0), seconds - self._before)
             self._before = seconds
             item.probability = probability
             item.polyps = self.tracker.update(detections(probability, self.threshold, item.view), seconds)
@@ -65,12 +68,6 @@ class Finder:
             return 0, 0, image.shape[1], image.shape[0]
         view = self.view.update(image)
         return view.x0, view.y0, view.x1, view.y1
-
-    @staticmethod
-    def _turned(tensor: torch.Tensor) -> np.ndarray:
-        """(C, w, h) -> (h, w, C)"""
-        pixels = np.ascontiguousarray(tensor.cpu().numpy().transpose(1, 2, 0))
-        return cv2.transpose(pixels).reshape(pixels.shape[1], pixels.shape[0], -1)
 
 
 def _halved(image: np.ndarray, side: int) -> np.ndarray:

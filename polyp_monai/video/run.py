@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from polyp_monai import io, provenance
 from polyp_monai.bundle.run import clear_errors, inside
 from polyp_monai.errors import PolypError
@@ -74,6 +76,7 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
     _check(given, options)
     latency = Latency()
     with ExitStack() as stack:
+        stack.enter_context(_one_thread())
         source = stack.enter_context(open_source(options.source, options.rate))
         finder, network = _finder(root, given, options, latency)
         events = Events()
@@ -200,6 +203,17 @@ def _screen(source: Source, options: Options) -> Iterator[Callable[..., None] | 
 
         with Window(source.name, source.size) as window:
             yield window.write
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """OpenCV on one thread: the stages run beside each other already, and its pool would wait for their cores."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 @contextmanager
