@@ -1,11 +1,11 @@
 """Exported runtimes and video on the CPU: the network alone, a folder of frames, and a video end to end.
 
-    python benchmarks/realtime.py [--data DIR] [--rounds 7] [--seconds 20] [--int8 FILE]
+    python benchmarks/realtime.py [--data DIR] [--rounds 7] [--seconds 20] [--exports FILE FILE ...]
 
 All with the shipped weights of efficient_unet at a window of 352, a frame at a time, as many threads as PyTorch takes.
 
 Network: the same frames in memory through PyTorch (eager, channels_last, inference mode) and through each runtime. int8
-needs --data, a prepared set to calibrate and check the export on (or --int8, a file that `polyp export` wrote).
+needs --data, a prepared set to calibrate and check the export on; --exports names files that `polyp export` wrote.
 
 Video: a clip of clip.py; `polyp video` reads it, finds, draws and writes H.264 again, as fast as it can. The other side
 is the exported network alone, on tensors in memory.
@@ -37,18 +37,23 @@ TARGETS = {"fp32": 2.2, "int8": 5.0}
 Network = Callable[[torch.Tensor], torch.Tensor]
 
 
-def networks(root: Path, files: dict[str, Path]) -> dict[str, Network]:
-    """What each side calls: PyTorch, and every exported file in every runtime that reads it."""
+def networks(root: Path, files: list[Path]) -> dict[str, Network]:
+    """What each side calls: PyTorch, and every exported file in every runtime that reads it, named by its precision."""
     from monai.bundle import ConfigParser
 
     parser = ConfigParser()
     parser.read_config("configs/inference.yaml")
     parser.update({"weights": str(root / "models/model.pt"), "bundle_root": str(root)})
     sides: dict[str, Network] = {"PyTorch, eager, channels_last": parser.get_parsed_content("network").eval()}
-    for precision, path in files.items():
-        for name in runtime.FASTEST:
-            sides[f"{name} {precision}"] = runtime.load(name, path, torch.device("cpu"))
+    for path in files:
+        for name in runtime.READERS[path.suffix]:
+            network = load(path, name)
+            sides[f"{name} {network.about.precision}"] = network
     return sides
+
+
+def load(path: Path, name: str = runtime.FASTEST[0]) -> Network:
+    return runtime.load(name, path, torch.device("cpu"))
 
 
 def tensors(images: list[Path]) -> list[torch.Tensor]:
@@ -85,7 +90,7 @@ def measure_networks(sides: dict[str, Network], frames: list[torch.Tensor], roun
             )
 
 
-def measure_predict(frames: Path, out: Path, rounds: int, weights: dict[str, tuple[str, str]]) -> None:
+def measure_predict(frames: Path, out: Path, rounds: int, weights: dict[str, tuple[str, Path]]) -> None:
     """Print images/s of `polyp predict` over a folder, by runtime."""
     from monai.bundle import ConfigWorkflow
 
@@ -97,7 +102,7 @@ def measure_predict(frames: Path, out: Path, rounds: int, weights: dict[str, tup
             workflow_type="inference",
             inputs=[str(frames)],
             output_dir=str(place),
-            weights=path,
+            weights=str(path),
             runtime=choice,
             window=WINDOW,
             device="cpu",
@@ -109,13 +114,11 @@ def measure_predict(frames: Path, out: Path, rounds: int, weights: dict[str, tup
     report(f"`polyp predict`, {count} JPEG files to PNG masks, window {WINDOW}", count, taken, next(iter(weights)))
 
 
-def measure_video(
-    root: Path, clip: Path, out: Path, network: Network, frames: list, rounds: int, weights: Path
-) -> None:
+def measure_video(root: Path, clip: Path, out: Path, network: Network, frames: list, weights: Path) -> None:
     """Print frames/s of `polyp video` and of its network alone, in turn."""
     given = overrides.check(root, "inference", {"runtime": "auto", "weights": str(weights), "window": str(WINDOW)})
     rates, ratios = [], []
-    for _ in range(rounds):
+    for _ in range(3):
         began = time.perf_counter()
         loop(network, list(islice(cycle(frames), 100)))()
         alone = 100 / (time.perf_counter() - began)
@@ -133,31 +136,30 @@ def measure_video(
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--data", metavar="DIR", help="prepared set, for int8")
-    options.add_argument("--int8", metavar="FILE", type=Path, help="int8 export of efficient_unet")
+    options.add_argument(
+        "--exports", metavar="FILE", type=Path, nargs="*", default=[], help="exports of efficient_unet"
+    )
     options.add_argument("--rounds", type=int, default=7, help="rounds that count (7)")
     options.add_argument("--seconds", type=float, default=20, help="length of the clip (20)")
     args = options.parse_args()
     root = locate.shipped()[BUNDLE]
-    given = {key: path and Path(path).resolve() for key, path in (("data", args.data), ("int8", args.int8))}
+    data, exports = args.data and str(Path(args.data).resolve()), [path.resolve() for path in args.exports]
     with scratch_bundle() as (folder, _), bundle_run.inside(root):
-        files = {"fp32": folder / "network.onnx"}
-        print(export.export(root, "onnx", "fp32", files["fp32"]))
-        if given["int8"]:
-            files["int8"] = given["int8"]
-        elif given["data"]:
-            files["int8"] = folder / "network.int8.onnx"
-            print(export.export(root, "onnx", "int8", files["int8"], str(given["data"])))
+        files = [folder / "network.onnx", *exports]
+        print(export.export(root, "onnx", "fp32", files[0]))
+        if data:
+            files.append(folder / "network.int8.onnx")
+            print(export.export(root, "onnx", "int8", files[-1], data))
         pairs, _ = find_pairs(folder, 100)
         images = [image for image, _ in pairs]
         frames, sides = tensors(images[:FRAMES]), networks(root, files)
         measure_networks(sides, frames, args.rounds)
-        best = {"torch": ("torch", str(root / "models/model.pt"))}
-        best |= {f"{name}": ("auto", str(path)) for name, path in files.items()}
-        measure_predict(copies(images, folder / "frames", 100), folder / "masks", args.rounds, best)
+        onnx = {load(path).about.precision: path for path in files if path.suffix == ".onnx"}
+        runs = {"PyTorch": ("torch", root / "models/model.pt")} | {p: ("auto", path) for p, path in onnx.items()}
+        measure_predict(copies(images, folder / "frames", 100), folder / "masks", args.rounds, runs)
         write_clip(folder / "clip.mp4", pairs, args.seconds)
-        for precision, path in files.items():
-            network = sides[f"{runtime.FASTEST[0]} {precision}"]
-            measure_video(root, folder / "clip.mp4", folder / "overlay.mp4", network, frames, 3, path)
+        for path in onnx.values():
+            measure_video(root, folder / "clip.mp4", folder / "overlay.mp4", load(path), frames, path)
 
 
 if __name__ == "__main__":

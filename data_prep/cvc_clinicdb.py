@@ -5,6 +5,7 @@ Frames of one sequence show the same polyp from nearby views, so the sequence is
 
 from __future__ import annotations
 
+import random
 from bisect import bisect_left
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from data_prep.pair import Pair
 from polyp_monai import io
 from polyp_monai.errors import PolypError
 
-SPLITS = ("grouped", "pranet", "kfold")
+SPLITS = ("grouped", "pranet", "random", "kfold")
+RANDOM_TRAINING = 267  # of 612 frames, the others are the test part
 LAST_FRAMES = (  # of the sequences 1..29, from the publisher's README
     *(25, 50, 67, 78, 103, 126, 151, 177, 199, 205, 227, 252, 277, 297, 317),
     *(342, 363, 383, 408, 428, 447, 466, 478, 503, 528, 546, 571, 591, 612),
@@ -33,7 +35,14 @@ def sequence_of(frame: int) -> int:
 
 
 def published(split: str) -> dict[str, str]:
-    """{name: "training" | "test"} of the split "pranet" (550/62)."""
+    """{name: "training" | "test"} of the split "pranet" (550/62), or "random" (267/345).
+
+    The latter is how some papers split: frames are drawn without a look at their sequences. Their lists are not
+    published, so the frames are drawn anew, always the same ones.
+    """
+    if split == "random":
+        drawn = random.Random(0).sample(sorted(FRAMES), RANDOM_TRAINING)
+        return {name: "training" if name in drawn else "test" for name in FRAMES}
     return {name: "test" if int(name) in PRANET_TEST else "training" for name in FRAMES}
 
 

@@ -22,7 +22,7 @@ Bin = TypeVar("Bin", bound=Hashable)
 
 @dataclass(frozen=True)
 class Plan:
-    """How to split: `name` is official, pranet, ratio, grouped (ratio, with groups of many images) or kfold.
+    """How to split: `name` is official, pranet, random, ratio, grouped (ratio, with groups of many images) or kfold.
 
     `ratios`: shares of training, validation, test for ratio and grouped. `folds`, `fold` (counted from 0): for kfold,
     the fold that is the test part. `validation`: share of the training part that the other splits give to validation.

@@ -63,7 +63,9 @@ class Samples:
         Raises:
             PolypError: none of the frames has a polyp.
         """
-        pairs = zip(self.frames(), self.masks(), strict=True)
+        from tqdm import tqdm
+
+        pairs = tqdm(zip(self.frames(), self.masks(), strict=True), "check", len(self), unit="frame", disable=None)
         found = [
             pixel_scores((predict(frame)[0, 0].sigmoid() >= threshold).numpy(), mask)["dice"] for frame, mask in pairs
         ]

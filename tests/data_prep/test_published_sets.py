@@ -30,6 +30,7 @@ def test_clinicdb_facts():
     assert len(cvc_clinicdb.LAST_FRAMES) == 29
     assert [cvc_clinicdb.sequence_of(frame) for frame in (1, 25, 26, 205, 206, 612)] == [1, 1, 2, 10, 11, 29]
     assert Counter(cvc_clinicdb.published("pranet").values()) == {"training": 550, "test": 62}
+    assert Counter(cvc_clinicdb.published("random").values()) == {"training": 267, "test": 345}
     assert len({cvc_clinicdb.sequence_of(frame) for frame in cvc_clinicdb.PRANET_TEST}) == 26
 
 
