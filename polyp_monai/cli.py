@@ -355,7 +355,11 @@ def _video(args: argparse.Namespace) -> int:
     from polyp_monai.video import run
 
     root = locate.find(args.bundle)
-    given = overrides.check(root, "inference", {"runtime": "auto"} | overrides.parse(args.rest))
+    given = overrides.parse(args.rest)
+    for key in given:
+        if key not in run.KEYS:
+            raise PolypError(f"--{key}: has no meaning for a video; of the bundle's keys {', '.join(run.KEYS)} have")
+    given = {"runtime": "auto"} | overrides.check(root, "inference", given)
     options = run.Options(
         **{
             name: value
@@ -385,6 +389,8 @@ def _evaluate_video(args: argparse.Namespace) -> None:
     from polyp_monai import io, scoring
     from polyp_monai.video import evaluation
 
+    if args.out and args.out.exists():
+        raise PolypError(f"{args.out}: is there already; give another name")
     result = evaluation.evaluate(args.pred, args.truth, args.rate)
     print(evaluation.text(result))
     if args.out:

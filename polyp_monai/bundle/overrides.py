@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from polyp_monai import io
+from polyp_monai import io, runtime
 from polyp_monai.bundle.run import clear_errors, inside
 from polyp_monai.errors import PolypError
 
@@ -125,6 +125,7 @@ def _check(config_file: str, given: dict[str, str], here: Path) -> dict[str, Any
         checked[key] = value
     if "pretrained" in checked:  # the bundle's digest is of the bundle's weights
         checked.setdefault("pretrained_sha256", None)
+    runtime.check(checked)
     epochs, interval = parser.get("epochs"), parser.get("val_interval")
     if isinstance(epochs, int) and isinstance(interval, int) and interval > epochs:
         raise PolypError(f"--val_interval {interval}: is more than the {epochs} epochs, so no weights would be kept")

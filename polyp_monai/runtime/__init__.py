@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,15 @@ def network(
         found = _of_weights(runtime, network_def, weights, bundle_root, device)
     logger.info(f"network: {found.description}")
     return found
+
+
+def check(given: Mapping[str, object]) -> None:
+    """Raises PolypError when the user asked for a runtime that does not read the weights that the user named."""
+    readers = READERS.get(Path(str(given.get("weights", ""))).suffix)
+    if readers and given.get("runtime", AUTO) not in (AUTO, *readers):
+        raise PolypError(
+            f"{given['weights']}: --runtime {given['runtime']} does not read it; {' and '.join(readers)} can"
+        )
 
 
 def load(runtime: str, path: Path, device: torch.device) -> ExportedNetwork:

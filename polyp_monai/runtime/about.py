@@ -114,6 +114,8 @@ def readable(load: Callable, path: Path, program: str):
     """`load()`, of the file `path`; what a runtime raises on a file it cannot read becomes one PolypError."""
     if not path.is_file():
         raise PolypError(f"{path}: no such file; make it with `polyp export`")
+    if not path.stat().st_size:
+        raise PolypError(f"{path}: is empty; export it anew")
     try:
         with quiet():
             return load()
@@ -121,7 +123,7 @@ def readable(load: Callable, path: Path, program: str):
         lines = (line.strip() for line in str(error).splitlines() if not line.startswith("Exception from"))
         reason = next(filter(None, lines), type(error).__name__)
         raise PolypError(
-            f"{path}: {program} cannot read it; it is damaged, or no such file ({reason[:160]}); export it anew"
+            f"{path}: {program} cannot read it ({reason[:160]}); it is damaged, or something else: export it anew"
         ) from error
 
 

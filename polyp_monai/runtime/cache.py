@@ -41,6 +41,10 @@ def network(
     path = folder() / _name(loaded, weights)
     if (kept := _kept(runtime, path, loaded, device)) is not None:
         return kept
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PolypError(f"{path.parent}: no folder to keep exports in; name another with POLYP_CACHE") from error
     logger.warning(f"exporting for {runtime}, once (about 20 s), to {path}")
     facts = _facts(bundle_root, weights)
     with io.atomic(path) as partial:

@@ -24,6 +24,8 @@ def load(path: Path, device: torch.device) -> ExportedNetwork:
     about.require("--runtime openvino", "openvino")
     import openvino
 
+    if path.suffix == ".xml" and path.is_file() and not path.with_suffix(".bin").is_file():
+        raise PolypError(f"{path.with_suffix('.bin')}: is missing; it belongs beside {path.name}")
     core = openvino.Core()
     model = about.readable(lambda: core.read_model(path), path, "OpenVINO")
     about.check_ports(_ports(model.inputs), _ports(model.outputs), path)

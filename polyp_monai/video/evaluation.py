@@ -64,7 +64,7 @@ def text(result: Mapping[str, Any]) -> str:
 
 def _table(name: str, found: Mapping[str, Any]) -> str:
     healthy, alarmed = found["frames_without_polyp"], found["frames_falsely_alarmed"]
-    size = f"{found['frames']} frames, {found['seconds'] / 60:.1f} min"
+    size = f"{found['frames']} frames, {found['seconds']:.1f} s"
     header = f"{'rule':<8}{'sensitivity':>12}{'polyps found':>14}{'median delay':>14}{'false alarms/min':>18}"
     lines = [
         f"{name}: {size}; {found['frames_with_polyp']} show a polyp",

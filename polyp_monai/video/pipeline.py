@@ -52,7 +52,8 @@ class Pipeline:
     ) -> None:
         self.source, self.latency, self.realtime = source, latency, realtime
         self.dropped = 0
-        self.stopped = threading.Event()
+        self.interrupted = False
+        self._stopping = threading.Event()
         self._failure: BaseException | None = None
         self._queues: list[Queue] = [Queue(1 if realtime else WAITING)] + [Queue(WAITING) for _ in stages]
         works = [self._decode] + [self._stage(i, work) for i, work in enumerate(stages)]
@@ -62,15 +63,28 @@ class Pipeline:
         """The finished items, in order. What a stage raised is raised here, after the items before it."""
         for thread in self._threads:
             thread.start()
-        while (item := self._next()) is not _END:
-            yield item
-            self.latency.add("end to end", time.perf_counter() - item.began)
+        try:
+            while (item := self._next()) is not _END:
+                yield item
+                self.latency.add("end to end", time.perf_counter() - item.began)
+        finally:
+            self._end()
         if self._failure is not None:
             raise self._failure
 
     def stop(self) -> None:
         """Read no further frame; those under way still come. May be called from a signal handler."""
-        self.stopped.set()
+        self.interrupted = True
+        self._stopping.set()
+
+    def _end(self) -> None:
+        """Let the threads come to their end, also when their items are not wanted any more: a process that ends while
+        one of them is inside a codec or a network is aborted."""
+        self._stopping.set()
+        deadline = time.monotonic() + STUCK
+        while any(thread.is_alive() for thread in self._threads) and time.monotonic() < deadline:
+            with suppress(Empty):
+                self._queues[-1].get(timeout=0.02)
 
     def _next(self) -> Item | None:
         waited = 0.0
@@ -79,7 +93,7 @@ class Pipeline:
                 return self._queues[-1].get(timeout=0.5)
             except Empty:
                 # a camera or stream that hangs cannot be told to end
-                waited = waited + 0.5 if self.stopped.is_set() else 0.0
+                waited = waited + 0.5 if self._stopping.is_set() else 0.0
                 if waited >= STUCK:
                     return _END
 
@@ -87,14 +101,14 @@ class Pipeline:
         outbox, start = self._queues[0], time.perf_counter()
         frames = iter(self.source)
         try:
-            while not self.stopped.is_set():
+            while not self._stopping.is_set():
                 began = time.perf_counter()
                 frame = next(frames, None)
                 if frame is None:
                     break
                 self.latency.add("decode", time.perf_counter() - began)
                 if self.realtime and not self.source.live:
-                    self.stopped.wait(max(0.0, start + frame.time - time.perf_counter()))
+                    self._stopping.wait(max(0.0, start + frame.time - time.perf_counter()))
                     began = time.perf_counter()
                 self._hand_on(outbox, Item(frame, began))
         except BaseException as error:
@@ -124,7 +138,7 @@ class Pipeline:
                     outbox.put(item)
                 except BaseException as error:
                     self._failure, failed = self._failure or error, True
-                    self.stop()
+                    self._stopping.set()
             outbox.put(_END)
 
         return run

@@ -73,7 +73,7 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
     Raises:
         PolypError: the source cannot be read at all, an output is there already, or the bundle does not fit.
     """
-    _check(given, options)
+    _check(options)
     latency = Latency()
     with ExitStack() as stack:
         stack.enter_context(_one_thread())
@@ -105,18 +105,20 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
                         pipeline.stop()
                 frames += 1
         took = time.perf_counter() - began
-        summary = _about(source, network, given) | {
+        summary = _about(source, network) | {
+            "settings": _settings(options, finder) | given,
             "frames": frames,
             "frames_dropped": pipeline.dropped,
             "frames_rescaled": source.rescaled,
             "broken": source.broken,
+            "interrupted": pipeline.interrupted,
             **events.summary(frames, seconds + 1 / source.rate),
-            "frames_per_second": round(frames / took, 2) if took else None,
+            "frames_per_second": round(frames / took, 2),
             "latency_ms": latency.summary(),
         }
         if options.json:
             io.write_json(options.json, summary)
-    return Result(summary, latency.table(), source.broken, pipeline.stopped.is_set())
+    return Result(summary, latency.table(), source.broken, pipeline.interrupted)
 
 
 def text(result: Result) -> str:
@@ -141,15 +143,14 @@ def text(result: Result) -> str:
     return "\n".join(lines)
 
 
-def _check(given: dict[str, Any], options: Options) -> None:
-    for key in given:
-        if key not in KEYS:
-            raise PolypError(f"--{key}: has no meaning for a video; {', '.join(KEYS)} have")
+def _check(options: Options) -> None:
     taken = {Path(options.source).resolve()}
     for path in filter(None, (options.out, options.csv, options.json)):
         if path.resolve() in taken:
             raise PolypError(f"{path}: is the video itself, or named twice; give each file a name of its own")
         taken.add(path.resolve())
+        if path.is_dir():
+            raise PolypError(f"{path}: is a folder; give the name of a file")
         if path.exists() and not options.overwrite:
             raise PolypError(f"{path}: is there already; give another name, or add --overwrite")
 
@@ -235,12 +236,17 @@ def _stopping(pipeline: Pipeline) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _about(source: Source, network: str, given: dict[str, Any]) -> dict[str, Any]:
+def _settings(options: Options, finder: Finder) -> dict[str, Any]:
+    names = ("crop", "smooth", "half_life", "on", "realtime")
+    chosen = {name: getattr(options, name) for name in names}
+    return chosen | {"threshold": finder.threshold, "window": finder.fit.window, "keep_aspect": finder.fit.keep_aspect}
+
+
+def _about(source: Source, network: str) -> dict[str, Any]:
     return provenance.of_run() | {
         "source": source.name,
         "size": list(source.size),
         "rate": source.rate,
         "network": network,
-        "settings": given,
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
     }

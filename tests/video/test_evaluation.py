@@ -214,7 +214,7 @@ def test_a_video_without_polyps(tmp_path):
 def test_the_text(tmp_path):
     result = evaluate(_write_prediction(tmp_path / "frames.csv", SHOWN, frames=12), _truth("named", tmp_path))
     lines = text(result).splitlines()
-    assert lines[0].endswith("frames.csv: 12 frames, 0.0 min; 7 show a polyp")
+    assert lines[0].endswith("frames.csv: 12 frames, 0.5 s; 7 show a polyp")
     assert lines[1] == "specificity 1.000: an alarm in 0 of 5 frames without a polyp"
     assert lines[2].startswith("rule     sensitivity  polyps found  median delay  false alarms/min")
     assert lines[4].split() == ["centre", "1.000", "1", "of", "1", "0.00", "s", "0.00", "0.00"]

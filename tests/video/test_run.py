@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -90,6 +92,8 @@ def test_overlay_table_and_events_tell_of_the_same_polyp(clip, sees_red, tmp_pat
     assert float(first["area"]) == pytest.approx(1600, rel=0.1)
 
     summary = json.loads(events.read_text())
+    assert not summary["interrupted"]
+    assert summary["settings"]["window"] == 96
     (event,) = summary["events"]
     assert event["first_frame"] == SHOWN.start
     assert 0 <= event["last_frame"] - SHOWN[-1] <= 0.2 * RATE + 1  # it is held for 0.2 s
@@ -145,6 +149,8 @@ def test_scored_against_its_truth_it_is_perfect(clip, sees_red, tmp_path, capsys
     assert main(["evaluate-video", *map(str, words)]) == 0
     assert out.is_file()
     assert "1.000" in capsys.readouterr().out
+    assert main(["evaluate-video", *map(str, words)]) == 1
+    assert "is there already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -154,6 +160,9 @@ def test_scored_against_its_truth_it_is_perfect(clip, sees_red, tmp_path, capsys
         (["--batch_size", "4"], "has no meaning for a video"),
         (["--half-life", "-1"], "half"),
         (["--bundle", "nothing"], "no such bundle"),
+        (["--output_dir", "x"], "has no meaning for a video"),
+        (["--weights", "x.onnx", "--runtime", "torch"], "does not read it"),
+        (["--csv", "."], "is a folder"),
     ],
 )
 def test_wrong_options_are_one_line_and_write_nothing(words, message, clip, sees_red, tmp_path, capsys):
@@ -189,6 +198,19 @@ def test_the_video_itself_is_never_overwritten(clip, sees_red, capsys):
     assert clip.read_bytes() == before
 
 
+def test_an_error_while_writing_ends_in_one_line(clip, sees_red, tmp_path, monkeypatch, capsys):
+    from polyp_monai.video.sink import VideoSink
+
+    def full(self, image, time):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self.path))
+
+    monkeypatch.setattr(VideoSink, "write", full)
+    threads = threading.active_count()
+    assert video(clip, "--out", tmp_path / "o.mp4", bundle=sees_red) == 1
+    assert "the disk is full" in capsys.readouterr().err
+    assert threading.active_count() == threads  # a thread inside a codec would abort the process when it ends
+
+
 def test_a_broken_clip_is_done_up_to_the_break(clip, sees_red, tmp_path, capsys):
     with av.open(str(clip)) as old, av.open(str(tmp_path / "clip.mkv"), "w") as new:
         stream = new.add_stream_from_template(old.streams.video[0])
@@ -221,7 +243,8 @@ def test_an_interrupt_closes_every_file(number, sees_red, tmp_path):
     assert process.wait(30) == 130
     done = len(frames_of(out))
     assert 0 < done < 400
-    assert json.loads(events.read_text())["frames"] == done
+    summary = json.loads(events.read_text())
+    assert (summary["frames"], summary["interrupted"]) == (done, True)
     assert len({row["frame"] for row in csv.DictReader(table.open())}) == done
     assert not list(tmp_path.glob(".partial-*"))
 
