@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
+import absl.logging
 import pytest
+
+# absl, which comes with tensorboard and OpenVINO, logs to what sys.stderr is at its import, and closes that when
+# MONAI's logging.conf takes the handlers down: pytest's own capture, whose report would be lost with it
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 SMALL = {  # a network and a window that train in seconds
     "window": "64",
