@@ -39,7 +39,7 @@ def curve(out: Path) -> list[tuple]:
 
 
 def test_a_trained_bundle_is_complete(trained):
-    assert {p.name for p in (trained / "models").iterdir()} == {"model.pt", "last.pt"}
+    assert {p.name for p in (trained / "models").iterdir()} == {"model.pt", "last.pt", "trained_on.json"}
     assert [row[0] for row in curve(trained)] == ["1", "2"]
     recorded = EventAccumulator(str(trained / "eval/tensorboard")).Reload().Tags()["scalars"]
     assert {"train_loss", "val_mean_dice"} <= set(recorded)
