@@ -21,6 +21,7 @@ from monai.utils import MetaKeys
 from polyp_monai import io
 from polyp_monai.errors import PolypError
 
+OUTLINE = (255, 221, 0)  # RGB yellow, which mucosa never has
 FILE_AXES = "file_axes"  # meta key: 2 for a file of (W, H), 3 for (W, H, 1), which a NIfTI mask repeats
 
 
@@ -192,7 +193,7 @@ def _to_pixels(tensor: torch.Tensor) -> np.ndarray:
     return cv2.transpose(tensor[0].detach().cpu().numpy())  # many times as fast as numpy's
 
 
-def draw_contour(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = (255, 221, 0)) -> np.ndarray:
+def draw_contour(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = OUTLINE) -> np.ndarray:
     """A copy of the (H, W, 3) image with the outline of the (H, W) mask {0, 1}, about 0.4 % of the width thick."""
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(image.copy(), contours, -1, colour, max(1, round(image.shape[1] / 250)))

@@ -127,7 +127,7 @@ def _source(root: Path, precision: str, data: str | None, weights: str | None) -
     parser = ConfigParser()
     parser.read_config("configs/inference.yaml")
     path = Path(weights or parser.get_parsed_content("weights"))
-    if path.suffix in about.EXPORTED:
+    if path.suffix in runtimes.READERS:
         raise PolypError(f"{path}: is an export already; give the weights of a training, a .pt")
     network = checkpoints.load_weights(parser.get_parsed_content("network_def"), path).eval()
     settings = {key: parser.get_parsed_content(key) for key in ("window", "keep_aspect", "threshold")}

@@ -82,8 +82,7 @@ def _of_file(runtime: str, path: Path, bundle_root: str | Path, device: torch.de
     readers = READERS[path.suffix]
     if runtime in (AUTO, "torch"):  # the configs' default cannot be told from a wish
         runtime = next((name for name in readers if about.installed(name)), readers[-1])
-    elif runtime not in readers:
-        raise PolypError(f"{path}: --runtime {runtime} does not read it; {' and '.join(readers)} can")
+    check({"weights": path, "runtime": runtime})
     found = load(runtime, path, device)
     about.check_bundle(found.about, path, bundle_root)
     _tell_other_weights(found, path, bundle_root)

@@ -16,7 +16,6 @@ from polyp_monai.errors import PolypError
 
 INPUT, OUTPUT = "image", "logits"
 CLASSES = ("background", "polyp")
-EXPORTED = (".onnx", ".xml", ".pt2", ".ts")  # suffixes of exported files; any other is a state dict
 BIN = "bin_sha256"  # digest of the .bin that belongs to a .xml
 INSTALL = "pip install 'polyp_monai[runtime]'"
 

@@ -17,7 +17,7 @@ PERCENTILES = (50, 95, 99)
 
 
 class Latency:
-    """Durations by stage, kept as histograms. Safe between threads, as each stage belongs to one."""
+    """Durations by stage in seconds, kept as histograms. Threads may share it."""
 
     def __init__(self) -> None:
         self._counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(_EDGES) + 1, np.int64))

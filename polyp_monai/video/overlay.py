@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from polyp_monai.transforms import OUTLINE
 from polyp_monai.video.tracking import Polyp
 
-YELLOW, BLACK = (255, 221, 0), (0, 0, 0)  # the outline of `polyp predict --overlay` too
+YELLOW, BLACK = OUTLINE, (0, 0, 0)
 
 
 def draw(image: np.ndarray, polyps: Sequence[Polyp]) -> None:
