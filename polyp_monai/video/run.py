@@ -20,13 +20,14 @@ from polyp_monai import io, provenance
 from polyp_monai.bundle.run import clear_errors, inside
 from polyp_monai.errors import PolypError
 from polyp_monai.video import overlay
+from polyp_monai.video.address import open_source
 from polyp_monai.video.events import COLUMNS, Events
 from polyp_monai.video.finder import Finder
 from polyp_monai.video.latency import Latency
 from polyp_monai.video.pipeline import Item, Pipeline
 from polyp_monai.video.sink import VideoSink
 from polyp_monai.video.smoothing import smoother
-from polyp_monai.video.source import Source, open_source
+from polyp_monai.video.source import Source
 from polyp_monai.video.tracking import Tracker
 from polyp_monai.video.view import SteadyView
 

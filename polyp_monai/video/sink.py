@@ -14,7 +14,7 @@ import numpy as np
 
 from polyp_monai import io
 from polyp_monai.errors import PolypError
-from polyp_monai.video.source import import_av
+from polyp_monai.video.container import import_av
 
 if TYPE_CHECKING:
     import av

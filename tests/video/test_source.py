@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from polyp_monai.errors import PolypError
+from polyp_monai.video.address import open_source
 from polyp_monai.video.sink import VideoSink
-from polyp_monai.video.source import _Clock, open_source
+from polyp_monai.video.source import _Clock
 
 av = pytest.importorskip("av")
 
@@ -304,7 +305,7 @@ def test_nothing_of_ffmpeg_reaches_stderr(tmp_path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 500] = bytes(500)
     path.write_bytes(content)
-    code = f"from polyp_monai.video.source import open_source; print(len(list(open_source({str(path)!r}))))"
+    code = f"from polyp_monai.video.address import open_source; print(len(list(open_source({str(path)!r}))))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert int(done.stdout) > 5
     assert done.stderr == ""

@@ -1,0 +1,77 @@
+"""Open whatever holds frames by its address: a video file, an image sequence, a camera or a network stream."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from polyp_monai import io
+from polyp_monai.errors import PolypError
+from polyp_monai.video.container import open_camera, open_container, without_password
+from polyp_monai.video.source import RATE, BreakError, Source, Timed
+
+STREAM = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+CAMERA = re.compile(r"camera:(\d+)|/dev/video(\d+)")
+
+
+def open_source(address: str | Path, rate: float | None = None) -> Source:
+    """Open whatever holds frames.
+
+    Args:
+        address: a video file; an image, a folder of images or a glob of them (an image sequence, in the order of the
+            numbers in their names); "camera:0" or /dev/video0; or the address of a stream (rtsp://, http://, udp://).
+        rate: frames a second of an image sequence (25) and of a video that tells no times; what a camera is asked for.
+
+    Raises:
+        PolypError: nothing there, no video in it, an unknown codec, no frames, or PyAV is not installed.
+    """
+    text = str(address)
+    if rate is not None and not 0 < rate <= 1000:
+        raise PolypError(f"rate {rate:g}: expected frames a second, above 0 and up to 1000")
+    if camera := CAMERA.fullmatch(text):
+        return open_camera(text, int(camera[1] or camera[2]), rate)
+    if STREAM.match(text):
+        options = {"rtsp_transport": "tcp"} if text.lower().startswith("rtsp") else {}
+        return open_container(text, without_password(text), rate, live=True, options=options)
+    path = Path(text.removeprefix("file://"))
+    if path.is_dir() or (not path.exists() and glob.has_magic(str(path))):
+        return _open_images(path, rate or RATE)
+    if not path.exists():
+        raise PolypError(f"{path}: no such file; a video, a folder of images, camera:0 or a stream address is expected")
+    if io.suffix_of(path) in io.SUFFIXES:
+        return _open_images(path, rate or RATE)
+    if path.stat().st_size == 0:
+        raise PolypError(f"{path}: is empty (0 bytes); copy or record it again")
+    return open_container(
+        f"file:{path.absolute()}", path.name, rate, live=False
+    )  # "file:" because names may hold colons
+
+
+def _open_images(path: Path, rate: float) -> Source:
+    if path.is_dir():
+        found = io.find_images(path, recursive=False)
+    elif path.is_file():
+        found = [path]
+    else:
+        names = (Path(name) for name in glob.glob(str(path), recursive=True))
+        found = [p for p in names if io.suffix_of(p) in io.SUFFIXES and p.is_file()]
+    if not found:
+        raise PolypError(f"{path}: no images there; known formats are {', '.join(io.SUFFIXES)}")
+    found.sort(key=_natural)
+    return Source(path.name or str(path), _read_images(found, rate), rate, len(found))
+
+
+def _natural(path: Path) -> list[str | int]:
+    """Sorting key by which frame2 comes before frame10."""
+    return [int(part) if part.isdecimal() else part.casefold() for part in re.split(r"(\d+)", str(path))]
+
+
+def _read_images(paths: list[Path], rate: float) -> Iterator[Timed]:
+    for index, path in enumerate(paths):
+        try:
+            image = io.read_rgb(path)
+        except PolypError as error:
+            raise BreakError(str(error)) from error
+        yield index / rate, image
