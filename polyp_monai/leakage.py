@@ -33,7 +33,7 @@ class TrainedOn(NamedTuple):
     groups: set[str]
 
 
-def remember(sets: str | Sequence[str], ckpt_dir: str | Path) -> None:
+def remember(sets: str | Sequence[str], ckpt_dir: str | Path, weights: str | Path | None = None) -> None:
     """Write `trained_on.json` beside the weights: hashes and groups of the frames that train them.
 
     So that an evaluation can tell later, and elsewhere, which frames the weights have seen.
@@ -41,27 +41,45 @@ def remember(sets: str | Sequence[str], ckpt_dir: str | Path) -> None:
     Args:
         sets: folders with a data list, whose training parts are meant.
         ckpt_dir: folder of the weights.
+        weights: where the training starts, whose frames count too; those without a `trained_on.json` are warned of.
     """
-    groups, hashes, about = {}, [], []
+    earlier = _read(weights) if weights else None
+    if weights and earlier is None:
+        print(f"{weights}: no {TRAINED_ON} beside it, so a leak from what these weights have seen cannot be told")
+    about, groups, hashes = earlier or ([], {}, [])
     for folder in [sets] if isinstance(sets, (str, Path)) else sets:
         content = datalist.read(folder)
-        samples = datalist.labelled_frames(folder, "training")
-        groups[content.get("name", "")] = sorted({s["group"] for s in samples} - {""})
+        name, samples = content.get("name", ""), datalist.labelled_frames(folder, "training")
+        groups[name] = sorted({s["group"] for s in samples} - {""} | set(groups.get(name, ())))
         hashes += [np.packbits(view.hash).tobytes().hex() for view in _views(samples)]
-        about.append({"name": content.get("name"), "split": content.get("split"), "frames": len(samples)})
-    io.write_json(Path(ckpt_dir) / TRAINED_ON, {"sets": about, "groups": groups, "hashes": hashes})
+        part = {"name": name, "split": content.get("split"), "frames": len(samples)}
+        about += [] if part in about else [part]
+    kept = list(dict.fromkeys(hashes))
+    io.write_json(Path(ckpt_dir) / TRAINED_ON, {"sets": about, "groups": groups, "hashes": kept})
 
 
 def recall(weights: str | Path, dataset: str) -> TrainedOn | None:
     """What was remembered beside `weights` for frames of the data set named `dataset`; None where nothing was."""
+    found = _read(weights)
+    if found is None:
+        return None
+    _, groups, hashes = found
+    packed = np.array([np.frombuffer(bytes.fromhex(text), np.uint8) for text in hashes])
+    return TrainedOn(np.unpackbits(packed, axis=1).astype(bool), set(groups.get(dataset, ())))
+
+
+def _read(weights: str | Path) -> tuple[list[dict], dict[str, list[str]], list[str]] | None:
+    """Sets, groups by set, and hashes of the file beside `weights`."""
     path = Path(weights).parent / TRAINED_ON
     if not path.is_file():
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        packed = np.array([np.frombuffer(bytes.fromhex(text), np.uint8) for text in content["hashes"]])
-        return TrainedOn(np.unpackbits(packed, axis=1).astype(bool), set(content["groups"].get(dataset, ())))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        sets, groups, hashes = content["sets"], content["groups"], content["hashes"]
+        if not hashes or {len(bytes.fromhex(text)) for text in hashes} != {32}:
+            raise ValueError("expected hashes of 256 bits")
+        return list(sets), {name: list(groups[name]) for name in groups}, list(hashes)
+    except (ValueError, KeyError, TypeError) as error:
         raise PolypError(f"{path}: is damaged; delete it, and the leakage audit does without") from error
 
 

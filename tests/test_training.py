@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,6 +106,24 @@ def test_resume_with_other_data_is_refused(tmp_path, dataset, capsys):
         assert train(tmp_path / "run", dataset, **({"epochs": "1", "resume": "true"} | other)) == 1
         assert text in capsys.readouterr().err
         assert (tmp_path / "run/configs/model.yaml").read_bytes() == before
+
+
+def test_fine_tuning_goes_on_from_trained_weights(tmp_path, dataset, trained, capsys):
+    """Without learning only the batch-norm statistics move, so that the start is to be read off the weights."""
+    start = str(trained / "models/model.pt")
+    other = tmp_path / "other_set"
+    shutil.copytree(dataset, other)
+    content = json.loads((other / "datalist.json").read_text())
+    (other / "datalist.json").write_text(json.dumps(content | {"name": "other"}))
+    assert train(tmp_path / "run", other, epochs="1", learning_rate="0", weights=start) == 0
+    learnt = {k: v for k, v in weights(tmp_path / "run", "last.pt")["network"].items() if k.endswith(".weight")}
+    assert_equal(learnt, {k: v for k, v in weights(trained).items() if k in learnt})
+    remembered = json.loads((tmp_path / "run/models/trained_on.json").read_text())
+    assert [s["name"] for s in remembered["sets"]] == [content["name"], "other"]
+    (tmp_path / "torn.pt").write_bytes(b"no weights")
+    assert train(tmp_path / "torn", dataset, epochs="1", weights=str(tmp_path / "torn.pt")) == 1
+    assert "torn.pt: not a readable checkpoint" in capsys.readouterr().err
+    assert not (tmp_path / "torn").exists()
 
 
 def test_weights_elsewhere_leave_the_bundle_in_place(tmp_path, dataset):

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from polyp_monai import io, runtime
+from polyp_monai.bundle import locate
 from polyp_monai.bundle.run import clear_errors, inside
 from polyp_monai.errors import PolypError
 
@@ -105,6 +106,8 @@ def _check(config_file: str, given: dict[str, str], here: Path) -> dict[str, Any
             raise PolypError(f"--{key}: is set by {ARGUMENTS[key]}")
         if key == "output_dir" and config_file != "configs/train.yaml":
             raise PolypError("--output_dir: is set by --out")
+        if key == "weights" and text in locate.shipped() and not (here / text).exists():
+            text = str(locate.shipped()[text] / "models/model.pt")
         if key in PATHS and text[:1] not in ("$", "@", "%"):
             checked[key] = os.path.abspath(here / text)
             continue
