@@ -14,13 +14,14 @@ def check(network: nn.Module) -> None:
     """Give `network` frames of several sizes, and a step of training.
 
     Raises:
-        PolypError: it fails on them, gives another size or no plain tensor in evaluation, a sample's result depends on
-            its batch, or a parameter gets no finite gradient.
+        PolypError: it fails on them, gives another size or no plain tensor in evaluation, ends in a sigmoid, a sample's
+            result depends on its batch, or a parameter gets no finite gradient.
     """
     try:
         with torch.no_grad():
             for size in SIZES:
                 _check_output(network.eval(), torch.rand(2, 3, *size))
+            _check_unbounded(network)
         _check_gradients(network.train())
     except PolypError:
         raise
@@ -37,6 +38,15 @@ def _check_output(network: nn.Module, frames: torch.Tensor) -> None:
         raise PolypError("the network gives NaN or infinite logits")
     if not torch.allclose(network(frames[:1]), logits[:1], atol=1e-3):
         raise PolypError("the logits of a frame depend on the other frames of its batch")
+
+
+def _check_unbounded(network: nn.Module) -> None:
+    """Probabilities stay within 0..1 whatever comes in; losses and postprocessing apply the sigmoid themselves."""
+    found = network(100 * torch.randn(2, 3, *SIZES[0]))
+    if found.min() >= 0 and found.max() <= 1 and found.std() > 0:
+        raise PolypError(
+            "the network gives probabilities, all within 0..1; expected logits, without a sigmoid at its end"
+        )
 
 
 def _check_shape(frames: torch.Tensor, logits: torch.Tensor) -> None:

@@ -44,9 +44,8 @@ def open_source(address: str | Path, rate: float | None = None) -> Source:
         return _open_images(path, rate or RATE)
     if path.stat().st_size == 0:
         raise PolypError(f"{path}: is empty (0 bytes); copy or record it again")
-    return open_container(
-        f"file:{path.absolute()}", path.name, rate, live=False
-    )  # "file:" because names may hold colons
+    url = f"file:{path.absolute()}"  # "file:" because names may hold colons
+    return open_container(url, path.name, rate, live=False)
 
 
 def _open_images(path: Path, rate: float) -> Source:

@@ -28,6 +28,10 @@ class Shrinks(Tiny):
     def forward(self, x):
         return self.down(x)[:, :1]
 
+class EndsInASigmoid(Tiny):
+    def forward(self, x):
+        return super().forward(x).sigmoid()
+
 class Breaks(Tiny):
     def forward(self, x):
         raise ValueError("no such size")
@@ -70,6 +74,7 @@ def test_stock_monai_takes_it(dataset, tmp_path, monkeypatch):
     [
         (["mine", "--network", "{file}:Shrinks"], "expected (2, 1, 64, 96)"),
         (["mine", "--network", "{file}:Breaks"], "no such size"),
+        (["mine", "--network", "{file}:EndsInASigmoid"], "expected logits"),
         (["mine", "--network", "{file}:Absent"], "cannot be built"),
         (["mine", "--network", "{file}:Tiny", "--classes", "2"], "expected (2, 1, 64, 96)"),
         (["mine", "--network", "{file}:Tiny", "--divisor", "0"], "expected 1 or more"),
