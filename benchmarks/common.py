@@ -21,6 +21,8 @@ from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from monai.bundle import ConfigWorkflow
+
 BUNDLE = "unet"
 
 
@@ -60,6 +62,29 @@ def write_datalist(folder: Path, pairs: list[tuple[Path, Path]]) -> Path:
     parts = {"training": entries, "validation": entries[:8], "test": entries[:8]}
     (folder / "datalist.json").write_text(json.dumps(parts), encoding="utf-8")
     return folder
+
+
+def copies(files: list[Path], folder: Path, count: int) -> Path:
+    """`folder` with `count` copies of the files, in turn, each under a name of its own."""
+    folder.mkdir(parents=True)
+    for number, file in enumerate(islice(cycle(files), count)):
+        shutil.copyfile(file, folder / f"frame-{number:05d}{file.suffix}")
+    return folder
+
+
+def inference(frames: Path, out: Path, weights: Path, **keys: object) -> ConfigWorkflow:
+    """What `polyp predict` runs, ready to run, for the bundle in whose folder we are; `keys` as on its command line."""
+    workflow = ConfigWorkflow(
+        config_file="configs/inference.yaml",
+        workflow_type="inference",
+        inputs=[str(frames)],
+        output_dir=str(out),
+        weights=str(weights),
+        device="cpu",
+        **keys,
+    )
+    workflow.initialize()
+    return workflow
 
 
 @contextmanager

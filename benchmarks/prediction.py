@@ -17,11 +17,10 @@ import argparse
 import shutil
 import subprocess
 import sys
-from itertools import cycle, islice
 from pathlib import Path
 
 import torch
-from common import alternate, find_pairs, machine, report, scratch_bundle, verdict, write_datalist
+from common import alternate, copies, find_pairs, inference, machine, report, scratch_bundle, verdict, write_datalist
 from monai.bundle import ConfigWorkflow
 from monai.data import DataLoader, Dataset
 
@@ -35,14 +34,6 @@ status = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(status)
 """
-
-
-def copies(files: list[Path], folder: Path, count: int) -> Path:
-    """`folder` with `count` copies of the files, in turn, each under a name of its own."""
-    folder.mkdir(parents=True)
-    for number, file in enumerate(islice(cycle(files), count)):
-        shutil.copyfile(file, folder / f"frame-{number:05d}{file.suffix}")
-    return folder
 
 
 def train_briefly(folder: Path, pairs: list[tuple[Path, Path]]) -> Path:
@@ -61,16 +52,7 @@ def train_briefly(folder: Path, pairs: list[tuple[Path, Path]]) -> Path:
 
 def measure_speed(frames: Path, weights: Path, out: Path, rounds: int, kind: str, window: int | None = None) -> None:
     """Print images/s of both sides."""
-    workflow = ConfigWorkflow(
-        config_file="configs/inference.yaml",
-        workflow_type="inference",
-        inputs=[str(frames)],
-        output_dir=str(out),
-        weights=str(weights),
-        device="cpu",
-        **({"window": window} if window else {}),
-    )
-    workflow.initialize()
+    workflow = inference(frames, out, weights, **({"window": window} if window else {}))
     names = ("network", "preprocessing", "batch_size", "window")
     network, preprocessing, batch_size, window = (workflow.parser.get_parsed_content(name) for name in names)
     samples = [{"image": str(path)} for path in sorted(frames.iterdir())]

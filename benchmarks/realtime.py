@@ -24,8 +24,7 @@ from pathlib import Path
 import cv2
 import torch
 from clip import SIZE, write_clip
-from common import alternate, find_pairs, machine, report, scratch_bundle, verdict
-from prediction import copies
+from common import alternate, copies, find_pairs, inference, machine, report, scratch_bundle, verdict
 
 from polyp_monai import io, runtime
 from polyp_monai.bundle import export, locate, overrides
@@ -92,23 +91,10 @@ def measure_networks(sides: dict[str, Network], frames: list[torch.Tensor], roun
 
 def measure_predict(frames: Path, out: Path, rounds: int, weights: dict[str, tuple[str, Path]]) -> None:
     """Print images/s of `polyp predict` over a folder, by runtime."""
-    from monai.bundle import ConfigWorkflow
-
     runs = {}
     for name, (choice, path) in weights.items():
         place = out / name.replace(" ", "-")
-        workflow = ConfigWorkflow(
-            config_file="configs/inference.yaml",
-            workflow_type="inference",
-            inputs=[str(frames)],
-            output_dir=str(place),
-            weights=str(path),
-            runtime=choice,
-            window=WINDOW,
-            device="cpu",
-        )
-        workflow.initialize()
-        runs[name] = workflow.run
+        runs[name] = inference(frames, place, path, runtime=choice, window=WINDOW).run
     taken = alternate(runs, rounds, before=lambda: shutil.rmtree(out, ignore_errors=True))
     count = sum(1 for _ in frames.iterdir())
     report(f"`polyp predict`, {count} JPEG files to PNG masks, window {WINDOW}", count, taken, next(iter(weights)))
