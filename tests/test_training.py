@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from polyp_monai import checkpoints
 from polyp_monai.cli import main
+from polyp_monai.handlers import Checkpointer
 from tests.conftest import small_options
 
 
@@ -130,6 +132,18 @@ def test_weights_elsewhere_leave_the_bundle_in_place(tmp_path, dataset):
     assert train(tmp_path / "run", dataset, epochs="1", ckpt_dir=str(tmp_path / "weights")) == 0
     assert (tmp_path / "weights/model.pt").is_file()
     assert (tmp_path / "run/eval/training.csv").is_file()
+
+
+def test_the_latest_of_the_weights_that_validate_alike_are_kept(tmp_path):
+    network = torch.nn.Linear(1, 1)
+    validated = SimpleNamespace(epoch=0, best_metric=0.0, best_metric_epoch=0, key_metric_name="dice", metrics={})
+    keep = Checkpointer(str(tmp_path), network, {}, SimpleNamespace(state=validated), {})
+    for epoch, dice in enumerate((0.70, 0.90, 0.895, 0.85), start=1):
+        torch.nn.init.constant_(network.weight, epoch)
+        validated.epoch, validated.metrics = epoch, {"dice": dice}
+        validated.best_metric = max(validated.best_metric, dice)
+        keep.store(SimpleNamespace(state=SimpleNamespace(epoch=epoch, epoch_length=1)))
+    assert checkpoints.read(tmp_path / "model.pt")["weight"].item() == 3
 
 
 def test_early_stopping(tmp_path, dataset):
