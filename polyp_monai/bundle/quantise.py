@@ -33,22 +33,12 @@ def int8(source: Path, target: Path, frames: Iterable[Tensor]) -> None:
             simplified,
             target,
             _reader(frames),
-            nodes_to_exclude=_sums_with_constants(simplified),
             quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
             reduce_range=True,
         )
-
-
-def _sums_with_constants(path: Path) -> list[str]:
-    """Names of the additions to a tensor of one value: OpenVINO, given a fixed size, fails on them when quantised."""
-    import onnx
-
-    graph = onnx.load(path).graph
-    filled = {node.output[0] for node in graph.node if node.op_type in ("Expand", "ConstantOfShape")}
-    return [node.name for node in graph.node if node.op_type == "Add" and filled & set(node.input)]
 
 
 def _reader(frames: Iterable[Tensor]):

@@ -6,7 +6,6 @@ A. Kirillov et al., "Panoptic Feature Pyramid Networks", CVPR 2019.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from monai.networks.blocks import Convolution
 from monai.networks.blocks.feature_pyramid_network import FeaturePyramidNetwork
@@ -40,9 +39,8 @@ class EfficientUNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        levels = self.pyramid({str(i): level for i, level in enumerate(self.encoder(x))})
-        total = torch.zeros_like(levels["0"])
-        for i, norm in enumerate(self.norms):
-            level = F.relu(norm(levels[str(i)]))
+        levels = self.pyramid({str(i): level for i, level in enumerate(self.encoder(x))}).values()
+        total, *coarser = (F.relu(norm(level)) for norm, level in zip(self.norms, levels, strict=True))
+        for level in coarser:
             total = total + F.interpolate(level, total.shape[2:], mode="bilinear", align_corners=False)
         return F.interpolate(self.head(total), x.shape[2:], mode="bilinear", align_corners=False)
