@@ -125,6 +125,8 @@ def test_fine_tuning_goes_on_from_trained_weights(tmp_path, dataset, trained, ca
     (tmp_path / "torn.pt").write_bytes(b"no weights")
     assert train(tmp_path / "torn", dataset, epochs="1", weights=str(tmp_path / "torn.pt")) == 1
     assert "torn.pt: not a readable checkpoint" in capsys.readouterr().err
+    assert train(tmp_path / "torn", dataset, epochs="1", weights="efficient_unet") == 1  # a shipped bundle's
+    assert "weights of another network" in capsys.readouterr().err
     assert not (tmp_path / "torn").exists()
 
 
