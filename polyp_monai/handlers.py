@@ -222,7 +222,6 @@ class TrainingProgress:
         self.first_epoch = 0
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
@@ -232,12 +231,14 @@ class TrainingProgress:
     def _start(self, engine: Engine) -> None:
         from tqdm import tqdm
 
-        self.started, self.first_epoch = time.monotonic(), engine.state.epoch
+        self.started, self.first_epoch = time.monotonic(), engine.state.epoch - 1
         total = engine.state.max_epochs * engine.state.epoch_length
         if sys.stderr.isatty():
             self.bar = tqdm(total=total, initial=engine.state.iteration, unit="batch", dynamic_ncols=True)
 
     def _start_epoch(self, engine: Engine) -> None:
+        if not self.started:  # by now a resumed run has its counters
+            self._start(engine)
         self.losses, self.epoch_started = [], time.monotonic()
 
     def _iteration(self, engine: Engine) -> None:

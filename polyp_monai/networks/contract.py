@@ -41,9 +41,15 @@ def _check_output(network: nn.Module, frames: torch.Tensor) -> None:
 
 
 def _check_unbounded(network: nn.Module) -> None:
-    """Probabilities stay within 0..1 whatever comes in; losses and postprocessing apply the sigmoid themselves."""
-    found = network(100 * torch.randn(2, 3, *SIZES[0]))
-    if found.min() >= 0 and found.max() <= 1 and found.std() > 0:
+    """Probabilities stay within 0..1 whatever the weights; losses and postprocessing apply the sigmoid themselves."""
+    frames = torch.rand(2, 3, *SIZES[0])
+    found = [network(frames)]
+    for parameter in network.parameters():
+        parameter.neg_()
+    found.append(network(frames))
+    for parameter in network.parameters():
+        parameter.neg_()
+    if all(output.min() >= 0 and output.max() <= 1 and output.std() > 0 for output in found):
         raise PolypError(
             "the network gives probabilities, all within 0..1; expected logits, without a sigmoid at its end"
         )
