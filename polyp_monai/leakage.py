@@ -69,7 +69,7 @@ def recall(weights: str | Path, dataset: str) -> TrainedOn | None:
 
 
 def _read(weights: str | Path) -> tuple[list[dict], dict[str, list[str]], list[str]] | None:
-    """Sets, groups by set, and hashes of the file beside `weights`."""
+    """Sets, groups by set, and hashes (hex, of 256 bits) of the file beside `weights`; None where there is none."""
     path = Path(weights).parent / TRAINED_ON
     if not path.is_file():
         return None
