@@ -58,6 +58,12 @@ def test_one_seed_gives_the_same_weights(tmp_path, dataset, trained):
     assert not torch.equal(next(iter(weights(tmp_path / "other").values())), next(iter(weights(trained).values())))
 
 
+@pytest.mark.parametrize("share", ["0", "0.25", "1"])
+def test_the_learning_rate_falls_to_the_final_rate(tmp_path, dataset, share):
+    assert train(tmp_path / "run", dataset, epochs="2", learning_rate="0.01", final_rate=share) == 0
+    assert float(curve(tmp_path / "run")[-1][-1]) == pytest.approx(0.01 * float(share), abs=1e-6)
+
+
 def test_one_seed_gives_the_same_weights_with_loader_workers(tmp_path, dataset):
     for name in ("one", "two"):
         assert train(tmp_path / name, dataset, epochs="2", num_workers="2") == 0

@@ -47,6 +47,7 @@ RANGES = {  # lowest and highest sensible value
     "learning_rate": (0, 100),
     "weight_decay": (0, 100),
     "warmup": (0, 1),
+    "final_rate": (0, 1),
     "healthy": (0, 1),
     "encoder_rate": (0, 1),
     "gradient_norm": (1e-9, math.inf),
