@@ -39,8 +39,11 @@ class EfficientUNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        levels = self.pyramid({str(i): level for i, level in enumerate(self.encoder(x))}).values()
-        total, *coarser = (F.relu(norm(level)) for norm, level in zip(self.norms, levels, strict=True))
-        for level in coarser:
+        levels = list(self.pyramid({str(i): level for i, level in enumerate(self.encoder(x))}).values())
+        summed: list[Tensor] = []
+        for i, norm in enumerate(self.norms):  # a module list in a loop: what TorchScript can follow
+            summed.append(F.relu(norm(levels[i])))
+        total = summed[0]
+        for level in summed[1:]:
             total = total + F.interpolate(level, total.shape[2:], mode="bilinear", align_corners=False)
         return F.interpolate(self.head(total), x.shape[2:], mode="bilinear", align_corners=False)

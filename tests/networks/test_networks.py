@@ -132,6 +132,13 @@ def test_bfloat16(network):
     assert (low.float().sigmoid() - network(frames).sigmoid()).abs().max() < 0.05
 
 
+@torch.no_grad()
+def test_torchscript_gives_the_same(network):
+    """Which `monai.bundle ckpt_export` and MONAI Deploy take; a script follows less of Python than a trace."""
+    frames = torch.rand(1, 3, 70, 64)
+    assert torch.allclose(torch.jit.script(network)(frames), network(frames), atol=1e-4)
+
+
 def test_the_figures_in_the_metadata(name, network):
     figures = json.loads((shipped()[name] / "configs/metadata.json").read_text())["figures"]
     assert count(network) == PARAMETERS[name] == figures["parameters"]
