@@ -15,7 +15,7 @@ $(MADE): requirements.txt requirements-dev.txt pyproject.toml
 	@touch $@
 
 demo: venv
-	$(BIN)/python -m polyp_monai.demo
+	$(BIN)/python -m polyp_monai.cli.demo
 
 test: venv
 	$(BIN)/python -m pytest

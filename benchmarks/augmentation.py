@@ -1,11 +1,11 @@
 """The input pipeline of training: images/s on one core, against albumentations with OpenCV, and against plain MONAI.
 
-    python benchmarks/augmentation.py [--count 200] [--rounds 7] [--window 352]
+    python benchmarks/augmentation.py [--count 200] [--rounds 7] [--image_size 352]
 
 albumentations is needed for this benchmark alone (`pip install -r benchmarks/requirements.txt`, in an environment of
 its own if you like); without it only plain MONAI is compared.
 
-All sides start from the same frames, decoded and resized to the window, in memory as uint8, and end in a float image
+All sides start from the same frames, decoded and resized to the image size, in memory as uint8, and end in a float image
 0..1 and a mask for each; one thread. Fairness:
 
 - Ours is the `train::dataset` of the unet bundle as its config says it: what `CacheDataset` does to hand out a cached
@@ -45,7 +45,7 @@ MONAI_CHAIN = [
         "rotate_range": math.pi,
         "scale_range": [-0.25, 0.4],
         "shear_range": [0.1, 0.1],
-        "translate_range": "$0.1 * @window",
+        "translate_range": "$0.1 * @image_size",
         "mode": ["bilinear", "nearest"],
         "padding_mode": "zeros",
     },
@@ -56,11 +56,11 @@ MONAI_CHAIN = [
 ]
 
 
-def cached(pairs: list[tuple[Path, Path]], window: int, random_transforms: list[Any] | None = None) -> CacheDataset:
+def cached(pairs: list[tuple[Path, Path]], image_size: int, random_transforms: list[Any] | None = None) -> CacheDataset:
     """`train::dataset` of the bundle for `pairs`, with its own random transforms or with others."""
     parser = ConfigParser()
     parser.read_config("configs/train.yaml")
-    parser["window"] = window
+    parser["image_size"] = image_size
     parser["train::dataset::data"] = [{"image": str(image), "label": str(mask)} for image, mask in pairs]
     if random_transforms is not None:
         parser["train::random_transforms"] = random_transforms
@@ -104,7 +104,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--count", type=int, default=200, help="images (200)")
     options.add_argument("--rounds", type=int, default=7, help="rounds that count (7)")
-    options.add_argument("--window", type=int, default=352, help="side of the images in pixels (352)")
+    options.add_argument("--image_size", type=int, default=352, help="side of the images in pixels (352)")
     args = options.parse_args()
     other = in_albumentations()
     torch.set_num_threads(1)
@@ -112,7 +112,7 @@ def main() -> None:
     set_determinism(0)
     with scratch_bundle() as (folder, _):
         pairs, kind = find_pairs(folder, args.count)
-        ours, plain = cached(pairs, args.window), cached(pairs, args.window, MONAI_CHAIN)
+        ours, plain = cached(pairs, args.image_size), cached(pairs, args.image_size, MONAI_CHAIN)
     sides: dict[str, Callable[[], object]] = {"polyp_monai (cache and random transforms)": lambda: [*map(check, ours)]}
     against = "MONAI's own dictionary transforms"
     if other is not None:
@@ -121,7 +121,7 @@ def main() -> None:
         against = "albumentations with OpenCV"
         sides[against] = lambda: [check(other(image=image, mask=mask)) for image, mask in arrays]
     sides["MONAI's own dictionary transforms"] = lambda: [*map(check, plain)]
-    title = f"Random transforms of training, {kind} of {args.window} x {args.window}, one core"
+    title = f"Random transforms of training, {kind} of {args.image_size} x {args.image_size}, one core"
     report(title, args.count, alternate(sides, args.rounds), against, TARGET if other is not None else None)
 
 

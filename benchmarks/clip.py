@@ -3,7 +3,7 @@
     python benchmarks/clip.py clip.mp4 [--seconds 20]
 
 Writes clip.mp4 (1280 x 1024, H.264, 25 frames a second, black border, grain) and clip.truth.csv, the boxes of its
-polyps as `polyp evaluate-video` reads them. Real frames when POLYP_TEST_DATA names Kvasir-SEG, else synthetic ones.
+polyps as `polyp score-video` reads them. Real frames when POLYP_TEST_DATA names Kvasir-SEG, else synthetic ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from common import find_pairs
 
-from polyp_monai import io
+from polyp_monai.data import files
 from polyp_monai.video.sink import VideoSink
 
 SIZE, RATE, EACH = (1280, 1024), 25, 5.0  # EACH: seconds on one still frame
@@ -38,7 +38,7 @@ def write_clip(path: Path, pairs: list[tuple[Path, Path]], seconds: float) -> Pa
             still = index // frame_of_still
             image_file, mask_file = pairs[still % len(pairs)]
             if index % frame_of_still == 0:
-                image, mask = io.read_rgb(image_file), io.read_mask(mask_file)
+                image, mask = files.read_rgb(image_file), files.read_mask(mask_file)
             matrix = _camera(mask, (index % frame_of_still) / frame_of_still)
             frame = cv2.warpAffine(image, matrix, SIZE, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
             seen = cv2.warpAffine(mask, matrix, SIZE, flags=cv2.INTER_NEAREST) * hole
@@ -48,7 +48,7 @@ def write_clip(path: Path, pairs: list[tuple[Path, Path]], seconds: float) -> Pa
                 left, top, width, height = cv2.boundingRect(seen)
                 rows.append(f"{index},{still + 1},{left},{top},{left + width},{top + height}")
     truth = path.with_suffix(".truth.csv")
-    io.write_text(truth, "\n".join(rows) + "\n")
+    files.write_text(truth, "\n".join(rows) + "\n")
     return truth
 
 

@@ -56,7 +56,7 @@ def find_pairs(folder: Path, count: int) -> tuple[list[tuple[Path, Path]], str]:
 
 
 def write_datalist(folder: Path, pairs: list[tuple[Path, Path]]) -> Path:
-    """A prepared data set in `folder` whose training part is `pairs`; a few of them are the other parts too."""
+    """A prepared data set in `folder` whose training split is `pairs`; a few of them are the other parts too."""
     entries = [{"image": str(i), "label": str(m), "name": f"{n}", "group": f"{n}"} for n, (i, m) in enumerate(pairs)]
     folder.mkdir(parents=True, exist_ok=True)
     parts = {"training": entries, "validation": entries[:8], "test": entries[:8]}

@@ -3,8 +3,8 @@
     python benchmarks/exports.py BUNDLE [BUNDLE ...] --data DIR [--rounds 5]
 
 The network of each bundle in eager PyTorch (channels_last) and as ONNX in fp32 and int8, which run in the faster of
-ONNX Runtime and OpenVINO. Speed: at 352 x 352, a frame at a time, all sides in turn. Dice: of the validation part of
-DIR, a prepared set, at the bundle's own window; int8 is calibrated on its training part.
+ONNX Runtime and OpenVINO. Speed: at 352 x 352, a frame at a time, all sides in turn. Dice: of the validation split of
+DIR, a prepared set, at the bundle's own image size; int8 is calibrated on its training split.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from common import alternate, find_pairs, machine
 from monai.bundle import ConfigParser
 from realtime import loop, networks, tensors
 
-from polyp_monai.bundle import export, locate
+from polyp_monai.bundle import locate
 from polyp_monai.bundle import run as bundle_run
-from polyp_monai.bundle.samples import Samples
 from polyp_monai.errors import PolypError
+from polyp_monai.export import export
+from polyp_monai.export.samples import Samples
 
 FRAMES = 10
 COLUMNS = ("bundle", "file", "MB", "Dice", "ms a frame", "images/s", "against PyTorch")
@@ -48,13 +49,13 @@ def rows(root: Path, data: str, folder: Path, images: list[Path], rounds: int) -
         sides = networks(root, list(files.values()))
         parser = ConfigParser()
         parser.read_config("configs/inference.yaml")
-        window, keep_aspect, threshold, inferer = (
-            parser.get_parsed_content(key) for key in ("window", "keep_aspect", "threshold", "inferer")
+        image_size, keep_aspect, threshold, inferer = (
+            parser.get_parsed_content(key) for key in ("image_size", "keep_aspect", "threshold", "inferer")
         )
         frames = tensors(images)
         taken = alternate({name: loop(network, frames) for name, network in sides.items()}, rounds)
     eager, *exported = sides
-    samples = Samples.of(data, "validation", window, keep_aspect)
+    samples = Samples.of(data, "validation", image_size, keep_aspect)
     fastest = {p: min((n for n in exported if n.endswith(p)), key=lambda n: statistics.median(taken[n])) for p in files}
     found = []
     for name, file in [(eager, root / "models/model.pt"), *((fastest[p], files[p]) for p in files)]:

@@ -4,7 +4,7 @@
 
 Speed: ours is the run of configs/inference.yaml that `polyp predict` starts: decode, resize, scale, network, back to
 the native size, threshold, PNG. The other side is the network alone, on batches of the same frames that lie in memory
-at the network's window, in channels_last and inference mode, with as many threads. Start-up is not counted. The weights
+at the network's image size, in channels_last and inference mode, with as many threads. Start-up is not counted. The weights
 are trained for half a minute unless --weights names others.
 
 Memory: the peak of a real `polyp predict` process over many frames against that over few. Frames are the same files
@@ -50,11 +50,13 @@ def train_briefly(folder: Path, pairs: list[tuple[Path, Path]]) -> Path:
     return Path("models/model.pt").resolve()
 
 
-def measure_speed(frames: Path, weights: Path, out: Path, rounds: int, kind: str, window: int | None = None) -> None:
+def measure_speed(
+    frames: Path, weights: Path, out: Path, rounds: int, kind: str, image_size: int | None = None
+) -> None:
     """Print images/s of both sides."""
-    workflow = inference(frames, out, weights, **({"window": window} if window else {}))
-    names = ("network", "preprocessing", "batch_size", "window")
-    network, preprocessing, batch_size, window = (workflow.parser.get_parsed_content(name) for name in names)
+    workflow = inference(frames, out, weights, **({"image_size": image_size} if image_size else {}))
+    names = ("network", "preprocessing", "batch_size", "image_size")
+    network, preprocessing, batch_size, image_size = (workflow.parser.get_parsed_content(name) for name in names)
     samples = [{"image": str(path)} for path in sorted(frames.iterdir())]
     loader = DataLoader(Dataset(samples, preprocessing), batch_size=batch_size)
     batches = [batch["image"].as_tensor().contiguous(memory_format=torch.channels_last) for batch in loader]
@@ -67,7 +69,7 @@ def measure_speed(frames: Path, weights: Path, out: Path, rounds: int, kind: str
 
     other = "bare network, tensors in memory"
     sides = {"polyp predict, JPEG files to PNG masks": workflow.run, other: bare}
-    title = f"Prediction of {kind}, window {window}, batch {batch_size}, {torch.get_num_threads()} threads"
+    title = f"Prediction of {kind}, image size {image_size}, batch {batch_size}, {torch.get_num_threads()} threads"
     # a mask is written to a new file, as a user's is: some file systems take longer to replace one
     taken = alternate(sides, rounds, before=lambda: shutil.rmtree(out, ignore_errors=True))
     report(title, len(samples), taken, other, TARGET)
@@ -109,8 +111,8 @@ def main() -> None:
         pairs, kind = find_pairs(folder, args.count)
         weights = given or train_briefly(folder, pairs[:80])
         frames = copies([image for image, _ in pairs], folder / "frames", args.count)
-        for window in (None, 352):  # the bundle's own, and the one that most publications use
-            measure_speed(frames, weights, folder / "masks", args.rounds, kind, window)
+        for image_size in (None, 352):  # the bundle's own, and the one that most publications use
+            measure_speed(frames, weights, folder / "masks", args.rounds, kind, image_size)
             shutil.rmtree(folder / "masks")
         few = sorted(frames.iterdir())[: args.few]
         measure_memory(root, few, weights, folder, (args.few, args.many))

@@ -2,7 +2,7 @@
 
     python benchmarks/realtime.py [--data DIR] [--rounds 7] [--seconds 20] [--exports FILE FILE ...]
 
-All with the shipped weights of efficient_unet at a window of 352, a frame at a time, as many threads as PyTorch takes.
+All with the shipped weights of efficient_unet at a image size of 352, a frame at a time, as many threads as PyTorch takes.
 
 Network: the same frames in memory through PyTorch (eager, channels_last, inference mode) and through each runtime. int8
 needs --data, a prepared set to calibrate and check the export on; --exports names files that `polyp export` wrote.
@@ -26,17 +26,19 @@ import torch
 from clip import SIZE, write_clip
 from common import alternate, copies, find_pairs, inference, machine, report, scratch_bundle, verdict
 
-from polyp_monai import io, runtime
-from polyp_monai.bundle import export, locate, overrides
+from polyp_monai import runtime
+from polyp_monai.bundle import locate, overrides
 from polyp_monai.bundle import run as bundle_run
+from polyp_monai.data import files
+from polyp_monai.export import export
 from polyp_monai.video import run as video
 
-BUNDLE, WINDOW, FRAMES = "efficient_unet", 352, 30
+BUNDLE, IMAGE_SIZE, FRAMES = "efficient_unet", 352, 30
 TARGETS = {"fp32": 2.2, "int8": 5.0}
 Network = Callable[[torch.Tensor], torch.Tensor]
 
 
-def networks(root: Path, files: list[Path]) -> dict[str, Network]:
+def networks(root: Path, paths: list[Path]) -> dict[str, Network]:
     """What each side calls: PyTorch, and every exported file in every runtime that reads it, named by its precision."""
     from monai.bundle import ConfigParser
 
@@ -44,7 +46,7 @@ def networks(root: Path, files: list[Path]) -> dict[str, Network]:
     parser.read_config("configs/inference.yaml")
     parser.update({"weights": str(root / "models/model.pt"), "bundle_root": str(root)})
     sides: dict[str, Network] = {"PyTorch, eager, channels_last": parser.get_parsed_content("network").eval()}
-    for path in files:
+    for path in paths:
         for name in runtime.READERS[path.suffix]:
             network = load(path, name)
             sides[f"{name} {network.about.precision}"] = network
@@ -56,8 +58,10 @@ def load(path: Path, name: str = runtime.FASTEST[0]) -> Network:
 
 
 def tensors(images: list[Path]) -> list[torch.Tensor]:
-    """(1, 3, W, H) 0..1 of each file, at the window."""
-    frames = [cv2.resize(io.read_rgb(path), (WINDOW, WINDOW), interpolation=cv2.INTER_AREA) for path in images]
+    """(1, 3, W, H) 0..1 of each file, at the image size."""
+    frames = [
+        cv2.resize(files.read_rgb(path), (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_AREA) for path in images
+    ]
     return [torch.from_numpy(f.transpose(2, 1, 0).copy())[None].float() / 255 for f in frames]
 
 
@@ -74,7 +78,7 @@ def measure_networks(sides: dict[str, Network], frames: list[torch.Tensor], roun
     """Print ms a frame of every side, its ratio to PyTorch, and whether the best of a precision reaches its target."""
     other, *rest = sides
     taken = alternate({name: loop(sides[name], frames) for name in (*rest, other)}, rounds)
-    title = f"The network of {BUNDLE} alone, {WINDOW} x {WINDOW}, batch 1, {torch.get_num_threads()} threads"
+    title = f"The network of {BUNDLE} alone, {IMAGE_SIZE} x {IMAGE_SIZE}, batch 1, {torch.get_num_threads()} threads"
     report(title, len(frames), taken, other)
     print()
     for precision, target in TARGETS.items():
@@ -94,15 +98,19 @@ def measure_predict(frames: Path, out: Path, rounds: int, weights: dict[str, tup
     runs = {}
     for name, (choice, path) in weights.items():
         place = out / name.replace(" ", "-")
-        runs[name] = inference(frames, place, path, runtime=choice, window=WINDOW).run
+        runs[name] = inference(frames, place, path, runtime=choice, image_size=IMAGE_SIZE).run
     taken = alternate(runs, rounds, before=lambda: shutil.rmtree(out, ignore_errors=True))
     count = sum(1 for _ in frames.iterdir())
-    report(f"`polyp predict`, {count} JPEG files to PNG masks, window {WINDOW}", count, taken, next(iter(weights)))
+    report(
+        f"`polyp predict`, {count} JPEG files to PNG masks, image size {IMAGE_SIZE}", count, taken, next(iter(weights))
+    )
 
 
 def measure_video(root: Path, clip: Path, out: Path, network: Network, frames: list, weights: Path) -> None:
     """Print frames/s of `polyp video` and of its network alone, in turn."""
-    given = overrides.check(root, "inference", {"runtime": "auto", "weights": str(weights), "window": str(WINDOW)})
+    given = overrides.check(
+        root, "inference", {"runtime": "auto", "weights": str(weights), "image_size": str(IMAGE_SIZE)}
+    )
     rates, ratios = [], []
     for _ in range(3):
         began = time.perf_counter()
@@ -112,7 +120,7 @@ def measure_video(root: Path, clip: Path, out: Path, network: Network, frames: l
         rates.append(result.summary["frames_per_second"])
         ratios.append(rates[-1] / alone)
     rate, ratio = statistics.median(rates), statistics.median(ratios)
-    print(f"\n`polyp video`, {SIZE[0]} x {SIZE[1]} H.264 to H.264 with overlay, window {WINDOW}\n{machine()}\n")
+    print(f"\n`polyp video`, {SIZE[0]} x {SIZE[1]} H.264 to H.264 with overlay, image size {IMAGE_SIZE}\n{machine()}\n")
     print(result.latency)
     print(f"{result.summary['network']}; {result.summary['alarms']} polyps shown in {result.summary['frames']} frames")
     print(f"\n{rate:.1f} frames/s; target at least 30: {verdict(rate >= 30)}")
@@ -131,16 +139,16 @@ def main() -> None:
     root = locate.shipped()[BUNDLE]
     data, exports = args.data and str(Path(args.data).resolve()), [path.resolve() for path in args.exports]
     with scratch_bundle() as (folder, _), bundle_run.inside(root):
-        files = [folder / "network.onnx", *exports]
-        print(export.export(root, "onnx", "fp32", files[0]))
+        paths = [folder / "network.onnx", *exports]
+        print(export.export(root, "onnx", "fp32", paths[0]))
         if data:
             files.append(folder / "network.int8.onnx")
-            print(export.export(root, "onnx", "int8", files[-1], data))
+            print(export.export(root, "onnx", "int8", paths[-1], data))
         pairs, _ = find_pairs(folder, 100)
         images = [image for image, _ in pairs]
-        frames, sides = tensors(images[:FRAMES]), networks(root, files)
+        frames, sides = tensors(images[:FRAMES]), networks(root, paths)
         measure_networks(sides, frames, args.rounds)
-        onnx = {load(path).about.precision: path for path in files if path.suffix == ".onnx"}
+        onnx = {load(path).about.precision: path for path in paths if path.suffix == ".onnx"}
         runs = {"PyTorch": ("torch", root / "models/model.pt")} | {p: ("auto", path) for p, path in onnx.items()}
         measure_predict(copies(images, folder / "frames", 100), folder / "masks", args.rounds, runs)
         write_clip(folder / "clip.mp4", pairs, args.seconds)

@@ -53,16 +53,16 @@ def theirs(folder: Path, count: int) -> None:
 
 
 def ours(folder: Path, count: int, processes: bool = False) -> None:
-    from polyp_monai import foreign, scoring
+    from polyp_monai.evaluation import external, scoring
 
-    matches, _, _ = foreign.match(folder / "maps", folder / "truth")
-    options = foreign.Options(outlines=False)
+    matches, _, _ = external.match(folder / "maps", folder / "truth")
+    options = external.Options(outlines=False)
     scored = (
-        foreign.score_all(matches[:count], options)
+        external.score_all(matches[:count], options)
         if processes
-        else (foreign._score(match, options) for match in matches[:count])
+        else (external._score(match, options) for match in matches[:count])
     )
-    scoring.summarise(list(scored))
+    scoring.summarize(list(scored))
 
 
 def seconds(work: Callable[[], None]) -> float:

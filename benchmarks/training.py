@@ -1,6 +1,6 @@
 """The trainer of the unet bundle against a plain PyTorch loop over tensors in memory: images/s on the CPU.
 
-    python benchmarks/training.py [--count 240] [--rounds 5] [--window W] [--batch_size B]
+    python benchmarks/training.py [--count 240] [--rounds 5] [--image_size W] [--batch_size B]
 
 Ours is the `SupervisedTrainer` that `polyp train` builds from configs/train.yaml with everything on it: cached frames,
 random transforms, collation, gradient clipping, learning rate schedule, averaged weights, progress, TensorBoard. The
@@ -72,10 +72,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--count", type=int, default=240, help="images of an epoch (240)")
     options.add_argument("--rounds", type=int, default=5, help="epochs that count (5)")
-    options.add_argument("--window", type=int, help="side of the network's input in pixels (the bundle's)")
+    options.add_argument("--image_size", type=int, help="side of the network's input in pixels (the bundle's)")
     options.add_argument("--batch_size", type=int, help="images of a batch (the bundle's)")
     args = options.parse_args()
-    changed = {key: value for key in ("window", "batch_size") if (value := getattr(args, key)) is not None}
+    changed = {key: value for key in ("image_size", "batch_size") if (value := getattr(args, key)) is not None}
     with scratch_bundle() as (folder, _):
         pairs, kind = find_pairs(folder, args.count)
         workflow = ConfigWorkflow(

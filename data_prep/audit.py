@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep import duplicates
 from data_prep.findings import KEPT, LEFT_OUT, Finding, shortened
 from data_prep.pair import Pair
-from polyp_monai import io
+from polyp_monai.data import files, similarity
 from polyp_monai.errors import PolypError
 
 BETWEEN = slice(64, 192)  # mask values far from 0 and 255; soft edges and JPEG put few pixels on each of them
@@ -39,7 +38,7 @@ class Record:
     mask_other: int  # pixels that are neither 0 nor 255 (nor 1 in a mask of 0 and 1)
     mask_third: float  # largest share of the pixels at one value of BETWEEN
     mask_is_01: bool
-    mask_is_coloured: bool
+    mask_is_colored: bool
     digest: str
     thumbnail: np.ndarray
     hash: np.ndarray
@@ -78,13 +77,13 @@ def _inspect(pair: Pair) -> Record:
     import cv2
 
     try:
-        image = io.read_rgb(pair.image)
+        image = files.read_rgb(pair.image)
         mode, orientation = _stored(pair.image)
     except PolypError as error:
         raise _UnusableError("unreadable", pair.image, _without_path(error, pair.image)) from error
     try:
-        stored = io.read_picture(pair.mask)
-        mask = io.to_mask(stored, pair.mask)
+        stored = files.read_picture(pair.mask)
+        mask = files.to_mask(stored, pair.mask)
     except PolypError as error:
         raise _UnusableError("unreadable", pair.mask, _without_path(error, pair.mask)) from error
     if image.shape[:2] != mask.shape:
@@ -93,7 +92,7 @@ def _inspect(pair: Pair) -> Record:
         if turned:
             message += f": the mask fits the image as EXIF orientation {orientation} turns it, not its stored pixels"
         raise _UnusableError("size-mismatch", pair.mask, message)
-    values = io.largest_channel(stored.pixels)
+    values = files.largest_channel(stored.pixels)
     largest = float(values.max(initial=0))
     mask_is_01 = largest == 1 and values.dtype != bool
     if largest > 0 and not mask.any():  # labels such as 0 and 2, which nobody meant as an empty mask
@@ -105,8 +104,8 @@ def _inspect(pair: Pair) -> Record:
         message = f"{between.sum():.0%} of the mask's pixels are neither dark nor bright: a picture, not a mask"
         raise _UnusableError("not-a-mask", pair.mask, message)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    thumbnail, bits = duplicates.views(grey)
-    small = (duplicates.THUMBNAIL, duplicates.THUMBNAIL)
+    thumbnail, bits = similarity.views(grey)
+    small = (similarity.THUMBNAIL, similarity.THUMBNAIL)
     return Record(
         pair=pair,
         size=(image.shape[1], image.shape[0]),
@@ -117,7 +116,7 @@ def _inspect(pair: Pair) -> Record:
         mask_other=0 if mask_is_01 else int(np.count_nonzero((levels != 0) & (levels != 255))),
         mask_third=float(between.max()),
         mask_is_01=mask_is_01,
-        mask_is_coloured=_is_coloured(stored.pixels, mask),
+        mask_is_colored=_is_colored(stored.pixels, mask),
         digest=hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest(),
         thumbnail=thumbnail,
         hash=bits,
@@ -125,7 +124,7 @@ def _inspect(pair: Pair) -> Record:
     )
 
 
-def _is_coloured(pixels: np.ndarray, mask: np.ndarray) -> bool:
+def _is_colored(pixels: np.ndarray, mask: np.ndarray) -> bool:
     """True when most polyp pixels of a stored mask are far from grey."""
     if pixels.ndim == 2 or pixels.shape[2] < 3 or not mask.any():
         return False
@@ -139,10 +138,10 @@ def _without_path(error: PolypError, path: Path) -> str:
 
 
 def _stored(path: Path) -> tuple[str, int]:
-    """Colour mode and EXIF orientation (1: upright) as stored."""
+    """Color mode and EXIF orientation (1: upright) as stored."""
     from PIL import Image, UnidentifiedImageError
 
-    if io.suffix_of(path) in io.NIFTI_SUFFIXES:
+    if files.suffix_of(path) in files.NIFTI_SUFFIXES:
         return "NIfTI", 1
     try:
         with Image.open(path) as image:
@@ -156,7 +155,7 @@ def bonds(records: Sequence[Record]) -> list[Bond]:
     """Exact and near duplicates among the images."""
     if not records:
         return []
-    found = duplicates.find(
+    found = similarity.find(
         [record.digest for record in records],
         np.stack([record.thumbnail for record in records]),
         np.stack([record.hash for record in records]),
@@ -183,8 +182,8 @@ _MODES = {
     "LA": ("grey with alpha", "alpha is dropped when read"),
     "1": ("two values", "read as black and white"),
     "RGBA": ("an alpha channel", "alpha is dropped when read"),
-    "P": ("a palette", "read by its colours"),
-    "PA": ("a palette with alpha", "read by its colours"),
+    "P": ("a palette", "read by its colors"),
+    "PA": ("a palette with alpha", "read by its colors"),
     "I;16": ("16 bits", "scaled to 8 bit when read"),
     "I;16B": ("16 bits", "scaled to 8 bit when read"),
     REFUSED_BY_PILLOW: ("a TIFF layout that Pillow refuses", "same pixels, written as PNG"),
@@ -200,9 +199,9 @@ def findings_of(records: Sequence[Record], relative: Callable[[Path], str]) -> l
     ) -> None:
         about = list(about)
         if about:
-            files = tuple(relative(r.pair.mask if mask else r.pair.image) for r in about)
+            paths = tuple(relative(r.pair.mask if mask else r.pair.image) for r in about)
             message += f" in {len(about)} {'mask' if mask else 'image'}{'s' * (len(about) > 1)}"
-            found.append(Finding(code, severity, files, message, action, tuple(r.name for r in about)))
+            found.append(Finding(code, severity, paths, message, action, tuple(r.name for r in about)))
 
     by_mode = defaultdict(list)
     for record in records:
@@ -230,13 +229,13 @@ def findings_of(records: Sequence[Record], relative: Callable[[Path], str]) -> l
         message = f"values between 0 and 255 (median {np.median(shares):.2%} of pixels, at most {max(shares):.2%})"
         tell("mask-values", "info", ringing, message, "values above 127 are polyp")
     tell("mask-0-1", "info", [r for r in records if r.mask_is_01], "0 and 1 instead of 0 and 255", "1 is polyp")
-    coloured = [record for record in records if record.mask_is_coloured]
-    tell("mask-colours", "info", coloured, "colours", "every colour is polyp (largest channel above 127)")
+    colored = [record for record in records if record.mask_is_colored]
+    tell("mask-colors", "info", colored, "colors", "every color is polyp (largest channel above 127)")
     return found
 
 
 def findings_of_split(
-    records: Sequence[Record], alike: Sequence[Bond], parts: Mapping[str, str], fixed: bool
+    records: Sequence[Record], alike: Sequence[Bond], split_of: Mapping[str, str], fixed: bool
 ) -> list[Finding]:
     """Findings that depend on the split: duplicates, and groups that a published (`fixed`) split tears apart."""
     found: list[Finding] = []
@@ -244,32 +243,32 @@ def findings_of_split(
     within = [bond for bond in alike if group[bond.first] == group[bond.second] and not bond.exact]
     for bond in sorted(set(alike) - set(within), key=lambda bond: (bond.first, bond.second)):
         kind = "equal pixels" if bond.exact else f"look alike (correlation {bond.correlation:.3f})"
-        apart = parts[bond.first] != parts[bond.second]
+        apart = split_of[bond.first] != split_of[bond.second]
         message = f"{bond.first} and {bond.second}: {kind}, masks agree by Dice {bond.mask_dice:.2f}"
         if apart:
-            message += f"; one is in {parts[bond.first]}, the other in {parts[bond.second]}"
-        action = UNCHANGED if apart else f"kept together in {parts[bond.first]}"
+            message += f"; one is in {split_of[bond.first]}, the other in {split_of[bond.second]}"
+        action = UNCHANGED if apart else f"kept together in {split_of[bond.first]}"
         severity = "warning" if apart or bond.exact else "info"
         code = "exact-duplicate" if bond.exact else "near-duplicate"
         found.append(Finding(code, severity, (bond.first, bond.second), message, action, (bond.first, bond.second)))
-    torn = [bond for bond in within if parts[bond.first] != parts[bond.second]]
+    torn = [bond for bond in within if split_of[bond.first] != split_of[bond.second]]
     whole = [bond for bond in within if bond not in torn]
     if torn:
         found.append(_within_groups(torn, group, "warning", "on both sides of the split", UNCHANGED))
     if whole:
-        found.append(_within_groups(whole, group, "info", "in one part", KEPT))
+        found.append(_within_groups(whole, group, "info", "in one split", KEPT))
     if fixed:
-        found += _torn_groups(group, parts)
-    return found + _parts_without_polyp(records, parts)
+        found += _torn_groups(group, split_of)
+    return found + _splits_without_polyp(records, split_of)
 
 
-def _parts_without_polyp(records: Sequence[Record], parts: Mapping[str, str]) -> list[Finding]:
+def _splits_without_polyp(records: Sequence[Record], split_of: Mapping[str, str]) -> list[Finding]:
     """Parts that no Dice can be measured on."""
     found = []
-    for part in sorted(set(parts.values())):
-        names = tuple(record.name for record in records if parts[record.name] == part)
-        if not any(record.polyp_area for record in records if parts[record.name] == part):
-            message = f"no image of the {part} part has a polyp, so there is no Dice to measure; add images"
+    for split in sorted(set(split_of.values())):
+        names = tuple(record.name for record in records if split_of[record.name] == split)
+        if not any(record.polyp_area for record in records if split_of[record.name] == split):
+            message = f"no image of the {split} part has a polyp, so there is no Dice to measure; add images"
             found.append(Finding("no-polyp", "warning", names, message, KEPT, names))
     return found
 
@@ -282,15 +281,15 @@ def _within_groups(alike: Sequence[Bond], group: Mapping[str, str], severity: st
     return Finding("near-duplicate", severity, names, message, action, names)
 
 
-def _torn_groups(group: Mapping[str, str], parts: Mapping[str, str]) -> list[Finding]:
-    """Groups of the test part that have images in training or validation as well."""
-    test = {group[name] for name, part in parts.items() if part == "test"}
-    torn = test & {group[name] for name, part in parts.items() if part != "test"}
+def _torn_groups(group: Mapping[str, str], split_of: Mapping[str, str]) -> list[Finding]:
+    """Groups of the test split that have images in training or validation as well."""
+    test = {group[name] for name, split in split_of.items() if split == "test"}
+    torn = test & {group[name] for name, split in split_of.items() if split != "test"}
     if not torn:
         return []
-    names = tuple(name for name, part in parts.items() if part == "test" and group[name] in torn)
+    names = tuple(name for name, split in split_of.items() if split == "test" and group[name] in torn)
     message = (
-        f"{len(torn)} of the {len(test)} groups of the test part are also in training or the validation carved from it "
+        f"{len(torn)} of the {len(test)} groups of the test split are also in training or the validation carved from it "
         f"({shortened(sorted(torn), 3)}): the same polyps are on both sides, so test scores "
         "overstate; use this split only to compare with papers"
     )

@@ -12,11 +12,11 @@ from pathlib import Path
 from data_prep.findings import LEFT_OUT, Finding
 from data_prep.matching import keyed, match, twin_folders
 from data_prep.pair import Pair
-from polyp_monai import io
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 
 SPLITS = ("grouped", "pranet", "random", "kfold")
-RANDOM_TRAINING = 267  # of 612 frames, the others are the test part
+RANDOM_TRAINING = 267  # of 612 frames, the others are the test split
 LAST_FRAMES = (  # of the sequences 1..29, from the publisher's README
     *(25, 50, 67, 78, 103, 126, 151, 177, 199, 205, 227, 252, 277, 297, 317),
     *(342, 363, 383, 408, 428, 447, 466, 478, 503, 528, 546, 571, 591, 612),
@@ -38,7 +38,7 @@ def published(split: str) -> dict[str, str]:
     """{name: "training" | "test"} of the split "pranet" (550/62), or "random" (267/345).
 
     The latter is how some papers split: frames are drawn without a look at their sequences. Their lists are not
-    published, so the frames are drawn anew, always the same ones.
+    published, so the frames are drawn again, always the same ones.
     """
     if split == "random":
         drawn = random.Random(0).sample(sorted(FRAMES), RANDOM_TRAINING)
@@ -54,7 +54,7 @@ def pairs(source: Path, findings: list[Finding]) -> list[Pair]:
     """
     copies = []
     for images, masks in twin_folders(source, "original", "ground truth"):
-        found = keyed(io.find_images(images, recursive=False), images)
+        found = keyed(files.find_images(images, recursive=False), images)
         if FRAMES & set(found):
             copies.append((found, images, masks))
     if not copies:
@@ -66,7 +66,7 @@ def pairs(source: Path, findings: list[Finding]) -> list[Pair]:
     if len(copies) > 1:
         message = f"{len(copies)} copies below the source; {images.parent.relative_to(source).as_posix()}/ is used"
         findings.append(Finding("several-copies", "info", (), message, "the fullest one is used"))
-    matched = match(found, keyed(io.find_images(masks, recursive=False), masks), findings)
+    matched = match(found, keyed(files.find_images(masks, recursive=False), masks), findings)
     for name, image, _ in matched:
         if name not in FRAMES:
             message = f"{name} is not one of the frames 1 to 612 of CVC-ClinicDB"

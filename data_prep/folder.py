@@ -10,7 +10,7 @@ from pathlib import Path
 from data_prep.findings import KEPT, Finding, shortened
 from data_prep.matching import keyed, match, twin_folders
 from data_prep.pair import Pair
-from polyp_monai import io
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 
 SPLITS = ("ratio", "kfold")
@@ -45,7 +45,7 @@ def pairs(
         found = keyed(_images(images), images), keyed(_images(masks), masks, mask_suffix)
     elif source is not None and mask_suffix:
         everything = _images(source)
-        is_mask = {path: io.stem_of(path).endswith(mask_suffix) for path in everything}
+        is_mask = {path: files.stem_of(path).endswith(mask_suffix) for path in everything}
         found = (
             keyed((path for path in everything if not is_mask[path]), source),
             keyed((path for path in everything if is_mask[path]), source, mask_suffix),
@@ -64,9 +64,9 @@ def pairs(
 def _images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise PolypError(f"{folder}: no such folder")
-    found = io.find_images(folder)
+    found = files.find_images(folder)
     if not found:
-        raise PolypError(f"{folder}: holds no image ({', '.join(io.SUFFIXES)})")
+        raise PolypError(f"{folder}: holds no image ({', '.join(files.SUFFIXES)})")
     return found
 
 
@@ -128,7 +128,7 @@ def _groups_by_table(names: dict[str, str], table: Path) -> dict[str, str]:
             raise PolypError(f"{table}: not a CSV file in UTF-8 ({error})") from error
     known: dict[str, str] = {}
     for name, group in rows:
-        key = name if io.suffix_of(name) not in io.SUFFIXES else name[: -len(io.suffix_of(name))]
+        key = name if files.suffix_of(name) not in files.SUFFIXES else name[: -len(files.suffix_of(name))]
         if known.setdefault(key, group) != group:
             raise PolypError(f"{table}: {name} is in two groups, {known[key]} and {group}")
     groups = {key: known.get(key) or known.get(name, "") for key, name in names.items()}

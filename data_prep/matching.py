@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from data_prep.findings import KEPT, LEFT_OUT, Finding
-from polyp_monai import io
+from polyp_monai.data import files
 
 DEPTH = 3  # how far below the source a set may be nested: a zip often holds it one or two folders down
 
@@ -33,7 +33,7 @@ def keyed(paths: Iterable[Path], folder: Path, suffix: str = "") -> dict[str, li
     """Paths by key: "sub/a" for folder/sub/a.jpg; `suffix` (such as "_mask") is cut off the stem's end."""
     keys: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
-        stem = io.stem_of(path).removesuffix(suffix)
+        stem = files.stem_of(path).removesuffix(suffix)
         keys[(path.relative_to(folder).parent / stem).as_posix()].append(path)
     return dict(keys)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.findings import shortened
-from polyp_monai import io
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 
 LIST = "datalist.json"
@@ -56,13 +56,13 @@ class OutputFolder:
             return set()
         try:
             former = json.loads(ledger.read_text(encoding="utf-8"))
-            identity, files = former["identity"], set(former["files"])
+            identity, paths = former["identity"], set(former["files"])
         except (ValueError, KeyError, TypeError) as error:
             raise PolypError(f"{ledger}: damaged ({error}); give another --out") from error
         if identity != self.identity and not overwrite:
             what = identity["name"] + " of another source" * (identity["name"] == self.identity["name"])
             raise PolypError(f"{self.path}: already holds {what}; give another --out or --overwrite")
-        return files
+        return paths
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
@@ -87,28 +87,28 @@ class OutputFolder:
             shutil.rmtree(scrap, ignore_errors=True)
 
     @contextmanager
-    def writing(self, files: set[str], data_list: dict[str, Any]) -> Iterator[None]:
+    def writing(self, paths: set[str], data_list: dict[str, Any]) -> Iterator[None]:
         """The block writes `files` (relative paths); when it ends well, the data list is written and the rest removed.
 
         A former data list stays during the block only if it is the same.
         """
-        for file in sorted(files - self.owned):
+        for file in sorted(paths - self.owned):
             if (self.path / file).exists():
                 raise PolypError(f"{self.path / file}: is there already and polyp did not write it; give another --out")
         self.path.mkdir(parents=True, exist_ok=True)
         self._sweep()
-        self._keep_ledger(self.owned | files)
+        self._keep_ledger(self.owned | paths)
         target = self.path / LIST
         if target.is_file() and not _holds(target, data_list):
             target.unlink()
         yield
-        for file in sorted(self.owned - files):
+        for file in sorted(self.owned - paths):
             (self.path / file).unlink(missing_ok=True)
-        self._keep_ledger(files)
-        io.write_json(target, data_list)
+        self._keep_ledger(paths)
+        files.write_json(target, data_list)
 
-    def _keep_ledger(self, files: set[str]) -> None:
-        io.write_json(self.path / LEDGER, {"identity": self.identity, "files": sorted(files)})
+    def _keep_ledger(self, paths: set[str]) -> None:
+        files.write_json(self.path / LEDGER, {"identity": self.identity, "files": sorted(paths)})
 
 
 def _holds(file: Path, content: dict[str, Any]) -> bool:
@@ -119,7 +119,7 @@ def _holds(file: Path, content: dict[str, Any]) -> bool:
 
 
 def place(source: Path, target: Path) -> None:
-    """Put the file `source`, untouched, at `target` at one stroke: a hard link where the disk allows it, or a copy."""
+    """Put the file `source`, untouched, at `target` atomically: a hard link where the disk allows it, or a copy."""
     source = source.resolve()
     if target.exists() and target.samefile(source):
         return
@@ -127,9 +127,9 @@ def place(source: Path, target: Path) -> None:
     partial = target.with_name(f".partial-{target.name}")
     try:
         partial.unlink(missing_ok=True)
-        os.link(source, partial)  # not io.atomic: it sets the mode of its file, which here would be the source's
+        os.link(source, partial)  # not files.atomic: it sets the mode of its file, which here would be the source's
         os.replace(partial, target)
     except OSError:
         partial.unlink(missing_ok=True)
-        with io.atomic(target) as copy:
+        with files.atomic(target) as copy:
             shutil.copyfile(source, copy)

@@ -14,8 +14,9 @@ import numpy as np
 
 from data_prep.findings import Finding, shortened
 from data_prep.progress import in_parallel
-from data_prep.splits import PARTS
-from polyp_monai import __version__, io
+from data_prep.splits import SPLITS
+from polyp_monai import __version__
+from polyp_monai.data import files
 
 if TYPE_CHECKING:
     from data_prep.audit import Record
@@ -35,7 +36,7 @@ def render(prepared: Prepared) -> str:
     pictures = dict(zip((r.name for r in shown), in_parallel(_thumbnail, shown, "contact sheet"), strict=True))
 
     def figures(records: Iterable[Record]) -> str:
-        return "".join(_figure(record, prepared.parts[record.name], pictures[record.name]) for record in records)
+        return "".join(_figure(record, prepared.split_of[record.name], pictures[record.name]) for record in records)
 
     settings = ", ".join(f"{k} {_words(v)}" for k, v in prepared.split.items() if k not in ("name", "warning"))
     leak = prepared.warning
@@ -76,7 +77,7 @@ def _thumbnail(record: Record) -> str:
     """A small JPEG of the image with the mask's outline, as a data URI."""
     import cv2
 
-    image, mask = io.read_rgb(record.pair.image), io.read_mask(record.pair.mask)
+    image, mask = files.read_rgb(record.pair.image), files.read_mask(record.pair.mask)
     scale = WIDTH / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -87,16 +88,16 @@ def _thumbnail(record: Record) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 
 
-def _figure(record: Record, part: str, picture: str) -> str:
+def _figure(record: Record, split: str, picture: str) -> str:
     name, (width, height) = escape(record.name), record.size
-    caption = f"{name}<br>{part}, {width} x {height}, polyp {record.polyp_area:.1%}"
+    caption = f"{name}<br>{split}, {width} x {height}, polyp {record.polyp_area:.1%}"
     return f'<figure><img src="{picture}" alt="{name}" loading="lazy"><figcaption>{caption}</figcaption></figure>'
 
 
 def _split_table(prepared: Prepared) -> str:
     rows = []
-    for part in PARTS:
-        records = prepared.in_part(part)
+    for split in SPLITS:
+        records = prepared.in_split(split)
         figures = ["0", "0", "", "", ""]
         if records:
             figures = [
@@ -108,10 +109,10 @@ def _split_table(prepared: Prepared) -> str:
             ]
         share = f"{len(records) / len(prepared.records):.1%}"
         cells = "".join(f'<td class="n">{cell}</td>' for cell in [figures[0], share, *figures[1:]])
-        rows.append(f"<tr><td>{part}</td>{cells}</tr>")
+        rows.append(f"<tr><td>{split}</td>{cells}</tr>")
     heads = ("images", "share", "groups", "median polyp area", "median brightness", "without polyp")
     head = "".join(f'<th class="n">{text}</th>' for text in heads)
-    return f"<table><tr><th>part</th>{head}</tr>{''.join(rows)}</table>"
+    return f"<table><tr><th>split</th>{head}</tr>{''.join(rows)}</table>"
 
 
 def _findings_table(findings: Sequence[Finding]) -> str:

@@ -11,7 +11,7 @@ class Pair:
     """One image and its mask, by path.
 
     `name` is unique within the set and becomes the file stem of both. Pairs of one `group` (frames of a sequence,
-    images of a patient) never straddle two parts of a split. `tags` name subsets, such as "sessile".
+    images of a patient) never straddle two splits. `tags` name subsets, such as "sessile".
     """
 
     name: str

@@ -14,7 +14,8 @@ from data_prep.findings import SEVERITIES, Finding, shortened
 from data_prep.output import OutputFolder, place
 from data_prep.pair import Pair
 from data_prep.progress import in_parallel
-from polyp_monai import __version__, io
+from polyp_monai import __version__
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 
 LISTED = 50  # findings that a refusal prints
@@ -35,12 +36,12 @@ class Prepared:
     name: str
     plan: splits.Plan
     records: list[audit.Record]  # in the order of the data set
-    parts: dict[str, str]  # name -> part
+    split_of: dict[str, str]  # name -> split
     findings: list[Finding]  # errors first
     sources: dict[str, str]  # name -> the image's path as the source names it
 
-    def in_part(self, part: str) -> list[audit.Record]:
-        return [record for record in self.records if self.parts[record.name] == part]
+    def in_split(self, split: str) -> list[audit.Record]:
+        return [record for record in self.records if self.split_of[record.name] == split]
 
     @property
     def warning(self) -> str | None:
@@ -82,34 +83,34 @@ def examine(
         raise PolypError(f"{name}: no usable pair of image and mask is left")
     alike = audit.bonds(records)
     groups = {record.name: record.pair.group for record in records}
-    parts = splits.split(plan, groups, [(bond.first, bond.second) for bond in alike], published)
+    split_of = splits.assign(plan, groups, [(bond.first, bond.second) for bond in alike], published)
     findings += audit.findings_of(records, relative)
-    findings += audit.findings_of_split(records, alike, parts, fixed=published is not None)
+    findings += audit.findings_of_split(records, alike, split_of, fixed=published is not None)
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    return Prepared(name, plan, records, parts, findings, {r.name: relative(r.pair.image) for r in records})
+    return Prepared(name, plan, records, split_of, findings, {r.name: relative(r.pair.image) for r in records})
 
 
 def _refusal(bad: Sequence[Finding]) -> str:
     kinds = Counter(finding.code for finding in bad)
     kinds_text = ", ".join(f"{code} {count}" for code, count in sorted(kinds.items()))
-    files = shortened([", ".join(finding.files) for finding in bad], 3)
-    return f"{len(bad)} bad files or pairs ({kinds_text}): {files}; mend them, or leave them out with --skip-bad"
+    paths = shortened([", ".join(finding.files) for finding in bad], 3)
+    return f"{len(bad)} bad files or pairs ({kinds_text}): {paths}; mend them, or leave them out with --skip-bad"
 
 
 def _common_folder(pairs: Sequence[Pair], findings: Sequence[Finding]) -> Path:
     """The folder that holds all images and masks; files are named relative to it."""
-    files = [path for pair in pairs for path in (pair.image, pair.mask)]
-    files += [Path(file) for finding in findings for file in finding.files if os.path.isabs(file)]
-    return Path(os.path.commonpath({file.parent.absolute() for file in files})) if files else Path()
+    paths = [path for pair in pairs for path in (pair.image, pair.mask)]
+    paths += [Path(file) for finding in findings for file in finding.files if os.path.isabs(file)]
+    return Path(os.path.commonpath({file.parent.absolute() for file in paths})) if paths else Path()
 
 
 def entry(prepared: Prepared, record: audit.Record) -> dict[str, Any]:
     """One sample of the data list."""
     pair = record.pair
-    suffix = ".png" if _needs_png(record) else io.suffix_of(pair.image)
+    suffix = ".png" if _needs_png(record) else files.suffix_of(pair.image)
     return {
         "image": f"images/{pair.name}{suffix}",
-        "label": f"masks/{pair.name}{'.nii.gz' if suffix in io.NIFTI_SUFFIXES else '.png'}",
+        "label": f"masks/{pair.name}{'.nii.gz' if suffix in files.NIFTI_SUFFIXES else '.png'}",
         "name": pair.name,
         "group": pair.group,
         "size": list(record.size),
@@ -127,7 +128,7 @@ def _needs_png(record: audit.Record) -> bool:
 def data_list(prepared: Prepared) -> dict[str, Any]:
     """MONAI's data list with its provenance; the same for the same input, byte by byte."""
     head = {"name": prepared.name, "split": prepared.split, "created_by": {"polyp_monai": __version__}}
-    return head | {part: [entry(prepared, record) for record in prepared.in_part(part)] for part in splits.PARTS}
+    return head | {split: [entry(prepared, record) for record in prepared.in_split(split)] for split in splits.SPLITS}
 
 
 def report(prepared: Prepared) -> dict[str, Any]:
@@ -136,13 +137,13 @@ def report(prepared: Prepared) -> dict[str, Any]:
         "name": prepared.name,
         "created_by": {"polyp_monai": __version__},
         "split": prepared.split,
-        "counts": {part: len(prepared.in_part(part)) for part in splits.PARTS},
+        "counts": {split: len(prepared.in_split(split)) for split in splits.SPLITS},
         "severities": {s: sum(f.severity == s for f in prepared.findings) for s in SEVERITIES},
         "findings": [asdict(finding) for finding in prepared.findings],
         "images": [
             {
                 "name": record.name,
-                "part": prepared.parts[record.name],
+                "split": prepared.split_of[record.name],
                 "group": record.pair.group,
                 "size": list(record.size),
                 "mode": record.mode,
@@ -159,20 +160,20 @@ def report(prepared: Prepared) -> dict[str, Any]:
 def write(prepared: Prepared, output: OutputFolder) -> None:
     """Write images, masks, audit.json, audit.html and, last, datalist.json. Can be repeated after an interrupt."""
     listed = data_list(prepared)
-    entries = {sample["name"]: sample for part in splits.PARTS for sample in listed[part]}
-    files = {sample[key] for sample in entries.values() for key in ("image", "label")} | {"audit.json", "audit.html"}
+    entries = {sample["name"]: sample for split in splits.SPLITS for sample in listed[split]}
+    paths = {sample[key] for sample in entries.values() for key in ("image", "label")} | {"audit.json", "audit.html"}
 
     def write_pair(record: audit.Record) -> None:
         image, label = (output.path / entries[record.name][key] for key in ("image", "label"))
         if _needs_png(record):
-            io.write_png(image, io.read_rgb(record.pair.image))
+            files.write_png(image, files.read_rgb(record.pair.image))
         else:
             place(record.pair.image, image)
-        like = io.read_picture(record.pair.image) if io.suffix_of(label) in io.NIFTI_SUFFIXES else None
-        io.write_mask(label, io.read_mask(record.pair.mask), like)
+        like = files.read_picture(record.pair.image) if files.suffix_of(label) in files.NIFTI_SUFFIXES else None
+        files.write_mask(label, files.read_mask(record.pair.mask), like)
 
-    with output.writing(files, listed):
+    with output.writing(paths, listed):
         in_parallel(write_pair, prepared.records, "writing")
         content = report(prepared)
-        io.write_json(output.path / "audit.json", content)
-        io.write_text(output.path / "audit.html", page.render(prepared))
+        files.write_json(output.path / "audit.json", content)
+        files.write_text(output.path / "audit.html", page.render(prepared))

@@ -6,7 +6,7 @@ import shutil
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from polyp_monai import io
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 
 
@@ -33,7 +33,7 @@ def unpack(archive: Path, folder: Path) -> Path:
                 name = PurePosixPath(member.filename.replace("\\", "/"))
                 if name.is_absolute() or ".." in name.parts or any(part.endswith(":") for part in name.parts):
                     raise PolypError(f"{archive}: member {member.filename!r} points outside the archive; not unpacked")
-                if member.is_dir() or io.suffix_of(name.name) not in io.SUFFIXES:
+                if member.is_dir() or files.suffix_of(name.name) not in files.SUFFIXES:
                     continue
                 target = folder.joinpath(*name.parts)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -46,5 +46,5 @@ def unpack(archive: Path, folder: Path) -> Path:
 
 def check_not_empty(folder: Path, named: Path) -> None:
     """Refuse a source without a single image; `named` is what the user called it."""
-    if not any(io.suffix_of(path) in io.SUFFIXES for path in folder.rglob("*")):
-        raise PolypError(f"{named}: holds no image ({', '.join(io.SUFFIXES)})")
+    if not any(files.suffix_of(path) in files.SUFFIXES for path in folder.rglob("*")):
+        raise PolypError(f"{named}: holds no image ({', '.join(files.SUFFIXES)})")

@@ -1,8 +1,8 @@
-"""Training, validation and test parts.
+"""Training, validation and test splits.
 
-A group (frames of one sequence, images of one patient) never straddles two parts of a split made here, and neither do
-images that look alike (bonds). Published splits are kept as their authors made them; the validation part, which they
-lack, is carved from their training part, so that the test part never chooses a checkpoint.
+A group (frames of one sequence, images of one patient) never straddles two splits made here, and neither do
+images that look alike (bonds). Published splits are kept as their authors made them; the validation split, which they
+lack, is carved from their training split, so that the test split never chooses a checkpoint.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from polyp_monai.errors import PolypError
 
-PARTS = ("training", "validation", "test")
+SPLITS = ("training", "validation", "test")
 Bin = TypeVar("Bin", bound=Hashable)
 
 
@@ -25,7 +25,7 @@ class Plan:
     """How to split: `name` is official, pranet, random, ratio, grouped (ratio, with groups of many images) or kfold.
 
     `ratios`: shares of training, validation, test for ratio and grouped. `folds`, `fold` (counted from 0): for kfold,
-    the fold that is the test part. `validation`: share of the training part that the other splits give to validation.
+    the fold that is the test split. `validation`: share of the training split that the other splits give to validation.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Plan:
         if not 0 <= self.fold < self.folds:
             raise PolypError(f"--fold {self.fold}: folds of {self.folds} are counted from 0 to {self.folds - 1}")
         if not 0 <= self.validation < 1:
-            raise PolypError(f"--validation {self.validation:g}: need a share of the training part, 0 to below 1")
+            raise PolypError(f"--validation {self.validation:g}: need a share of the training split, 0 to below 1")
 
     def described(self) -> dict[str, Any]:
         """The settings that this split depends on, for the data list."""
@@ -90,7 +90,7 @@ def deal(together: list[list[str]], shares: Mapping[Bin, float], seed: int) -> d
     if len(together) < len(target):
         raise PolypError(
             f"{len(together)} group{'s' * (len(together) != 1)} of images that belong together cannot fill "
-            f"{len(target)} parts ({', '.join(map(str, target))}); ask for fewer parts or add data"
+            f"{len(target)} splits ({', '.join(map(str, target))}); ask for fewer splits or add data"
         )
     order = sorted(together)
     random.Random(seed).shuffle(order)
@@ -109,31 +109,31 @@ def deal(together: list[list[str]], shares: Mapping[Bin, float], seed: int) -> d
     return dealt
 
 
-def split(
+def assign(
     plan: Plan,
     groups: Mapping[str, str],
     bonds: Iterable[tuple[str, str]] = (),
     published: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """{name: part} for every name of `groups` ({name: group}); depends on names, groups and bonds, not on their order.
+    """{name: split} for every name of `groups` ({name: group}); depends on names, groups and bonds, not on their order.
 
     `published`: {name: "training" | "test"} of a fixed split, kept as it is.
 
     Raises:
-        PolypError: too few groups to fill the parts, or a published part of which no image is present.
+        PolypError: too few groups to fill the splits, or a published split of which no image is present.
     """
     bonds = sorted(set(bonds))
     if published is None and plan.name != "kfold":
-        return deal(clusters(groups, bonds), dict(zip(PARTS, plan.ratios, strict=True)), plan.seed)
+        return deal(clusters(groups, bonds), dict(zip(SPLITS, plan.ratios, strict=True)), plan.seed)
     if published is not None:
-        parts = {name: published[name] for name in groups}
-        for part in ("training", "test"):
-            if part not in parts.values():
-                raise PolypError(f"split {plan.name}: none of its {part} images is present; use another --split")
+        split_of = {name: published[name] for name in groups}
+        for split in ("training", "test"):
+            if split not in split_of.values():
+                raise PolypError(f"split {plan.name}: none of its {split} images is present; use another --split")
     else:
         shares = dict.fromkeys(range(plan.folds), 1 / plan.folds)
         folds = deal(clusters(groups, bonds), shares, plan.seed)
-        parts = {name: "test" if fold == plan.fold else "training" for name, fold in folds.items()}
-    training = {name: groups[name] for name, part in parts.items() if part == "training"}
+        split_of = {name: "test" if fold == plan.fold else "training" for name, fold in folds.items()}
+    training = {name: groups[name] for name, split in split_of.items() if split == "training"}
     shares = {"training": 1 - plan.validation, "validation": plan.validation}
-    return parts | deal(clusters(training, bonds), shares, plan.seed)
+    return split_of | deal(clusters(training, bonds), shares, plan.seed)

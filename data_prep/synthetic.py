@@ -18,7 +18,7 @@ from PIL import Image
 
 from data_prep.pair import Pair
 from data_prep.progress import in_parallel
-from polyp_monai import io
+from polyp_monai.data import files
 
 Rng = np.random.Generator
 
@@ -153,7 +153,7 @@ def _rho(rng: Rng, x: np.ndarray, y: np.ndarray, polyp: Polyp, share: float) -> 
 
 
 def _skin(rng: Rng, x: np.ndarray, form: _Form, radius: float) -> np.ndarray:
-    """Colour of a polyp over that of the wall: redder, or now and then paler, with a granular pit pattern."""
+    """Color of a polyp over that of the wall: redder, or now and then paler, with a granular pit pattern."""
     shift = np.array((0.04, -0.42, -0.32) if rng.random() < 0.92 else (0.12, 0.3, 0.36), np.float32)
     tone = 1 + form.tint * rng.uniform(0.8, 1.2) * shift
     pits = _noise(rng, x, 55) * 0.09 + _noise(rng, x, 3 / radius + 6) * 0.06
@@ -211,24 +211,24 @@ def _facing(wall: _Wall, half: float) -> np.ndarray:
     return np.clip(dot / np.sqrt((1 + slope_x**2 + slope_y**2) * (1.44 + x**2 + y**2)), 0, 1)
 
 
-def _stool(rng: Rng, colour: np.ndarray, light: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _stool(rng: Rng, color: np.ndarray, light: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Yellow-brown residue in patches of the wall; never on a polyp, whose mask would then be in doubt."""
     lumps = _noise(rng, light, 3) + 0.6 * _noise(rng, light, 25)
     opacity = np.clip(2.5 * (lumps - rng.uniform(2.0, 3.0)), 0, 0.9) * ~mask
     stool = np.array((0.9, 0.55, 0.12), np.float32) * (light * (1 + 0.15 * _noise(rng, light, 50)))[..., None]
-    return colour + opacity[..., None] * (stool - colour)
+    return color + opacity[..., None] * (stool - color)
 
 
-def _highlights(rng: Rng, colour: np.ndarray, facing: np.ndarray, wall: _Wall) -> np.ndarray:
+def _highlights(rng: Rng, color: np.ndarray, facing: np.ndarray, wall: _Wall) -> np.ndarray:
     """Mirror reflections of the lamp: small saturated blobs where a wet bump faces it, most on crests and domes."""
     bumps = _noise(rng, facing, 75) + 0.7 * _noise(rng, facing, 22) + 0.9 * _noise(rng, facing, 4)
     score = bumps + 1.3 * wall.crest + 4 * (facing - 0.9) + 0.6 * wall.light
     glint = np.clip(1.6 * (score - rng.uniform(3.5, 5.0)), 0, 1)[..., None]
-    return colour + glint * (1.3 - colour)
+    return color + glint * (1.3 - color)
 
 
 def _scene(rng: Rng, height: int, width: int, polyps: Sequence[Polyp]) -> tuple[np.ndarray, np.ndarray]:
-    """Colour (h, w, 3) in 0..2 and polyp mask (h, w) bool on the canvas of a (height, width) frame."""
+    """Color (h, w, 3) in 0..2 and polyp mask (h, w) bool on the canvas of a (height, width) frame."""
     y, x = _grid(round(height * MARGIN), round(width * MARGIN))
     half = min(height, width) / 2  # pixels a unit
     x, y = x * np.float32(width * MARGIN / 2 / half), y * np.float32(height * MARGIN / 2 / half)
@@ -242,10 +242,10 @@ def _scene(rng: Rng, height: int, width: int, polyps: Sequence[Polyp]) -> tuple[
         mask |= _grow(rng, wall, polyp, 1 / (height * width))
     facing = _facing(wall, half)
     # light thrown back and forth between the walls makes the deep parts redder
-    colour = wall.albedo ** (1.35 - 0.5 * wall.light[..., None]) * (wall.light * (0.25 + 0.85 * facing))[..., None]
+    color = wall.albedo ** (1.35 - 0.5 * wall.light[..., None]) * (wall.light * (0.25 + 0.85 * facing))[..., None]
     if rng.random() < 0.35:
-        colour = _stool(rng, colour, wall.light * facing, mask)
-    return np.clip(_highlights(rng, colour, facing, wall), 0, 2), mask
+        color = _stool(rng, color, wall.light * facing, mask)
+    return np.clip(_highlights(rng, color, facing, wall), 0, 2), mask
 
 
 def _field(rng: Rng, height: int, width: int) -> np.ndarray:
@@ -274,12 +274,12 @@ def _inset(rng: Rng, frame: np.ndarray, mask: np.ndarray) -> None:
     mask[top:, :right] = False
 
 
-def _optics(rng: Rng, colour: np.ndarray) -> np.ndarray:
+def _optics(rng: Rng, color: np.ndarray) -> np.ndarray:
     """(H, W, 3) in 0..1 through lens and sensor: vignette, exposure, film-like shoulder, blur and noise."""
-    y, x = _grid(*colour.shape[:2])
+    y, x = _grid(*color.shape[:2])
     vignette = (1 - np.float32(rng.uniform(0.05, 0.17)) * (x**2 + y**2))[..., None]
     cast = 1 + rng.normal(0, 0.03, 3).astype(np.float32)
-    seen = 1 - np.exp(-rng.uniform(1.3, 2.2) * colour * vignette * cast)
+    seen = 1 - np.exp(-rng.uniform(1.3, 2.2) * color * vignette * cast)
     seen = cv2.GaussianBlur(seen, (0, 0), rng.uniform(0.4, 1.2) * min(x.shape) / 400)
     return seen + rng.uniform(0.004, 0.014) * rng.standard_normal(seen.shape, dtype=np.float32)
 
@@ -293,13 +293,13 @@ def render(
     equal scenes and different views.
     """
     width, height = size
-    colour, mask = _scene(rng, height, width, polyps)
+    color, mask = _scene(rng, height, width, polyps)
     field, inset = _field(rng, height, width), rng.random() < 0.15
     view = rng if view is None else view
     middle = np.array(mask.shape[::-1]) / 2
     move = cv2.getRotationMatrix2D(middle, view.uniform(-10, 10), view.uniform(0.98, 1.12))
     move[:, 2] += np.array(size) / 2 - middle + view.uniform(-0.04, 0.04, 2) * min(size)
-    seen = cv2.warpAffine(colour, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    seen = cv2.warpAffine(color, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     found = cv2.warpAffine(mask.astype(np.uint8), move, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
     frame = _optics(view, seen) * field[..., None]
     found = (found > 0) & field
@@ -323,9 +323,9 @@ def pairs(folder: Path, count: int, seed: int) -> list[Pair]:
         image, mask = render(scene, size, polyps, np.random.default_rng((seed, sequence, view + 1)))
         name = f"synthetic-{index:05d}"
         image_path, mask_path = folder / "images" / f"{name}.jpg", folder / "masks" / f"{name}.png"
-        with io.atomic(image_path) as partial:
+        with files.atomic(image_path) as partial:
             Image.fromarray(image).save(partial, format="JPEG", quality=95)
-        io.write_mask(mask_path, mask)
+        files.write_mask(mask_path, mask)
         tags = tuple(sorted({p.shape for p in polyps})) or ("negative",)
         return Pair(name, image_path, mask_path, f"sequence-{sequence:05d}", tags)
 

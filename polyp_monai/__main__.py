@@ -2,6 +2,6 @@
 
 import sys
 
-from polyp_monai.cli import main
+from polyp_monai.cli.main import main
 
 sys.exit(main())

@@ -8,21 +8,25 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
-MIRRORS = ((), (2,), (3,), (2, 3))  # axes of (B, C, W, H)
+from polyp_monai.errors import PolypError
+
+MODES = {"none": ((),), "flip": ((), (2,), (3,), (2, 3))}  # axes of (B, C, W, H) to mirror
 
 
-class FlipInferer(Inferer):
+class TTAInferer(Inferer):
     """Mean of the logits of `inferer` over the frame and its mirror images, which takes four times as long.
 
     Args:
         inferer: what predicts each.
-        flips: false predicts the frame alone.
+        tta: "none" predicts the frame alone, "flip" its mirror images too.
     """
 
-    def __init__(self, inferer: Inferer, flips: bool = False) -> None:
+    def __init__(self, inferer: Inferer, tta: str = "none") -> None:
         super().__init__()
         self.inferer = inferer
-        self.mirrors = MIRRORS if flips else MIRRORS[:1]
+        if tta not in MODES:
+            raise PolypError(f"--tta {tta}: expected {' or '.join(MODES)}")
+        self.mirrors = MODES[tta]
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any

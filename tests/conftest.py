@@ -14,8 +14,8 @@ import pytest
 # MONAI's logging.conf takes the handlers down: pytest's own capture, whose report would be lost with it
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
-SMALL = {  # a network and a window that train in seconds
-    "window": "64",
+SMALL = {  # a network and an image size that train in seconds
+    "image_size": "64",
     "batch_size": "4",
     "network_def::body::channels": "[4, 8, 16]",
     "network_def::body::strides": "[2, 2]",
@@ -38,7 +38,7 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory) -> Path:
     """A prepared synthetic set of 20 frames."""
-    from polyp_monai.cli import main
+    from polyp_monai.cli.main import main
 
     out = tmp_path_factory.mktemp("data") / "synthetic"
     assert main(["prepare", "synthetic", "--count", "20", "--seed", "3", "--out", str(out)]) == 0
@@ -62,7 +62,7 @@ def small_options(**more: str) -> list[str]:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, dataset) -> Path:
     """A small unet bundle after two epochs."""
-    from polyp_monai.cli import main
+    from polyp_monai.cli.main import main
 
     out = tmp_path_factory.mktemp("runs") / "unet"
     assert main(["train", "unet", "--data", str(dataset), "--out", str(out), *small_options(epochs="2")]) == 0

@@ -25,12 +25,12 @@ def table() -> str:
 def _row(name: str) -> tuple[str, ...]:
     root = shipped()[name]
     metadata = json.loads((root / "configs/metadata.json").read_text(encoding="utf-8"))
-    figures = metadata.get("figures", {})
+    scores = metadata.get("network_stats", {})
     return (
         name,
-        f"{figures['parameters'] / 1e6:.2f} M" if "parameters" in figures else "-",
-        *(f"{figures[key]:.1f}" if figures.get(key) else "-" for key in ("gmacs_352", "cpu_images_per_second_352")),
-        figures.get("published_dice", "-"),
+        f"{scores['parameters'] / 1e6:.2f} M" if "parameters" in scores else "-",
+        *(f"{scores[key]:.1f}" if scores.get(key) else "-" for key in ("gmacs_352", "cpu_images_per_second_352")),
+        scores.get("published_dice", "-"),
         f"{metadata['eval_metrics']['mean_dice']:.3f}" if "eval_metrics" in metadata else "-",
         "shipped" if (root / "models/model.pt").is_file() else "-",
     )

@@ -27,10 +27,10 @@ loss: {{_target_: polyp_monai.losses.FocalTverskyLoss, false_negative: 0.7, gamm
 
 pretrained: null
 pretrained_sha256: null
-encoder_rate: 1.0
+encoder_lr_scale: 1.0
 
-window: 192          # side of the network's input in pixels
-keep_aspect: false   # false: frames are stretched to the window; true: shorter side to the window, overlapping windows
+image_size: 192          # side of the network's input in pixels
+keep_aspect: false   # false: frames are stretched to the image size; true: shorter side to the image size, overlapping windows
 epochs: 60
 batch_size: 8
 learning_rate: 0.0006
@@ -102,7 +102,7 @@ def _write(root: Path, name: str, network: str, arguments: dict[str, Any], divis
     ).strip()
     (root / "configs/model.yaml").write_text(MODEL.format(divisor=divisor, body=body), encoding="utf-8")
     metadata = json.loads((example / "configs/metadata.json").read_text(encoding="utf-8"))
-    for key in ("eval_metrics", "figures", "references"):
+    for key in ("eval_metrics", "network_stats", "references"):
         metadata.pop(key, None)
     metadata |= {"name": name, "description": f"{target}, trained with the recipe of polyp_monai.", "authors": "you"}
     (root / "configs/metadata.json").write_text(json.dumps(metadata, indent=4) + "\n", encoding="utf-8")

@@ -19,21 +19,22 @@ from typing import Any
 
 import yaml
 
-from polyp_monai import io, runtime
+from polyp_monai import runtime
 from polyp_monai.bundle import locate
 from polyp_monai.bundle.run import clear_errors, inside
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 
 RUN_OPTIONS = ("tracking", "init_id", "run_id", "final_id")
 PATHS = ("ckpt_dir", "output_dir", "weights", "logging_file", "meta_file")  # looked up from where the user is
-ARGUMENTS = {"dataset_dir": "--data", "part": "--split", "inputs": "INPUT", "bundle_root": "BUNDLE"}
+ARGUMENTS = {"dataset_dir": "--data", "split": "--split", "inputs": "INPUT", "bundle_root": "BUNDLE"}
 MODEL_KEYS = (
     "network_def",
     "loss",
     "pretrained",
     "pretrained_sha256",
-    "encoder_rate",
-    "window",
+    "encoder_lr_scale",
+    "image_size",
     "keep_aspect",
     "epochs",
     "batch_size",
@@ -42,15 +43,15 @@ MODEL_KEYS = (
 RANGES = {  # lowest and highest sensible value
     "epochs": (1, math.inf),
     "batch_size": (1, math.inf),
-    "window": (32, 8192),
+    "image_size": (32, 8192),
     "threshold": (0, 1),
     "learning_rate": (0, 100),
     "weight_decay": (0, 100),
     "warmup": (0, 1),
-    "final_rate": (0, 1),
-    "healthy": (0, 1),
-    "encoder_rate": (0, 1),
-    "gradient_norm": (1e-9, math.inf),
+    "min_lr_ratio": (0, 1),
+    "negative_crops": (0, 1),
+    "encoder_lr_scale": (0, 1),
+    "grad_clip_norm": (1e-9, math.inf),
     "ema_horizon": (1e-6, 1),
     "val_interval": (1, math.inf),
     "patience": (1, math.inf),
@@ -278,20 +279,20 @@ def _short(value: Any) -> str:
 def kept(root: Path, values: dict[str, Any]) -> Iterator[None]:
     """Write those of the changed keys that `configs/model.yaml` holds into it, for the training in the block.
 
-    Weights belong to a network and a window: evaluation and inference read both from there, so a bundle trained with
-    another window must say so. A training that ends before its first epoch leaves the file as it was.
+    Weights belong to a network and an image size: evaluation and inference read both from there, so a bundle trained with
+    another image size must say so. A training that ends before its first epoch leaves the file as it was.
     """
     path, last = root / "configs/model.yaml", root / "models/last.pt"
     before = path.read_text(encoding="utf-8")
     stamp = last.stat().st_mtime_ns if last.exists() else None
     after = changed(before, values, str(path))
     if after != before:
-        io.write_text(path, after)
+        files.write_text(path, after)
     try:
         yield
     except BaseException:
         if (last.stat().st_mtime_ns if last.exists() else None) == stamp:
-            io.write_text(path, before)
+            files.write_text(path, before)
         raise
 
 

@@ -31,7 +31,7 @@ def hd95(prediction: np.ndarray, truth: np.ndarray) -> float:
 
 
 def surface_dice(prediction: np.ndarray, truth: np.ndarray, tolerance_px: float) -> float:
-    """Normalised surface Dice (NSD), 0..1: share of both outlines within `tolerance_px` of the other one.
+    """Normalized surface Dice (NSD), 0..1: share of both outlines within `tolerance_px` of the other one.
 
     S. Nikolov et al., arXiv 1809.04430, on edge pixels. 0 when one mask is empty, NaN when both are.
     ValueError for a tolerance that is negative or not finite.

@@ -38,20 +38,20 @@ def threshold_curves(polyp: np.ndarray, background: np.ndarray) -> dict[str, np.
     return scores(Counts(tp, fp, tp[..., :1] - tp, fp[..., :1] - fp))
 
 
-def best_threshold(curves: dict[str, np.ndarray], figure: str = "dice") -> dict[str, float]:
+def best_threshold(curves: dict[str, np.ndarray], metric: str = "dice") -> dict[str, float]:
     """The level with the highest mean of `figure` over the images with a polyp; on validation, never on test.
 
     Among equal levels the one nearest to the middle: the sweep of a binary map is flat, and its ends are no choice.
     ValueError when no image holds a polyp.
     """
-    curve = np.atleast_2d(curves[figure])
+    curve = np.atleast_2d(curves[metric])
     curve = curve[~np.isnan(curve[:, 0])]
     if not len(curve):
         raise ValueError("no image with a polyp: there is no best threshold")
     mean = curve.mean(0)
     best = np.flatnonzero(mean == mean.max())
     level = int(best[np.abs(best - LEVELS // 2).argmin()])
-    return {"level": level, "threshold": level / 255, figure: float(mean[level])}
+    return {"level": level, "threshold": level / 255, metric: float(mean[level])}
 
 
 def precision_recall(polyp_total: np.ndarray, background_total: np.ndarray) -> dict[str, np.ndarray | float]:

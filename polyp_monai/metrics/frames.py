@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def healthy_summary(predicted_shares: Sequence[float]) -> dict[str, float]:
+def negative_summary(predicted_shares: Sequence[float]) -> dict[str, float]:
     """How a set of frames without a polyp was treated; NaN where there is nothing to average.
 
     predicted_shares: the share of pixels (0..1) that was predicted as polyp, one a frame.

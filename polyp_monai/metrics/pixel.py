@@ -34,7 +34,7 @@ def scores(counts: Counts) -> dict[str, np.ndarray]:
     """Dice, IoU, sensitivity, precision, specificity, F2 and accuracy, each 0..1, of one shape with the counts.
 
     A polyp that is missed wholly scores 0 in the overlap, precision included. Where the truth holds no polyp, overlap
-    is not defined: it is NaN, and the frame belongs into `frames.healthy_summary`, not into a mean Dice. Specificity
+    is not defined: it is NaN, and the frame belongs into `frames.negative_summary`, not into a mean Dice. Specificity
     is NaN where the truth is polyp all over.
     """
     tp, fp, fn, tn = (np.asarray(n, dtype=float) for n in counts)
@@ -75,8 +75,8 @@ def families(counts: Sequence[Counts]) -> dict[str, dict[str, float]]:
     }
     result: dict[str, dict[str, float]] = {}
     for suffix, predicted in predictions.items():
-        for family, figures in _families(predicted).items():
-            named = {name + suffix: float(value) for name, value in figures.items()}
+        for family, scores in _families(predicted).items():
+            named = {name + suffix: float(value) for name, value in scores.items()}
             result[family] = result.get(family, {}) | named
     return result
 

@@ -73,10 +73,10 @@ def verdict(result: dict[str, float], corrected_p: float) -> str:
     difference, low, high = result["difference"], result["low"], result["high"]
     if result["groups"] < 2:
         return f"not comparable: {result['n']} images of {result['groups']} groups have both values"
-    figures = f"(95 % interval {low:+.4f} to {high:+.4f}, p = {corrected_p:.2g}, {result['n']} images)"
+    scores = f"(95 % interval {low:+.4f} to {high:+.4f}, p = {corrected_p:.2g}, {result['n']} images)"
     if corrected_p < 0.05 and (low > 0 or high < 0):
-        return f"{'higher' if difference > 0 else 'lower'} by {abs(difference):.4f}, more than noise {figures}"
-    return f"within noise: {difference:+.4f} {figures}"
+        return f"{'higher' if difference > 0 else 'lower'} by {abs(difference):.4f}, more than noise {scores}"
+    return f"within noise: {difference:+.4f} {scores}"
 
 
 def _grouped(values: Sequence[float], groups: Sequence | None) -> tuple[np.ndarray, np.ndarray]:

@@ -10,13 +10,13 @@ import numpy as np
 from polyp_monai.metrics.curves import histograms, threshold_curves
 
 
-def structure_scores(probability: np.ndarray, truth: np.ndarray, normalise: bool = False) -> dict[str, np.ndarray]:
+def structure_scores(probability: np.ndarray, truth: np.ndarray, normalize: bool = False) -> dict[str, np.ndarray]:
     """Figures of one image that need no threshold, or all 256: numbers, and curves (256,) over the levels of `curves`.
 
     Args:
         probability: float (H, W) in 0..1; an 8-bit map divided by 255 gives what pysodmetrics reads in that map.
         truth: bool (H, W). Without a polyp, Dice, IoU and weighted F are 0, as in the published toolboxes.
-        normalise: stretch the map to 0..1 first, as published figures do. A map then holds a polyp always, so that
+        normalize: stretch the map to 0..1 first, as published figures do. A map then holds a polyp always, so that
             frames without one are never right.
 
     Returns:
@@ -25,7 +25,7 @@ def structure_scores(probability: np.ndarray, truth: np.ndarray, normalise: bool
     """
     from py_sod_metrics import MAE, Emeasure, Smeasure, WeightedFmeasure
 
-    if normalise:
+    if normalize:
         probability = stretch(probability)
     curves = threshold_curves(*histograms(probability, truth))
 

@@ -87,7 +87,7 @@ def hits(alarms: np.ndarray, polyps: np.ndarray, labels: np.ndarray | None = Non
     return dict(zip(RULES, (any_at_all, centred, box_ious(alarms, polyps) >= 0.3), strict=True))
 
 
-def figures(video: Video, groups: Mapping[Hashable, Hashable] | None = None) -> dict[str, Any]:
+def scores(video: Video, groups: Mapping[Hashable, Hashable] | None = None) -> dict[str, Any]:
     """All figures of a video; NaN where there is nothing to divide by.
 
     A frame is positive when it shows a polyp. It is found when an alarm finds one of its polyps, by the rule. A polyp
@@ -104,18 +104,18 @@ def figures(video: Video, groups: Mapping[Hashable, Hashable] | None = None) -> 
         first_frame, first_time, frames and for each rule None (missed) or the first hit's frame, time, delay (seconds)
         and latency (frames).
     """
-    healthy = [f for f in video.frames if not f.polyps]
-    alarmed = sum(bool(f.alarms) for f in healthy)
+    negatives = [f for f in video.frames if not f.polyps]
+    alarmed = sum(bool(f.alarms) for f in negatives)
     durations = _durations(video.frames)
     seconds = float(sum(f.seconds for f in video.frames))
     polyps = _polyps(video)
     return {
         "frames": len(video.frames),
         "seconds": seconds,
-        "frames_with_polyp": len(video.frames) - len(healthy),
-        "frames_without_polyp": len(healthy),
+        "frames_with_polyp": len(video.frames) - len(negatives),
+        "frames_without_polyp": len(negatives),
         "frames_falsely_alarmed": alarmed,
-        "specificity": _ratio(len(healthy) - alarmed, len(healthy)),
+        "specificity": _ratio(len(negatives) - alarmed, len(negatives)),
         "alarms": len(durations),
         "rules": {rule: _by_rule(video.frames, rule, polyps, durations, seconds, groups or {}) for rule in RULES},
         "polyps": polyps,
@@ -134,7 +134,7 @@ def pooled(videos: Mapping[str, Video]) -> dict[str, Any]:
             frames.append(f._replace(alarms=alarms, polyps=polyps))
         appeared |= {(name, polyp): place for polyp, place in video.appeared.items()}
     groups = {polyp: polyp[0] for f in frames for polyp in f.polyps} if len(videos) > 1 else None
-    return figures(Video(frames, appeared), groups)
+    return scores(Video(frames, appeared), groups)
 
 
 def _durations(frames: Sequence[Frame]) -> dict[Hashable, float]:

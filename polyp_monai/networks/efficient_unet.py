@@ -11,7 +11,7 @@ from monai.networks.blocks import Convolution
 from monai.networks.blocks.feature_pyramid_network import FeaturePyramidNetwork
 from torch import Tensor, nn
 
-from polyp_monai.networks.efficientnet_lite import EfficientNetLite
+from polyp_monai.networks.encoders.efficientnet_lite import EfficientNetLite
 
 
 class EfficientUNet(nn.Module):

@@ -16,7 +16,7 @@ class FrameNetwork(nn.Module):
     """Makes any fully convolutional network take plain frames of any size.
 
     In: (B, 3, H, W) RGB float in 0..1, H and W >= 32. Out: (B, C, H, W) logits; of a body with deep supervision, in
-    training, a list of them, best head first. The frame is normalised (by buffers,
+    training, a list of them, best head first. The frame is normalized (by buffers,
     so that an exported file takes plain frames too), padded at its far edges to a multiple of `divisor`, and the logits
     are cropped back. The two spatial axes may come in either order.
 

@@ -22,7 +22,7 @@ class ResidualUnit(nn.Module):
     """Two convolutions and a shortcut of 1x1 convolution and batch norm.
 
     Args:
-        first: the unit stands at the input, where there is nothing to normalise yet.
+        first: the unit stands at the input, where there is nothing to normalize yet.
     """
 
     def __init__(self, inp: int, out: int, stride: int = 1, first: bool = False) -> None:

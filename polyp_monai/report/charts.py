@@ -1,4 +1,4 @@
-"""Charts as inline SVG: axes, and marks between them. Colours and dashes are classes of page.html."""
+"""Charts as inline SVG: axes, and marks between them. Colors and dashes are classes of page.html."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from polyp_monai import __version__, io
+from polyp_monai import __version__
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError, summary
 from polyp_monai.report import charts, tables
 from polyp_monai.report.curves import curves
@@ -33,10 +34,10 @@ def write(run: str | Path) -> Path:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PolypError(f"{run / 'summary.json'}: not as a run's summary is ({summary(error)})") from error
     about = content.get("run") or {}
-    draw = Drawer(about.get("threshold") or 0.5, bool(about.get("normalise")))
+    draw = Drawer(about.get("threshold") or 0.5, bool(about.get("normalize")))
     template = Template(resources.files("polyp_monai.report").joinpath("page.html").read_text(encoding="utf-8"))
     page = template.substitute(figures, spread=_spread(frames), gallery=gallery(frames, draw))
-    io.write_text(run / "report.html", page)
+    files.write_text(run / "report.html", page)
     return run / "report.html"
 
 
@@ -46,7 +47,7 @@ def _figures(content: dict[str, Any]) -> dict[str, str]:
     name = " on ".join(Path(str(about[key])).name for key in ("bundle", "dataset") if about.get(key)) or "a run"
     lead = (
         f"{content['frames']} frames" if "frames" in content else "",
-        about.get("part"),
+        about.get("split"),
         about.get("created"),
         f"polyp {__version__}",
     )

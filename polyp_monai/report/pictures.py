@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from polyp_monai import io
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.metrics.structure import stretch
 from polyp_monai.report.run import Frame
@@ -29,12 +29,12 @@ class Drawer:
     """Draws frames; a prediction that is a probability map is cut at `threshold`, stretched to 0..1 before on wish."""
 
     threshold: float
-    normalise: bool
+    normalize: bool
 
     def __call__(self, frame: Frame, budget: int) -> str:
         """HTML of at most about `budget` characters; what cannot be read is left out, and said."""
         missing, read = [], {}
-        for name, reader in (("image", io.read_rgb), ("truth", io.read_mask), ("prediction", self._prediction)):
+        for name, reader in (("image", files.read_rgb), ("truth", files.read_mask), ("prediction", self._prediction)):
             try:
                 read[name] = reader(frame.paths[name])
             except (PolypError, OSError, KeyError):
@@ -51,8 +51,8 @@ class Drawer:
 
     def _prediction(self, path: str) -> np.ndarray:
         """(H, W) uint8 {0, 1}"""
-        values = io.read_map(path)
-        if self.normalise:
+        values = files.read_map(path)
+        if self.normalize:
             values = stretch(values)
         return (values >= self.threshold).astype(np.uint8)
 

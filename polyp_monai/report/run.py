@@ -43,12 +43,12 @@ def read(run: Path) -> tuple[dict[str, Any], list[Frame]]:
             )
     path = run / "summary.json"
     try:
-        summarised = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(summarised, dict):
+        summarized = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(summarized, dict):
             raise ValueError("no JSON object")
         path = run / "frames.csv"
         with path.open(encoding="utf-8", newline="") as file:
-            return summarised, [_frame(row) for row in csv.DictReader(file, strict=True)]
+            return summarized, [_frame(row) for row in csv.DictReader(file, strict=True)]
     except (ValueError, TypeError, KeyError, csv.Error) as error:
         raise PolypError(f"{path}: cannot be read ({summary(error)}); is it damaged or cut short?") from error
 

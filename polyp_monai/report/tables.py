@@ -88,15 +88,15 @@ def card(content: str, title: str = "", lead: str = "") -> str:
 
 def headline(summary: Summary) -> str:
     """Cards of the figures that matter first."""
-    polyps, healthy = summary.get("frames_with_polyp") or {}, summary.get("frames_without_polyp") or {}
+    polyps, negatives = summary.get("frames_with_polyp") or {}, summary.get("frames_without_polyp") or {}
     tiles = []
     for key in ("dice", "iou", "sensitivity", "precision"):
         if (value := (polyps.get("mean") or {}).get(key)) is not None:
             tiles.append((f"mean {label(key)}", show(value), _interval(polyps, key)))
     if polyps.get("count"):
         tiles.append(("missed polyps", show(polyps.get("missed")), f"of {polyps['count']} frames with a polyp"))
-    if healthy.get("frames"):
-        tiles.append(("healthy frames left empty", show(healthy.get("left_empty")), f"of {healthy['frames']}"))
+    if negatives.get("frames"):
+        tiles.append(("negative frames left empty", show(negatives.get("left_empty")), f"of {negatives['frames']}"))
     return "".join(
         f'<div class="card tile"><span>{escape(name)}</span><b>{value}</b><span class="soft">{note}</span></div>'
         for name, value, note in tiles
@@ -123,13 +123,13 @@ def leak(summary: Summary) -> str:
     if not found:
         return ""
     text = (
-        f"{found['near_in_training']} of {found['test']} test frames ({percent(found['share'], 1)}) have a near "
-        f"neighbour in training ({found['by_group']} of the same group, {found['by_look']} by look, "
+        f"{found['similar_in_training']} of {found['test']} test frames ({percent(found['share'], 1)}) have a near "
+        f"neighbour in training ({found['by_group']} of the same group, {found['by_similarity']} by similarity, "
         f"{found.get('by_weights', 0)} that the weights were trained on); the limit is {percent(found['limit'])}."
     )
-    if found.get("probe_dice") is not None:
+    if found.get("copy_mask_dice") is not None:
         text += " Copying the mask of the most similar training image, without any learning, scores Dice "
-        text += f"{show(found['probe_dice'])} and IoU {show(found.get('probe_iou'))}."
+        text += f"{show(found['copy_mask_dice'])} and IoU {show(found.get('copy_mask_iou'))}."
     return text
 
 
@@ -152,21 +152,21 @@ def what_was_run(summary: Summary) -> str:
 
 def all_means(summary: Summary) -> str:
     """Every mean over the frames with a polyp, and how frames without one were treated."""
-    polyps, healthy = summary.get("frames_with_polyp") or {}, summary.get("frames_without_polyp") or {}
+    polyps, negatives = summary.get("frames_with_polyp") or {}, summary.get("frames_without_polyp") or {}
     means = {key: value for key, value in (polyps.get("mean") or {}).items() if value is not None}
-    parts = []
+    split_of = []
     if means:
         lead = f"{polyps['count']} frames; {show(polyps.get('missed'))} missed wholly (Dice 0)"
         lead += (
             f", {show(polyps.get('without_hd95'))} without HD95, which its mean leaves out." if "hd95" in means else "."
         )
         rows = [(label(key), value, _interval(polyps, key)) for key, value in means.items()]
-        parts.append(card(table(("figure", "mean", "interval"), rows), "Frames with a polyp", lead))
-    if healthy.get("frames"):
-        rows = [(label(key), value) for key, value in healthy.items()]
+        split_of.append(card(table(("figure", "mean", "interval"), rows), "Frames with a polyp", lead))
+    if negatives.get("frames"):
+        rows = [(label(key), value) for key, value in negatives.items()]
         lead = "They have no Dice. Specificity is the share left empty; the area is that of the false alarms, of 1."
-        parts.append(card(table(("figure", "value"), rows), "Frames without a polyp", lead))
-    return "".join(parts)
+        split_of.append(card(table(("figure", "value"), rows), "Frames without a polyp", lead))
+    return "".join(split_of)
 
 
 def families(summary: Summary) -> str:
@@ -185,7 +185,7 @@ def pranet(summary: Summary) -> str:
     figures = summary.get("pranet")
     if not figures:
         return ""
-    stretched = (summary.get("run") or {}).get("normalise")
+    stretched = (summary.get("run") or {}).get("normalize")
     lead = f"Maps were {'' if stretched else 'not '}stretched to 0..1 first; figures of papers are with stretching."
     rows = ((label(key), value) for key, value in figures.items())
     return card(table(("figure", "value"), rows), "PraNet protocol", lead)
@@ -200,16 +200,16 @@ def lesions(summary: Summary) -> str:
     names = list(found[rules[0]]) if rules else []
     rows = [(label(name), *(found[rule].get(name) for rule in rules)) for name in names]
     lead = "A polyp is found by its IoU with a predicted area, or when that area's centre of mass lies in it."
-    parts = [card(table(("", *map(label, rules)), rows), "Found and falsely marked", lead)] if rows else []
+    split_of = [card(table(("", *map(label, rules)), rows), "Found and falsely marked", lead)] if rows else []
     classes = {**(found.get("by_size") or {}), **(found.get("by_share") or {})}
     rows = [(label(name), figures.get("polyps"), *map(figures.get, RULES)) for name, figures in classes.items()]
     if rows:
         lead = "Polyps by their area in pixels, and by their share of the image."
-        parts.append(card(table(("", "polyps", *map(label, RULES)), rows), "Recall by size", lead))
+        split_of.append(card(table(("", "polyps", *map(label, RULES)), rows), "Recall by size", lead))
     if precisions := found.get("average_precision"):
         rows = [(label(key), value) for key, value in precisions.items()]
-        parts.append(card(table(("IoU at least", "average precision"), rows), "Average precision"))
-    return "".join(parts)
+        split_of.append(card(table(("IoU at least", "average precision"), rows), "Average precision"))
+    return "".join(split_of)
 
 
 def subsets(summary: Summary) -> str:

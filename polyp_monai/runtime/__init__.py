@@ -80,7 +80,7 @@ def load(runtime: str, path: Path, device: torch.device) -> ExportedNetwork:
 
 def _of_file(runtime: str, path: Path, bundle_root: str | Path, device: torch.device) -> ExportedNetwork:
     readers = READERS[path.suffix]
-    if runtime in (AUTO, "torch"):  # the configs' default cannot be told from a wish
+    if runtime in (AUTO, "torch"):  # the configs' default cannot be known from a wish
         runtime = next((name for name in readers if about.installed(name)), readers[-1])
     check({"weights": path, "runtime": runtime})
     found = load(runtime, path, device)
@@ -90,7 +90,7 @@ def _of_file(runtime: str, path: Path, bundle_root: str | Path, device: torch.de
 
 
 def _tell_other_weights(found: ExportedNetwork, path: Path, bundle_root: str | Path) -> None:
-    """A line where the bundle was trained anew since the export: the file still holds the older weights."""
+    """A line where the bundle was trained again since the export: the file still holds the older weights."""
     from polyp_monai import provenance
 
     own = Path(bundle_root) / "models/model.pt"
@@ -101,8 +101,8 @@ def _tell_other_weights(found: ExportedNetwork, path: Path, bundle_root: str | P
 def _of_weights(
     runtime: str, network_def: nn.Module, weights: Path, bundle_root: str | Path, device: torch.device
 ) -> nn.Module:
-    from polyp_monai import checkpoints
     from polyp_monai.runtime import cache, torch_network
+    from polyp_monai.training import checkpoints
 
     loaded = checkpoints.load_weights(network_def, weights).eval()
     if runtime != AUTO:

@@ -24,14 +24,14 @@ INSTALL = "pip install 'polyp_monai[runtime]'"
 class About:
     """The facts that travel in an exported file.
 
-    `bundle` is the name of the bundle's folder, `window` the side of its window in pixels, `threshold` the probability
+    `bundle` is the name of the bundle's folder, `image_size` the side of its input in pixels, `threshold` the probability
     from which a pixel counts as polyp, `precision` fp32, fp16, bf16 or int8, `polyp_monai` the version that wrote it.
     """
 
     bundle: str
     bundle_version: str
     weights_sha256: str
-    window: int
+    image_size: int
     keep_aspect: bool
     threshold: float
     precision: str
@@ -50,13 +50,13 @@ def parse(texts: Mapping[str, str], path: Path) -> About:
     """The inverse of `About.texts`. Raises PolypError where a fact is missing or unreadable."""
     if missing := [key for key in KEYS if not texts.get(key)]:
         raise PolypError(
-            f"{path}: was not written by `polyp export`: its metadata has no {', '.join(missing)}; export it anew"
+            f"{path}: was not written by `polyp export`: its metadata has no {', '.join(missing)}; export it again"
         )
     plain = {key: texts[key] for key in ("bundle", "bundle_version", "weights_sha256", "precision", "polyp_monai")}
     try:
-        read = {key: json.loads(texts[key]) for key in ("window", "keep_aspect", "threshold", "classes")}
+        read = {key: json.loads(texts[key]) for key in ("image_size", "keep_aspect", "threshold", "classes")}
     except ValueError as error:
-        raise PolypError(f"{path}: its metadata cannot be read ({error}); export it anew") from error
+        raise PolypError(f"{path}: its metadata cannot be read ({error}); export it again") from error
     return About(**plain, **read)
 
 
@@ -114,7 +114,7 @@ def readable(load: Callable, path: Path, program: str):
     if not path.is_file():
         raise PolypError(f"{path}: no such file; make it with `polyp export`")
     if not path.stat().st_size:
-        raise PolypError(f"{path}: is empty; export it anew")
+        raise PolypError(f"{path}: is empty; export it again")
     try:
         with quiet():
             return load()
@@ -122,7 +122,7 @@ def readable(load: Callable, path: Path, program: str):
         lines = (line.strip() for line in str(error).splitlines() if not line.startswith("Exception from"))
         reason = next(filter(None, lines), type(error).__name__)
         raise PolypError(
-            f"{path}: {program} cannot read it ({reason[:160]}); it is damaged, or something else: export it anew"
+            f"{path}: {program} cannot read it ({reason[:160]}); it is damaged, or something else: export it again"
         ) from error
 
 

@@ -12,10 +12,12 @@ import yaml
 from torch import nn
 
 import polyp_monai
-from polyp_monai import io, provenance
+from polyp_monai import provenance
 from polyp_monai import runtime as runtimes
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
-from polyp_monai.runtime import about, agreement, writers
+from polyp_monai.export import agreement, writers
+from polyp_monai.runtime import about
 from polyp_monai.runtime.exported import ExportedNetwork
 
 logger = logging.getLogger(__name__)
@@ -47,10 +49,10 @@ def network(
         raise PolypError(f"{path.parent}: no folder to keep exports in; name another with POLYP_CACHE") from error
     logger.warning(f"exporting for {runtime}, once (about 20 s), to {path}")
     facts = _facts(bundle_root, weights)
-    with io.atomic(path) as partial:
+    with files.atomic(path) as partial:
         writers.onnx(loaded, partial, facts)
         made = runtimes.load(runtime, partial, device)
-        frames = agreement.batches(agreement.synthetic_frames(), facts.window)
+        frames = agreement.batches(agreement.synthetic_frames(), facts.image_size)
         agreement.check(loaded, made, frames, f"the export for {runtime}")
     return made
 
@@ -61,7 +63,7 @@ def _kept(runtime: str, path: Path, loaded: nn.Module, device: torch.device) -> 
     try:
         kept = runtimes.load(runtime, path, device)
     except PolypError:
-        return None  # damaged: made anew
+        return None  # damaged: made again
     return kept if agreement.same_logits(loaded, kept) else None
 
 
@@ -78,7 +80,7 @@ def _facts(bundle_root: str | Path, weights: Path) -> about.About:
         bundle=root.name,
         bundle_version=about.version_of(root),
         weights_sha256=provenance.digest(weights),
-        window=model["window"],
+        image_size=model["image_size"],
         keep_aspect=model["keep_aspect"],
         threshold=inference["threshold"],
         precision="fp32",

@@ -49,7 +49,7 @@ def _check_bin(model, section: str, path: Path) -> None:
     """Raises PolypError when the .bin is of another export: OpenVINO takes any that is large enough."""
     numbers, key = path.with_suffix(".bin"), [section, about.BIN]
     if not model.has_rt_info(key) or provenance.digest(numbers) != model.get_rt_info(key).value:
-        raise PolypError(f"{numbers}: is damaged, or does not belong to {path.name}; export it anew")
+        raise PolypError(f"{numbers}: is damaged, or does not belong to {path.name}; export it again")
 
 
 def settings(precision: str) -> dict[str, Any]:

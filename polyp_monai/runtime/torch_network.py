@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from polyp_monai import checkpoints
 from polyp_monai.runtime import about
 from polyp_monai.runtime.exported import ExportedNetwork
+from polyp_monai.training import checkpoints
 
 EXTRA = "polyp_monai.json"  # the metadata's name among a file's extra files
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from polyp_monai import io
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.video.container import open_camera, open_container, without_password
 from polyp_monai.video.source import RATE, BreakError, Source, Timed
@@ -40,7 +40,7 @@ def open_source(address: str | Path, rate: float | None = None) -> Source:
         return _open_images(path, rate or RATE)
     if not path.exists():
         raise PolypError(f"{path}: no such file; a video, a folder of images, camera:0 or a stream address is expected")
-    if io.suffix_of(path) in io.SUFFIXES:
+    if files.suffix_of(path) in files.SUFFIXES:
         return _open_images(path, rate or RATE)
     if path.stat().st_size == 0:
         raise PolypError(f"{path}: is empty (0 bytes); copy or record it again")
@@ -50,14 +50,14 @@ def open_source(address: str | Path, rate: float | None = None) -> Source:
 
 def _open_images(path: Path, rate: float) -> Source:
     if path.is_dir():
-        found = io.find_images(path, recursive=False)
+        found = files.find_images(path, recursive=False)
     elif path.is_file():
         found = [path]
     else:
         names = (Path(name) for name in glob.glob(str(path), recursive=True))
-        found = [p for p in names if io.suffix_of(p) in io.SUFFIXES and p.is_file()]
+        found = [p for p in names if files.suffix_of(p) in files.SUFFIXES and p.is_file()]
     if not found:
-        raise PolypError(f"{path}: no images there; known formats are {', '.join(io.SUFFIXES)}")
+        raise PolypError(f"{path}: no images there; known formats are {', '.join(files.SUFFIXES)}")
     found.sort(key=_natural)
     return Source(path.name or str(path), _read_images(found, rate), rate, len(found))
 
@@ -70,7 +70,7 @@ def _natural(path: Path) -> list[str | int]:
 def _read_images(paths: list[Path], rate: float) -> Iterator[Timed]:
     for index, path in enumerate(paths):
         try:
-            image = io.read_rgb(path)
+            image = files.read_rgb(path)
         except PolypError as error:
             raise BreakError(str(error)) from error
         yield index / rate, image

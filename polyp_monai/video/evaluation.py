@@ -1,4 +1,4 @@
-"""`polyp evaluate-video`: the frames.csv of a video, or of several, held against the truth.
+"""`polyp score-video`: the frames.csv of a video, or of several, held against the truth.
 
 The truth is a table of boxes or a folder of masks. Both count in pixels of the source's frames, and number the frames
 as frames.csv does.
@@ -15,8 +15,8 @@ import numpy as np
 
 from data_prep.findings import shortened
 from polyp_monai.errors import PolypError
-from polyp_monai.metrics.video import RULES, Frame, Video, figures, hits, pooled
-from polyp_monai.scoring import plain
+from polyp_monai.evaluation.scoring import plain
+from polyp_monai.metrics.video import RULES, Frame, Video, hits, pooled, scores
 from polyp_monai.video.tables import Prediction, read_prediction
 from polyp_monai.video.truth import TrueFrame, boxes, masks
 
@@ -49,7 +49,7 @@ def evaluate(pred: Path, truth: Path, rate: float | None = None) -> dict[str, An
         raise PolypError(f"--rate {rate}: expected frames a second, above 0")
     notes: list[str] = []
     videos = {name: _video(*pair, rate, notes) for name, pair in _pairs(pred, truth, notes).items()}
-    each = {name: figures(video) for name, video in videos.items()}
+    each = {name: scores(video) for name, video in videos.items()}
     together = pooled(videos) if len(videos) > 1 else next(iter(each.values()))
     return plain({"videos": each, "all": together, "notes": notes})
 
@@ -63,12 +63,12 @@ def text(result: Mapping[str, Any]) -> str:
 
 
 def _table(name: str, found: Mapping[str, Any]) -> str:
-    healthy, alarmed = found["frames_without_polyp"], found["frames_falsely_alarmed"]
+    negatives, alarmed = found["frames_without_polyp"], found["frames_falsely_alarmed"]
     size = f"{found['frames']} frames, {found['seconds']:.1f} s"
     header = f"{'rule':<8}{'sensitivity':>12}{'polyps found':>14}{'median delay':>14}{'false alarms/min':>18}"
     lines = [
         f"{name}: {size}; {found['frames_with_polyp']} show a polyp",
-        f"specificity {_cell(found['specificity'])}: an alarm in {alarmed} of {healthy} frames without a polyp",
+        f"specificity {_cell(found['specificity'])}: an alarm in {alarmed} of {negatives} frames without a polyp",
         f"{header}{'>= 0.5 s':>10}",
     ]
     for rule in RULES:

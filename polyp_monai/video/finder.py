@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.special import expit
 
-from polyp_monai.transforms import FitWindow
+from polyp_monai.data.transforms import FitFrame
 from polyp_monai.video.latency import Latency
 from polyp_monai.video.pipeline import Item
 from polyp_monai.video.tracking import Tracker, detections
@@ -33,7 +33,7 @@ class Finder:
     def __init__(
         self,
         network: Callable[[torch.Tensor], torch.Tensor],
-        fit: FitWindow,
+        fit: FitFrame,
         threshold: float,
         smooth: Callable[[np.ndarray, np.ndarray, float], np.ndarray],
         tracker: Tracker,
@@ -50,7 +50,7 @@ class Finder:
         with self.latency.timed("preprocess"):
             item.view = self._view(image)
             x0, y0, x1, y1 = item.view
-            coarse = _halved(image[y0:y1, x0:x1], 2 * self.fit.window)
+            coarse = _halved(image[y0:y1, x0:x1], 2 * self.fit.image_size)
             fitted = np.ascontiguousarray(self.fit(torch.from_numpy(coarse).permute(2, 1, 0)).numpy())  # uint8
             # numpy for what is small: torch would share it out to threads that the other stages need
             batch = torch.from_numpy(fitted[None] * np.float32(1 / 255)).to(self.device)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from polyp_monai.transforms import OUTLINE
+from polyp_monai.data.transforms import OUTLINE
 from polyp_monai.video.tracking import Polyp
 
 YELLOW, BLACK = OUTLINE, (0, 0, 0)
@@ -40,7 +40,7 @@ def heat(image: np.ndarray, probability: np.ndarray, view: tuple[int, int, int, 
     x0, y0, x1, y1 = view
     part = image[y0:y1, x0:x1]
     weight = cv2.resize((probability * 160).astype(np.uint8), (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
-    colour = cv2.applyColorMap(cv2.convertScaleAbs(weight, alpha=255 / 160), cv2.COLORMAP_INFERNO)[..., ::-1]
+    color = cv2.applyColorMap(cv2.convertScaleAbs(weight, alpha=255 / 160), cv2.COLORMAP_INFERNO)[..., ::-1]
     alpha = cv2.merge([weight] * 3)
     blended = cv2.multiply(part, cv2.bitwise_not(alpha), scale=1 / 255)
-    part[:] = cv2.add(blended, cv2.multiply(colour, alpha, scale=1 / 255))
+    part[:] = cv2.add(blended, cv2.multiply(color, alpha, scale=1 / 255))

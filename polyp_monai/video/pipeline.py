@@ -92,7 +92,7 @@ class Pipeline:
             try:
                 return self._queues[-1].get(timeout=0.5)
             except Empty:
-                # a camera or stream that hangs cannot be told to end
+                # a camera or stream that hangs cannot be known to end
                 waited = waited + 0.5 if self._stopping.is_set() else 0.0
                 if waited >= STUCK:
                     return _END

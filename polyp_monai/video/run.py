@@ -16,8 +16,9 @@ from typing import Any
 
 import cv2
 
-from polyp_monai import io, provenance
+from polyp_monai import provenance
 from polyp_monai.bundle.run import clear_errors, inside
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.video import overlay
 from polyp_monai.video.address import open_source
@@ -32,7 +33,7 @@ from polyp_monai.video.tracking import Tracker
 from polyp_monai.video.view import SteadyView
 
 LISTED = 12  # events that are printed
-KEYS = ("weights", "window", "keep_aspect", "threshold", "runtime", "device")  # of inference.yaml, that fit a video
+KEYS = ("weights", "image_size", "keep_aspect", "threshold", "runtime", "device")  # of inference.yaml, that fit a video
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
             "latency_ms": latency.summary(),
         }
         if options.json:
-            io.write_json(options.json, summary)
+            files.write_json(options.json, summary)
     return Result(summary, latency.table(), source.broken, pipeline.interrupted)
 
 
@@ -186,7 +187,7 @@ def _table(path: Path | None) -> Iterator[Callable[[list[dict[str, Any]]], None]
     if path is None:
         yield lambda rows: None
         return
-    with io.atomic(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+    with files.atomic(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         yield writer.writerows
@@ -240,7 +241,11 @@ def _stopping(pipeline: Pipeline) -> Iterator[None]:
 def _settings(options: Options, finder: Finder) -> dict[str, Any]:
     names = ("crop", "smooth", "half_life", "on", "realtime")
     chosen = {name: getattr(options, name) for name in names}
-    return chosen | {"threshold": finder.threshold, "window": finder.fit.window, "keep_aspect": finder.fit.keep_aspect}
+    return chosen | {
+        "threshold": finder.threshold,
+        "image_size": finder.fit.image_size,
+        "keep_aspect": finder.fit.keep_aspect,
+    }
 
 
 def _about(source: Source, network: str) -> dict[str, Any]:

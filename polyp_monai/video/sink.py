@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from polyp_monai import io
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.video.container import import_av
 
@@ -28,7 +28,7 @@ TOOLS = "cabac=1:8x8dct=1:no-deblock=0"
 
 
 class _DiscardedError(Exception):
-    """Thrown into `io.atomic` to make it drop its temporary file."""
+    """Thrown into `files.atomic` to make it drop its temporary file."""
 
 
 class VideoSink:
@@ -38,7 +38,7 @@ class VideoSink:
     an interrupt too. With no frame written, or when writing failed, nothing appears and what was at `path` stays.
     `write` and `close` may be called from different threads.
 
-    An odd width or height grows by one pixel that repeats the edge: the colours are stored at half size. They are
+    An odd width or height grows by one pixel that repeats the edge: the colors are stored at half size. They are
     stored by BT.601 in limited range, as their tags say. Times are kept to 1/90000 s, in .mkv to 1 ms.
     """
 
@@ -74,7 +74,7 @@ class VideoSink:
         self._last = (float("-inf"), -1)  # time and ticks of the last frame
         self._muxed = 0
         self._whole, self._failed, self._closed = True, False, False
-        self._file = io.atomic(self.path)
+        self._file = files.atomic(self.path)
         try:
             self._partial = self._file.__enter__()
         except OSError as error:
@@ -135,7 +135,7 @@ class VideoSink:
                 self._discard()  # unless it has been published
 
     def _check(self, overwrite: bool) -> None:
-        if io.suffix_of(self.path) not in SUFFIXES:
+        if files.suffix_of(self.path) not in SUFFIXES:
             raise PolypError(f"{self.path}: unknown kind of video; written are {', '.join(SUFFIXES)}")
         if self.path.is_dir():
             raise PolypError(f"{self.path}: is a folder; give the name of a file")
@@ -144,7 +144,7 @@ class VideoSink:
 
     def _open(self) -> None:
         # at the front of the file, its table of frames lets a browser start before all is loaded
-        flags = {} if io.suffix_of(self.path) == ".mkv" else {"movflags": "faststart"}
+        flags = {} if files.suffix_of(self.path) == ".mkv" else {"movflags": "faststart"}
         container = self._container = self._av.open(f"file:{self._partial.absolute()}", "w", options=flags)
         stream = container.add_stream("libx264", rate=Fraction(self.rate).limit_denominator(1001))
         stream.width, stream.height = (side + side % 2 for side in self.size)

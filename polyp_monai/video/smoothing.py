@@ -30,7 +30,7 @@ class Smoother(Protocol):
         Args:
             probability: (h, w) float32 0..1.
             image: (h, w, 3) uint8, the frame that it belongs to.
-            seconds: since the frame before; below 0 everything starts anew.
+            seconds: since the frame before; below 0 everything starts again.
         """
         ...
 
@@ -69,7 +69,7 @@ class Unsmoothed:
 
 
 class Exponential:
-    """Each pixel's mean over time, with weights that fall by half in `half_life` seconds. A cut starts anew."""
+    """Each pixel's mean over time, with weights that fall by half in `half_life` seconds. A cut starts again."""
 
     def __init__(self, half_life: float) -> None:
         self.half_life = half_life

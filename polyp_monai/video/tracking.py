@@ -151,7 +151,7 @@ class Tracker:
 
         Args:
             found: what the frame shows, in any order.
-            time: seconds; when it goes back everything starts anew.
+            time: seconds; when it goes back everything starts again.
         """
         if time < self._time:
             self.reset()

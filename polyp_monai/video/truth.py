@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_prep.findings import shortened
-from polyp_monai import io
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.metrics.lesions import components
 from polyp_monai.metrics.video import common_areas
@@ -81,7 +81,7 @@ def _named_masks(paths: Mapping[int, Path], notes: list[str]) -> Iterator[TrueFr
     fresh, before, earlier, specks = map(str, count(1)), [], None, 0
     first = next(iter(paths.values()))
     for number, path in paths.items():
-        mask = io.read_mask(path)
+        mask = files.read_mask(path)
         if earlier is not None and mask.shape != earlier.shape:
             sizes = [f"{shape[1]} x {shape[0]}" for shape in (mask.shape, earlier.shape)]
             raise PolypError(f"{path}: is {sizes[0]}, but {first} is {sizes[1]}; the masks of a video have one size")
@@ -128,15 +128,15 @@ def _follow(shared: np.ndarray, before: list[str], fresh: Iterator[str]) -> list
 def _numbered(folder: Path) -> dict[int, Path]:
     """Number of the frame -> mask, in order."""
     found: dict[int, Path] = {}
-    for path in io.find_images(folder, recursive=False):
-        digits = re.findall(r"\d+", io.stem_of(path))
+    for path in files.find_images(folder, recursive=False):
+        digits = re.findall(r"\d+", files.stem_of(path))
         if not digits:
             raise PolypError(f"{path}: no number in its name; a mask is named by the number of its frame")
         if (number := int(digits[-1])) in found:
             raise PolypError(f"{path} and {found[number]}: both of frame {number}; the last number in a name counts")
         found[number] = path
     if not found:
-        raise PolypError(f"{folder}: holds no mask ({', '.join(io.SUFFIXES)})")
+        raise PolypError(f"{folder}: holds no mask ({', '.join(files.SUFFIXES)})")
     return dict(sorted(found.items()))
 
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from monai.bundle import ConfigWorkflow
 
-from polyp_monai.cli import main
+from polyp_monai.cli.main import main
 
 NETWORK = """
 import torch
@@ -51,7 +51,7 @@ def test_a_network_in_a_file_becomes_a_bundle_that_trains(file, dataset, tmp_pat
     assert "mine" in capsys.readouterr().out
     body = yaml.safe_load((tmp_path / "mine/configs/model.yaml").read_text())["network_def"]["body"]
     assert body == {"_target_": "scripts.my_net.Tiny", "width": 4}
-    small = ["--window", "64", "--epochs", "1", "--device", "cpu"]
+    small = ["--image_size", "64", "--epochs", "1", "--device", "cpu"]
     assert main(["train", "mine", "--data", str(dataset), *small]) == 0
     assert (tmp_path / "mine/models/model.pt").is_file()
     assert main(["evaluate", "mine", "--data", str(dataset), "--device", "cpu"]) == 0
@@ -63,7 +63,7 @@ def test_stock_monai_takes_it(dataset, tmp_path, monkeypatch):
     channels = ["--in_channels", "3", "--out_channels", "1", "--init_filters", "8"]
     assert main(["new", "seg", *network, *channels, "--out", str(tmp_path)]) == 0
     monkeypatch.chdir(tmp_path / "seg")
-    small = {"dataset_dir": str(dataset), "window": 64, "epochs": 1, "device": "cpu"}
+    small = {"dataset_dir": str(dataset), "image_size": 64, "epochs": 1, "device": "cpu"}
     train = ConfigWorkflow("configs/train.yaml", workflow_type="train", **small)
     train.initialize()
     assert train.check_properties() == []

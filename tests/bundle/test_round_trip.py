@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from polyp_monai import io
-from polyp_monai.cli import main
+from polyp_monai.cli.main import main
+from polyp_monai.data import files
 
 
 class RedIsPolyp(torch.nn.Module):
@@ -25,7 +25,7 @@ class RedIsPolyp(torch.nn.Module):
 
 @pytest.fixture
 def identity(bundle):
-    """A bundle whose network answers with the frame, at the frames' own size (the window is their shorter side)."""
+    """A bundle whose network answers with the frame, at the frames' own size (the image size is their shorter side)."""
     torch.save(RedIsPolyp().state_dict(), bundle.parent / "identity.pt")
     path = bundle / "configs/model.yaml"
     start, rest = path.read_text().split("network_def:")
@@ -45,9 +45,9 @@ def test_identity(identity, tmp_path, suffix, size):
         nibabel.save(nibabel.Nifti1Image(np.swapaxes(pixels, 0, 1), affine), path)
     else:
         Image.fromarray(pixels).save(path)
-    decoded = io.read_rgb(path)
+    decoded = files.read_rgb(path)
     words = ["predict", identity, path, "--out", tmp_path / "out", "--weights", tmp_path / "identity.pt"]
-    options = ["--keep_aspect", "true", "--window", min(size), "--device", "cpu"]
+    options = ["--keep_aspect", "true", "--image_size", min(size), "--device", "cpu"]
     assert main([str(w) for w in (*words, *options)]) == 0
     expected = (decoded[..., 0] > 127).astype(np.uint8)
     if suffix.startswith(".nii"):

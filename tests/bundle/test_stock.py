@@ -41,7 +41,7 @@ def test_a_bundle_has_what_the_zoo_asks_for(name):
     assert metadata["version"] in metadata["changelog"]
     assert (root / "LICENSE").is_file()
     assert (root / "docs/README.md").is_file()
-    assert {"network_def", "loss", "window", "epochs"} <= yaml.safe_load(
+    assert {"network_def", "loss", "image_size", "epochs"} <= yaml.safe_load(
         (root / "configs/model.yaml").read_text()
     ).keys()
 
@@ -65,7 +65,7 @@ def test_no_config_value_holds_what_the_config_language_breaks():
 def test_train_evaluate_predict_and_their_properties(bundle, dataset, monkeypatch):
     """The stock workflow in one process: properties are complete, and each step finds what the one before wrote."""
     monkeypatch.chdir(bundle)
-    small = {"dataset_dir": str(dataset), "window": 64, "batch_size": 4, "epochs": 1, "device": "cpu"}
+    small = {"dataset_dir": str(dataset), "image_size": 64, "batch_size": 4, "epochs": 1, "device": "cpu"}
     train = ConfigWorkflow("configs/train.yaml", workflow_type="train", **small)
     train.initialize()
     assert train.check_properties() == []
@@ -73,7 +73,7 @@ def test_train_evaluate_predict_and_their_properties(bundle, dataset, monkeypatc
     train.finalize()
     assert (bundle / "models/model.pt").is_file()
 
-    small = {"dataset_dir": str(dataset), "window": 64, "device": "cpu"}
+    small = {"dataset_dir": str(dataset), "image_size": 64, "device": "cpu"}
     # alone, or laid over train.yaml as in MONAI's model zoo
     for config in ("configs/evaluate.yaml", ["configs/train.yaml", "configs/evaluate.yaml"]):
         evaluate = ConfigWorkflow(config, workflow_type="train", **small)
@@ -82,11 +82,11 @@ def test_train_evaluate_predict_and_their_properties(bundle, dataset, monkeypatc
     summary = json.loads((bundle / "eval/test/summary.json").read_text())
     assert summary["frames"] == 2
     assert summary["leakage"]["by_weights"] == 0
-    evaluate = ConfigWorkflow("configs/evaluate.yaml", workflow_type="train", part="all", **small)
+    evaluate = ConfigWorkflow("configs/evaluate.yaml", workflow_type="train", split="all", **small)
     evaluate.initialize()
     evaluate.run()
     leaks = json.loads((bundle / "eval/all/summary.json").read_text())["leakage"]
-    assert (leaks["by_weights"], leaks["leaked"]) == (16, True)  # those of the training part
+    assert (leaks["by_weights"], leaks["leaked"]) == (16, True)  # those of the training split
     assert len(list((bundle / "eval/test/masks").glob("*.png"))) == 2
 
     infer = ConfigWorkflow("configs/inference.yaml", workflow_type="infer", **small)
@@ -102,10 +102,10 @@ def test_train_evaluate_predict_and_their_properties(bundle, dataset, monkeypatc
 def test_every_bundle_trains_evaluates_and_predicts(name, dataset, tmp_path, monkeypatch):
     ignored = shutil.ignore_patterns("models")
     monkeypatch.chdir(shutil.copytree(shipped()[name], tmp_path / name, ignore=ignored))
-    small = {"dataset_dir": str(dataset), "window": 64, "device": "cpu"}
+    small = {"dataset_dir": str(dataset), "image_size": 64, "device": "cpu"}
     for config, kind, more in (
         ("train", "train", {"batch_size": 4, "epochs": 1}),
-        ("evaluate", "train", {"flips": True}),
+        ("evaluate", "train", {"tta": "flip"}),
         ("inference", "infer", {}),
     ):
         workflow = ConfigWorkflow(f"configs/{config}.yaml", workflow_type=kind, **small, **more)
@@ -129,7 +129,7 @@ def test_the_command_lines_of_the_model_card(bundle, dataset):
     )
     assert result.returncode == 0, result.stderr
     for config in ("evaluate", "inference"):
-        words = ["--dataset_dir", str(dataset), "--window", "64"]
+        words = ["--dataset_dir", str(dataset), "--image_size", "64"]
         result = stock("run", "--config_file", f"configs/{config}.yaml", *words, cwd=bundle)
         assert result.returncode == 0, result.stderr
     assert (bundle / "eval/test/frames.csv").is_file()

@@ -13,7 +13,7 @@ from tiny_sets import frame, polyp, write_set
 
 from data_prep import folder
 from data_prep.findings import Finding
-from polyp_monai import io
+from polyp_monai.data import files
 
 
 def test_two_folders_anywhere(tmp_path):
@@ -30,8 +30,8 @@ def test_two_folders_anywhere(tmp_path):
 def test_one_folder_with_a_suffix(tmp_path):
     for name in ("x", "sub/x"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        io.write_png(tmp_path / f"{name}.png", frame(1))
-        io.write_mask(tmp_path / f"{name}_mask.png", polyp())
+        files.write_png(tmp_path / f"{name}.png", frame(1))
+        files.write_mask(tmp_path / f"{name}_mask.png", polyp())
     pairs = folder.pairs(tmp_path, [], mask_suffix="_mask")
     assert [(p.name, p.image.name, p.mask.name) for p in pairs] == [
         ("sub__x", "x.png", "x_mask.png"),
@@ -44,7 +44,7 @@ def test_subfolders_that_hold_the_same_name_stay_apart(tmp_path, prepare):
     source = write_set(tmp_path / "raw", names)
     assert prepare("folder", "--source", source, "--out", tmp_path / "out")[0] == 0
     content = json.loads((tmp_path / "out/datalist.json").read_text())
-    sources = {s["image"]: s["source"] for part in ("training", "validation", "test") for s in content[part]}
+    sources = {s["image"]: s["source"] for split in ("training", "validation", "test") for s in content[split]}
     assert set(sources.values()) == {f"images/{name}.png" for name in names}
     for image, origin in sources.items():
         assert (tmp_path / "out" / image).read_bytes() == (source / origin).read_bytes()
@@ -81,13 +81,13 @@ def test_groups_from_the_folder_name(tmp_path):
 def test_nifti_keeps_its_geometry(tmp_path, prepare):
     affine = np.diag([0.5, 0.5, 1, 1])
     for i in range(4):
-        like = io.Picture(frame(i)[..., 0], affine, (64, 48, 1))
+        like = files.Picture(frame(i)[..., 0], affine, (64, 48, 1))
         for place, values in (("images", frame(i)[..., 0]), ("masks", polyp())):
             (tmp_path / "raw" / place).mkdir(parents=True, exist_ok=True)
-            io.write_nifti(tmp_path / "raw" / place / f"n{i}.nii.gz", values, like)
+            files.write_nifti(tmp_path / "raw" / place / f"n{i}.nii.gz", values, like)
     assert prepare("folder", "--source", tmp_path / "raw", "--out", tmp_path / "out")[0] == 0
     sample = json.loads((tmp_path / "out/datalist.json").read_text())["test"][0]
-    label = io.read_picture(tmp_path / "out" / sample["label"])
+    label = files.read_picture(tmp_path / "out" / sample["label"])
     assert sample["size"] == [64, 48]
     assert np.array_equal(label.pixels, polyp())
     assert np.array_equal(label.affine, affine)

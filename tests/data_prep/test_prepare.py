@@ -19,7 +19,7 @@ from PIL import Image
 from tiny_sets import frame, polyp, write_set
 
 from data_prep import prepare as pipeline
-from polyp_monai import io
+from polyp_monai.data import files
 
 
 def listed(out: Path) -> dict:
@@ -37,7 +37,7 @@ def test_it_writes_a_monai_data_list_of_files_that_are_there(small_set, tmp_path
     assert "training" in printed
     assert "audit.html" in printed
     content = listed(out)
-    samples = [sample for part in ("training", "validation", "test") for sample in content[part]]
+    samples = [sample for split in ("training", "validation", "test") for sample in content[split]]
     assert len(samples) == 10
     assert content["split"] == {"name": "ratio", "seed": 0, "ratios": [0.8, 0.1, 0.1]}
     for sample in samples:
@@ -122,13 +122,13 @@ class TestBadPairs:
     @pytest.fixture
     def bad_set(self, small_set: Path) -> Path:
         (small_set / "masks/seq0_0.png").unlink()
-        io.write_mask(small_set / "masks/seq0_1.png", polyp((32, 32)))
+        files.write_mask(small_set / "masks/seq0_1.png", polyp((32, 32)))
         photo = small_set / "images/seq1_0.jpg"
         (small_set / "images/seq1_0.png").unlink()
         cv2.imwrite(str(photo), frame(77, (320, 240)))
         photo.write_bytes(photo.read_bytes()[:-2000])
         cv2.imwrite(str(small_set / "images/seq1_1.bmp"), frame(3))
-        io.write_png(small_set / "masks/seq2_0.png", polyp() * np.uint8(2))
+        files.write_png(small_set / "masks/seq2_0.png", polyp() * np.uint8(2))
         return small_set
 
     CODES = ("missing-partner", "size-mismatch", "unreadable", "ambiguous-name", "dim-mask")
@@ -152,7 +152,7 @@ class TestBadPairs:
     def test_skip_bad_leaves_them_out_and_says_so(self, bad_set, tmp_path, prepare):
         assert prepare("folder", "--source", bad_set, "--out", tmp_path / "out", "--skip-bad")[0] == 0
         assert {"error"} == {codes(tmp_path / "out")[code] for code in self.CODES}
-        names = {sample["name"] for part in pipeline.splits.PARTS for sample in listed(tmp_path / "out")[part]}
+        names = {sample["name"] for split in pipeline.splits.SPLITS for sample in listed(tmp_path / "out")[split]}
         assert names == {"seq2_1", "seq3_0", "seq3_1", "seq4_0", "seq4_1"}
 
     def test_a_mask_that_fits_only_the_rotated_image_says_so(self, small_set, tmp_path, prepare):
@@ -160,7 +160,7 @@ class TestBadPairs:
         exif[0x0112] = 6
         (small_set / "images/seq0_0.png").unlink()
         Image.fromarray(frame(50)).save(small_set / "images/seq0_0.jpg", exif=exif)
-        io.write_mask(small_set / "masks/seq0_0.png", polyp((48, 64)))
+        files.write_mask(small_set / "masks/seq0_0.png", polyp((48, 64)))
         _, _, error = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
         assert "EXIF orientation 6" in error
 
@@ -187,15 +187,15 @@ class TestFindings:
         exif[0x0112] = 6
         (small_set / "images/seq4_0.png").unlink()
         pictures[4].save(small_set / "images/seq4_0.jpg", exif=exif)
-        io.write_mask(small_set / "masks/seq0_1.png", np.zeros((48, 64), np.uint8))
+        files.write_mask(small_set / "masks/seq0_1.png", np.zeros((48, 64), np.uint8))
         Image.fromarray(polyp()).save(small_set / "masks/seq1_1.png")
         third = polyp() * np.uint8(255)
         third[:8] = 128
         Image.fromarray(third).save(small_set / "masks/seq2_1.png")
-        colours = np.zeros((48, 64, 3), np.uint8)
-        colours[polyp() > 0] = (255, 0, 0)
-        Image.fromarray(colours).save(small_set / "masks/seq3_1.png")
-        io.write_mask(small_set / "masks/seq4_1.png", np.ones((48, 64), np.uint8))
+        colors = np.zeros((48, 64, 3), np.uint8)
+        colors[polyp() > 0] = (255, 0, 0)
+        Image.fromarray(colors).save(small_set / "masks/seq3_1.png")
+        files.write_mask(small_set / "masks/seq4_1.png", np.ones((48, 64), np.uint8))
         out = tmp_path / "out"
         assert prepare("folder", "--source", small_set, "--out", out)[0] == 0
         found = json.loads((out / "audit.json").read_text())["findings"]
@@ -206,15 +206,15 @@ class TestFindings:
             "empty-mask": "warning",
             "mask-0-1": "info",
             "third-value": "warning",
-            "mask-colours": "info",
+            "mask-colors": "info",
             "full-mask": "warning",
             "no-polyp": "warning",
         }
         (third_value,) = (f for f in found if f["code"] == "third-value")
         assert third_value["files"] == ["masks/seq2_1.png"]
         assert "512 pixels (16.67%)" in third_value["message"]
-        assert np.array_equal(io.read_mask(out / "masks/seq1_1.png"), polyp())
-        assert np.array_equal(io.read_mask(out / "masks/seq3_1.png"), polyp())
+        assert np.array_equal(files.read_mask(out / "masks/seq1_1.png"), polyp())
+        assert np.array_equal(files.read_mask(out / "masks/seq3_1.png"), polyp())
 
     def test_look_alikes_stay_on_one_side(self, small_set, tmp_path, prepare):
         """An exact and a re-encoded copy of images of other sequences, for many seeds."""
@@ -225,9 +225,9 @@ class TestFindings:
             out = tmp_path / f"out{seed}"
             assert prepare("folder", "--source", small_set, "--out", out, "--seed", seed)[0] == 0
             content = listed(out)
-            part = {sample["name"]: name for name in pipeline.splits.PARTS for sample in content[name]}
-            assert part["seq0_0"] == part["seq3_0"]
-            assert part["seq1_0"] == part["seq4_0"]
+            split = {sample["name"]: name for name in pipeline.splits.SPLITS for sample in content[name]}
+            assert split["seq0_0"] == split["seq3_0"]
+            assert split["seq1_0"] == split["seq4_0"]
             assert codes(out) == {"exact-duplicate": "warning", "near-duplicate": "info"}
 
     def test_the_page_is_self_contained(self, small_set, tmp_path, prepare):
@@ -284,7 +284,7 @@ class TestOutputFolder:
 
     def test_an_interrupt_leaves_no_list_and_the_next_run_finishes(self, small_set, tmp_path, prepare, monkeypatch):
         out = tmp_path / "out"
-        real = io.write_mask
+        real = files.write_mask
         done: list[Path] = []
 
         def interrupted(path: Path, *rest: object) -> None:
@@ -293,12 +293,12 @@ class TestOutputFolder:
             done.append(path)
             real(path, *rest)
 
-        monkeypatch.setattr(io, "write_mask", interrupted)
+        monkeypatch.setattr(files, "write_mask", interrupted)
         status, _, error = prepare("folder", "--source", small_set, "--out", out)
         assert status == 130
         assert error.startswith("polyp: interrupted")
         assert not (out / "datalist.json").exists()
-        monkeypatch.setattr(io, "write_mask", real)
+        monkeypatch.setattr(files, "write_mask", real)
         assert prepare("folder", "--source", small_set, "--out", out)[0] == 0
         assert not list(out.rglob(".partial-*"))
 
@@ -306,7 +306,7 @@ class TestOutputFolder:
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(io, "write_mask", full)
+        monkeypatch.setattr(files, "write_mask", full)
         status, _, error = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
         assert (status, error.count("\n")) == (1, 1)
         assert "disk is full" in error
@@ -326,7 +326,7 @@ class TestOutputFolder:
             listed(out)
         assert prepare("folder", "--source", source, "--out", out)[0] == 0
         assert not [p for p in out.rglob(".*") if p.name != ".polyp-prepare.json"]
-        assert sum(len(listed(out)[part]) for part in pipeline.splits.PARTS) == 300
+        assert sum(len(listed(out)[split]) for split in pipeline.splits.SPLITS) == 300
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ class TestOutputFolder:
         (["folder", "--source", "raw", "--ratios", "0.8,0.1,0.2"], "sum to 1"),
         (["folder", "--source", "raw", "--ratios", "0.8,0.2"], "three numbers"),
         (["folder", "--source", "raw", "--folds", "5"], "no meaning for the split ratio"),
-        (["folder", "--source", "raw", "--split", "kfold", "--folds", "50"], "cannot fill 50 parts"),
+        (["folder", "--source", "raw", "--split", "kfold", "--folds", "50"], "cannot fill 50 splits"),
         (["folder", "--source", "raw", "--count", "5"], "not an option of folder"),
         (["kvasir-seg", "--source", "raw", "--group-regex", "x"], "not an option of kvasir-seg"),
         (["folder", "--images", "raw/images"], "give both"),
@@ -377,7 +377,9 @@ def test_an_output_that_is_a_file_is_refused(small_set, tmp_path, prepare):
 
 
 def test_help_has_an_example_and_comes_without_heavy_imports():
-    script = "import sys; from data_prep import command; print({'numpy', 'cv2', 'torch', 'PIL'} & set(sys.modules))"
+    script = (
+        "import sys; from polyp_monai.cli import prepare; print({'numpy', 'cv2', 'torch', 'PIL'} & set(sys.modules))"
+    )
     assert (
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"
     )

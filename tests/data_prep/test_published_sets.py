@@ -11,12 +11,12 @@ import pytest
 from tiny_sets import write_set
 
 from data_prep import cvc_clinicdb, kvasir_seg
-from polyp_monai import io
+from polyp_monai.data import files
 
 
-def parts_of(out: Path) -> dict[str, list[dict]]:
+def splits_of(out: Path) -> dict[str, list[dict]]:
     content = json.loads((out / "datalist.json").read_text())
-    return {part: content[part] for part in ("training", "validation", "test")}
+    return {split: content[split] for split in ("training", "validation", "test")}
 
 
 def test_kvasir_facts():
@@ -38,8 +38,8 @@ def test_clinicdb_facts():
 def part_of_kvasir(tmp_path: Path) -> Path:
     """Twenty training and ten test names, one folder further down."""
     official = kvasir_seg.published("official")
-    names = [name for name, part in official.items() if part == "training"][:20]
-    names += [name for name, part in official.items() if part == "test"][:10]
+    names = [name for name, split in official.items() if split == "training"][:20]
+    names += [name for name, split in official.items() if split == "test"][:10]
     return write_set(tmp_path / "download/Kvasir-SEG", names, suffix=".jpg").parent
 
 
@@ -69,14 +69,14 @@ def part_of_clinicdb(tmp_path: Path) -> Path:
 
 def test_sequences_stay_together(part_of_clinicdb, tmp_path, prepare):
     assert prepare("cvc-clinicdb", "--source", part_of_clinicdb, "--out", tmp_path / "out")[0] == 0
-    groups = {part: {sample["group"] for sample in samples} for part, samples in parts_of(tmp_path / "out").items()}
+    groups = {split: {sample["group"] for sample in samples} for split, samples in splits_of(tmp_path / "out").items()}
     assert sum(map(len, groups.values())) == len(set().union(*groups.values())) == 29
 
 
 def test_the_pranet_split_of_clinicdb_warns_everywhere(part_of_clinicdb, tmp_path, prepare):
     _, _, error = prepare("cvc-clinicdb", "--source", part_of_clinicdb, "--out", tmp_path / "out", "--split", "pranet")
     assert "WARNING" in error
-    assert "groups of the test part are also in training" in error
+    assert "groups of the test split are also in training" in error
     for name in ("datalist.json", "audit.json"):
         assert "test scores overstate" in json.loads((tmp_path / "out" / name).read_text())["split"]["warning"]
     assert "This split leaks" in (tmp_path / "out/audit.html").read_text()
@@ -90,7 +90,7 @@ def test_a_tiff_that_pillow_refuses_becomes_a_png_of_equal_pixels(tmp_path, prep
     (source / "Original/1.png").unlink()
     tifffile.imwrite(source / "Original/1.tif", frame(42), photometric="minisblack", planarconfig="contig")
     assert prepare("cvc-clinicdb", "--source", source, "--out", tmp_path / "out")[0] == 0
-    assert np.array_equal(io.read_rgb(tmp_path / "out/images/1.png"), frame(42))
+    assert np.array_equal(files.read_rgb(tmp_path / "out/images/1.png"), frame(42))
     assert not list((tmp_path / "out").rglob("*.tif"))
 
 
@@ -98,9 +98,9 @@ def test_a_tiff_that_pillow_refuses_becomes_a_png_of_equal_pixels(tmp_path, prep
 class TestRealImages:
     def test_kvasir_official(self, real_data, tmp_path, prepare):
         assert prepare("kvasir-seg", "--source", real_data / "Kvasir-SEG", "--out", tmp_path / "out")[0] == 0
-        parts = parts_of(tmp_path / "out")
-        assert [len(samples) for samples in parts.values()] == [792, 88, 120]
-        assert sum("sessile" in sample["tags"] for samples in parts.values() for sample in samples) == 196
+        split_of = splits_of(tmp_path / "out")
+        assert [len(samples) for samples in split_of.values()] == [792, 88, 120]
+        assert sum("sessile" in sample["tags"] for samples in split_of.values() for sample in samples) == 196
         findings = json.loads((tmp_path / "out/audit.json").read_text())["findings"]
         pairs = {frozenset(f["names"]) for f in findings if f["code"] == "near-duplicate"}
         assert len(pairs) == 4
@@ -109,17 +109,17 @@ class TestRealImages:
 
     def test_clinicdb_by_sequence(self, real_data, tmp_path, prepare):
         assert prepare("cvc-clinicdb", "--source", real_data / "CVC-ClinicDB/PNG", "--out", tmp_path / "out")[0] == 0
-        parts = parts_of(tmp_path / "out")
-        assert sum(map(len, parts.values())) == 612
-        groups = [{sample["group"] for sample in samples} for samples in parts.values()]
+        split_of = splits_of(tmp_path / "out")
+        assert sum(map(len, split_of.values())) == 612
+        groups = [{sample["group"] for sample in samples} for samples in split_of.values()]
         assert sum(map(len, groups)) == len(set().union(*groups)) == 29
 
     def test_clinicdb_tiff_and_png_hold_equal_pixels(self, real_data, tmp_path, prepare):
         source = real_data / "CVC-ClinicDB"
         assert prepare("cvc-clinicdb", "--source", source / "TIF", "--out", tmp_path / "out")[0] == 0
-        samples = [sample for samples in parts_of(tmp_path / "out").values() for sample in samples]
+        samples = [sample for samples in splits_of(tmp_path / "out").values() for sample in samples]
         assert len(samples) == 24
         for sample in samples:
-            image, label = (io.read_picture(tmp_path / "out" / sample[key]).pixels for key in ("image", "label"))
-            assert np.array_equal(image, io.read_rgb(source / f"PNG/Original/{sample['name']}.png"))
-            assert np.array_equal(label > 0, io.read_mask(source / f"PNG/Ground Truth/{sample['name']}.png") > 0)
+            image, label = (files.read_picture(tmp_path / "out" / sample[key]).pixels for key in ("image", "label"))
+            assert np.array_equal(image, files.read_rgb(source / f"PNG/Original/{sample['name']}.png"))
+            assert np.array_equal(label > 0, files.read_mask(source / f"PNG/Ground Truth/{sample['name']}.png") > 0)

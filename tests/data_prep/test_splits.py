@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.splits import PARTS, Plan, clusters, split
+from data_prep.splits import SPLITS, Plan, assign, clusters
 from polyp_monai.errors import PolypError
 
 GROUPS = st.lists(st.integers(0, 12), min_size=8, max_size=60).map(
@@ -33,9 +33,9 @@ PLANS = st.one_of(
 
 
 def split_or_none(plan, groups, bonds):
-    """None where the groups are too few, which is refused, never filled with an empty part."""
+    """None where the groups are too few, which is refused, never filled with an empty split."""
     try:
-        return split(plan, groups, bonds)
+        return assign(plan, groups, bonds)
     except PolypError:
         assert len(clusters(groups, bonds)) < 3 or plan.name == "kfold"
         return None
@@ -44,22 +44,22 @@ def split_or_none(plan, groups, bonds):
 @given(data_sets(), PLANS)
 def test_parts_partition_and_are_never_empty(data, plan):
     groups, bonds = data
-    parts = split_or_none(plan, groups, bonds)
-    if parts is not None:
-        assert set(parts) == set(groups)
-        assert set(parts.values()) == set(PARTS)
+    split_of = split_or_none(plan, groups, bonds)
+    if split_of is not None:
+        assert set(split_of) == set(groups)
+        assert set(split_of.values()) == set(SPLITS)
 
 
 @given(data_sets(), PLANS)
 def test_neither_groups_nor_look_alikes_straddle(data, plan):
     groups, bonds = data
-    parts = split_or_none(plan, groups, bonds)
-    if parts is not None:
+    split_of = split_or_none(plan, groups, bonds)
+    if split_of is not None:
         where = defaultdict(set)
-        for name, part in parts.items():
-            where[groups[name]].add(part)
+        for name, split in split_of.items():
+            where[groups[name]].add(split)
         assert all(len(found) == 1 for found in where.values())
-        assert all(parts[first] == parts[second] for first, second in bonds)
+        assert all(split_of[first] == split_of[second] for first, second in bonds)
 
 
 @given(data_sets(), PLANS, st.randoms())
@@ -79,8 +79,8 @@ def test_each_image_is_tested_in_exactly_one_fold(groups, seed):
     tested = Counter(
         name
         for fold in range(3)
-        for name, part in split(Plan("kfold", seed, folds=3, fold=fold), groups).items()
-        if part == "test"
+        for name, split in assign(Plan("kfold", seed, folds=3, fold=fold), groups).items()
+        if split == "test"
     )
     assert tested == Counter(groups.keys())
 
@@ -93,31 +93,33 @@ def test_look_alikes_tie_their_groups_together():
 @pytest.mark.parametrize("seed", range(5))
 def test_shares_are_close_to_what_was_asked_for(seed):
     groups = {f"{i}": f"sequence{i // 20}" for i in range(600)}
-    counts = Counter(split(Plan("grouped", seed), groups).values())
+    counts = Counter(assign(Plan("grouped", seed), groups).values())
     assert counts["training"] == pytest.approx(480, abs=20)
     assert counts["test"] == pytest.approx(60, abs=20)
 
 
 def test_a_seed_changes_the_split():
     groups = {f"{i}": f"{i}" for i in range(50)}
-    assert split(Plan("ratio", seed=0), groups) != split(Plan("ratio", seed=1), groups)
+    assert assign(Plan("ratio", seed=0), groups) != assign(Plan("ratio", seed=1), groups)
 
 
 def test_a_published_split_is_kept_and_validation_comes_from_its_training_part():
     groups = {f"{i}": f"sequence{i // 4}" for i in range(40)}
     published = {name: "test" if int(name) % 4 == 0 else "training" for name in groups}
-    parts = split(Plan("pranet", validation=0.2), groups, [("1", "5")], published)
-    assert {name for name, part in parts.items() if part == "test"} == {n for n, p in published.items() if p == "test"}
-    validation = {groups[name] for name, part in parts.items() if part == "validation"}
+    split_of = assign(Plan("pranet", validation=0.2), groups, [("1", "5")], published)
+    assert {name for name, split in split_of.items() if split == "test"} == {
+        n for n, p in published.items() if p == "test"
+    }
+    validation = {groups[name] for name, split in split_of.items() if split == "validation"}
     assert validation
-    assert not validation & {groups[name] for name, part in parts.items() if part == "training"}
-    assert parts["1"] == parts["5"]
+    assert not validation & {groups[name] for name, split in split_of.items() if split == "training"}
+    assert split_of["1"] == split_of["5"]
 
 
 def test_no_validation_part_only_when_asked():
     groups = {f"{i}": f"{i}" for i in range(10)}
     published = {name: "test" if int(name) < 3 else "training" for name in groups}
-    assert Counter(split(Plan("official", validation=0), groups, (), published).values()) == {"training": 7, "test": 3}
+    assert Counter(assign(Plan("official", validation=0), groups, (), published).values()) == {"training": 7, "test": 3}
 
 
 @pytest.mark.parametrize(
@@ -137,10 +139,10 @@ def test_nonsense_is_refused(settings, message):
 
 
 def test_too_few_groups_are_refused():
-    with pytest.raises(PolypError, match=r"2 groups .* cannot fill 3 parts"):
-        split(Plan("ratio"), {"a": "x", "b": "x", "c": "y"})
+    with pytest.raises(PolypError, match=r"2 groups .* cannot fill 3 splits"):
+        assign(Plan("ratio"), {"a": "x", "b": "x", "c": "y"})
 
 
 def test_a_published_part_of_which_nothing_is_present_is_refused():
     with pytest.raises(PolypError, match="none of its test images"):
-        split(Plan("official"), {"a": "a", "b": "b"}, (), {"a": "training", "b": "training", "c": "test"})
+        assign(Plan("official"), {"a": "a", "b": "b"}, (), {"a": "training", "b": "training", "c": "test"})

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from data_prep import synthetic
-from polyp_monai import io
+from polyp_monai.data import files
 
 COUNT = 30
 
@@ -19,7 +19,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def frames(made):
-    return [(io.read_rgb(pair.image), io.read_mask(pair.mask)) for pair in made]
+    return [(files.read_rgb(pair.image), files.read_mask(pair.mask)) for pair in made]
 
 
 def one_polyp(shape: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -44,7 +44,7 @@ def test_mask_and_image_agree(made, frames):
         assert image.shape == (*mask.shape, 3)
         assert 320 <= mask.shape[0] <= 520
         assert mask.shape[0] <= mask.shape[1] <= 1.3 * 520 + 1
-        stored = io.read_picture(pair.mask).pixels
+        stored = files.read_picture(pair.mask).pixels
         assert set(np.unique(stored)) <= {0, 255}
         assert np.array_equal(stored == 255, mask == 1)
     assert len({mask.shape for _, mask in frames}) > 5

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from polyp_monai import io
+from polyp_monai.data import files
 
 
 def frame(seed: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:
@@ -27,5 +27,5 @@ def write_set(root: Path, names: list[str], images: str = "images", masks: str =
     for seed, name in enumerate(names):
         (root / images / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(root / images / f"{name}{suffix}"), frame(seed))
-        io.write_mask(root / masks / f"{name}.png", polyp())
+        files.write_mask(root / masks / f"{name}.png", polyp())
     return root

@@ -88,8 +88,8 @@ def test_the_surest_finding_chooses_first_and_takes_its_best_free_polyp():
 
 def test_the_summary_of_a_set_by_hand():
     found, missed = _boxes((10, 10, 30, 30)), _boxes((0, 0, 90, 90))
-    healthy = np.zeros((100, 100), bool)
-    matches = [_match(found, found), _match(healthy, missed), _match(found, healthy), _match(healthy, healthy)]
+    negatives = np.zeros((100, 100), bool)
+    matches = [_match(found, found), _match(negatives, missed), _match(found, negatives), _match(negatives, negatives)]
     summary = lesion_summary(matches)
     assert summary["images"] == 4
     assert summary["iou_50"] == {
@@ -113,12 +113,12 @@ def test_the_summary_of_a_set_by_hand():
 
 
 def test_without_polyps_or_without_findings():
-    healthy, polyp = np.zeros((9, 9), bool), _boxes((2, 2, 5, 5), shape=(9, 9))
-    nothing = lesion_summary([_match(polyp, healthy)])
+    negatives, polyp = np.zeros((9, 9), bool), _boxes((2, 2, 5, 5), shape=(9, 9))
+    nothing = lesion_summary([_match(polyp, negatives)])
     assert math.isnan(nothing["iou_50"]["recall"])
     assert math.isnan(nothing["average_precision"]["mean"])
     assert nothing["iou_50"]["false_positives_per_image"] == 1
-    missed = lesion_summary([_match(healthy, polyp)])
+    missed = lesion_summary([_match(negatives, polyp)])
     assert missed["average_precision"]["mean"] == missed["centre"]["recall"] == missed["centre"]["precision"] == 0
 
 

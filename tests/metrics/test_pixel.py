@@ -69,8 +69,8 @@ def test_agrees_with_monai_and_scikit_learn(prediction, truth):
 
 
 def test_the_families_by_hand():
-    half, missed, healthy = Counts(tp=50, fp=0, fn=50, tn=900), Counts(0, 0, 10, 990), Counts(0, 0, 0, 1000)
-    result = families([half, missed, healthy])
+    half, missed, negatives = Counts(tp=50, fp=0, fn=50, tn=900), Counts(0, 0, 10, 990), Counts(0, 0, 0, 1000)
+    result = families([half, missed, negatives])
     assert result["mean_over_images"]["iou"] == pytest.approx((0.5 + 0) / 2)
     assert result["mean_over_images"]["dice"] == pytest.approx((2 / 3 + 0) / 2)
     assert result["pooled_over_pixels"]["iou"] == pytest.approx(50 / 110)
@@ -97,8 +97,8 @@ def test_pooled_figures_obey_their_identity_and_order_changes_nothing(counts):
     dice, iou = (result["pooled_over_pixels"][name] for name in ("dice", "iou"))
     assert iou == pytest.approx(dice / (2 - dice))
     assert result["mean_over_images"]["iou"] <= result["mean_over_images"]["dice"]
-    for family, figures in result.items():
-        assert other[family] == pytest.approx(figures)
+    for family, scores in result.items():
+        assert other[family] == pytest.approx(scores)
 
 
 @given(arrays(np.uint8, (3, 20), elements=st.integers(0, 1)), arrays(np.uint8, (3, 20), elements=st.integers(0, 1)))

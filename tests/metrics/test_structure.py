@@ -22,24 +22,24 @@ def pairs() -> list[tuple[np.ndarray, np.ndarray]]:
     return made + [(np.full((48, 60), 77, np.uint8), made[0][1]), (made[0][0], np.zeros((48, 60), bool))]
 
 
-def _pysodmetrics(pairs, normalise: bool) -> dict[str, float]:
+def _pysodmetrics(pairs, normalize: bool) -> dict[str, float]:
     handlers = {"dice": sod.DICEHandler(True, False), "iou": sod.IOUHandler(True, False)}
     metrics = [sod.FmeasureV2(handlers), sod.WeightedFmeasure(), sod.Smeasure(), sod.Emeasure(), sod.MAE()]
     for levels, truth in pairs:
-        arguments = (levels, truth * np.uint8(255)) if normalise else (levels / 255, truth)
+        arguments = (levels, truth * np.uint8(255)) if normalize else (levels / 255, truth)
         for metric in metrics:
-            metric.step(*arguments, normalize=normalise)
+            metric.step(*arguments, normalize=normalize)
     overlap, *others = (metric.get_results() for metric in metrics)
     curves = {name: overlap[name]["dynamic"] for name in handlers} | {"e": others[2]["em"]["curve"]}
     summary = {"weighted_f": others[0]["wfm"], "s_measure": others[1]["sm"], "mae": others[3]["mae"]}
     return summary | {f"{f.__name__}_{n}": f(c) for n, c in curves.items() for f in (np.mean, max)}
 
 
-@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_equals_pysodmetrics_over_the_set(pairs, normalise, dtype):
-    ours = pranet_summary([structure_scores(v.astype(dtype) / 255, truth, normalise) for v, truth in pairs])
-    assert ours == pytest.approx(_pysodmetrics(pairs, normalise), abs=1e-6)
+def test_equals_pysodmetrics_over_the_set(pairs, normalize, dtype):
+    ours = pranet_summary([structure_scores(v.astype(dtype) / 255, truth, normalize) for v, truth in pairs])
+    assert ours == pytest.approx(_pysodmetrics(pairs, normalize), abs=1e-6)
 
 
 def test_order_changes_nothing(pairs):

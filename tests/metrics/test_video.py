@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyp_monai.metrics.video import RULES, Frame, Video, box_ious, figures, hits, is_short, pooled
+from polyp_monai.metrics.video import RULES, Frame, Video, box_ious, hits, is_short, pooled, scores
 
 RATE = 25
 POLYP, OFF, HALF = (10.0, 10.0, 30.0, 30.0), (60.0, 60.0, 80.0, 80.0), (22.0, 10.0, 42.0, 30.0)
@@ -66,7 +66,7 @@ def test_with_masks_the_centre_must_lie_in_the_polyp_itself():
 def test_a_video_by_hand():
     polyp, false = {"a": POLYP}, {"f": OFF}
     frames = [({}, {})] * 5 + [({}, polyp)] * 5 + [(false, polyp)] * 2 + [({"t": POLYP}, polyp)] * 8 + [(false, {})] * 5
-    result = figures(_video(*frames))
+    result = scores(_video(*frames))
     assert (result["frames"], result["frames_with_polyp"], result["frames_without_polyp"]) == (25, 15, 10)
     assert (result["seconds"], result["alarms"]) == (pytest.approx(1), 2)
     assert (result["frames_falsely_alarmed"], result["specificity"]) == (5, 0.5)
@@ -86,42 +86,42 @@ def test_a_video_by_hand():
 
 
 def test_a_missed_polyp_has_no_delay():
-    result = figures(_video(({}, {"a": POLYP}), ({"t": OFF}, {"a": POLYP, "b": OFF})))
+    result = scores(_video(({}, {"a": POLYP}), ({"t": OFF}, {"a": POLYP, "b": OFF})))
     assert [row["centre"] and row["centre"]["delay"] for row in result["polyps"]] == [None, 0]
     assert result["rules"]["iou_30"]["recall"] == 0.5
     assert result["rules"]["iou_30"]["median_delay"] == 0
-    nothing = figures(_video(({}, {"a": POLYP})))["rules"]["centre"]
+    nothing = scores(_video(({}, {"a": POLYP})))["rules"]["centre"]
     assert (nothing["median_delay"], nothing["median_latency"], nothing["recall"]) == (None, None, 0)
 
 
 def test_delay_runs_from_when_the_polyp_came_into_sight():
     video = _video(({"t": POLYP}, {"a": POLYP}), start=2.0)
-    (row,) = figures(video._replace(appeared={"a": (-10, 1.6)}))["polyps"]
+    (row,) = scores(video._replace(appeared={"a": (-10, 1.6)}))["polyps"]
     assert (row["centre"]["delay"], row["centre"]["latency"]) == (pytest.approx(0.4), 10)
 
 
 def test_two_parts_of_one_polyp_are_one():
     found = hits(np.array([POLYP]), np.array([OFF, POLYP]))
-    result = figures(Video([Frame(0, 0.0, 0.04, ("t",), ("a", "a"), found)], {}))
+    result = scores(Video([Frame(0, 0.0, 0.04, ("t",), ("a", "a"), found)], {}))
     assert (result["rules"]["centre"]["polyps"], result["rules"]["centre"]["polyps_found"]) == (1, 1)
     assert result["polyps"][0]["frames"] == 1
 
 
 @pytest.mark.parametrize(("frames", "longer"), [(12, 0), (13, 1)])
 def test_a_false_alarm_of_half_a_second_is_told_from_shorter_ones(frames, longer):
-    row = figures(_video(*[({"f": OFF}, {})] * frames, *[({}, {})] * (50 - frames)))["rules"]["centre"]
+    row = scores(_video(*[({"f": OFF}, {})] * frames, *[({}, {})] * (50 - frames)))["rules"]["centre"]
     assert (row["false_alarms"], row["short_false_alarms"]) == (1, 1 - longer)
     assert row["longer_false_alarms_per_minute"] == pytest.approx(longer * 30)
     assert not is_short(15 / 30)
 
 
 def test_nothing_to_divide_by():
-    healthy = figures(_video(({}, {})))
-    assert math.isnan(healthy["rules"]["any"]["sensitivity"])
-    assert math.isnan(healthy["rules"]["any"]["recall"])
-    assert healthy["specificity"] == 1
-    assert math.isnan(figures(_video(({}, {"a": POLYP})))["specificity"])
-    empty = figures(Video([], {}))
+    negatives = scores(_video(({}, {})))
+    assert math.isnan(negatives["rules"]["any"]["sensitivity"])
+    assert math.isnan(negatives["rules"]["any"]["recall"])
+    assert negatives["specificity"] == 1
+    assert math.isnan(scores(_video(({}, {"a": POLYP})))["specificity"])
+    empty = scores(Video([], {}))
     assert math.isnan(empty["rules"]["any"]["false_alarms_per_minute"])
 
 
@@ -134,7 +134,7 @@ def test_pooled_counts_every_frame_and_polyp_once():
     assert (result["frames"], result["alarms"], result["specificity"]) == (5, 2, 0.5)
     assert [row["polyp"] for row in result["polyps"]] == [("x", "1"), ("y", "1")]
     assert row["recall_interval"] == [0, 1]
-    alone, together = figures(one), pooled({"x": one})
+    alone, together = scores(one), pooled({"x": one})
     assert repr(together["rules"]) == repr(alone["rules"])  # repr: NaN differs from itself
 
 
@@ -146,7 +146,7 @@ videos = st.lists(st.tuples(alarms_of_frame, polyps_of_frame), min_size=1, max_s
 @settings(max_examples=8, deadline=None)
 @given(videos)
 def test_a_perfect_prediction(frames):
-    result = figures(_video(*[({f"of {name}": box for name, box in polyps.items()}, polyps) for _, polyps in frames]))
+    result = scores(_video(*[({f"of {name}": box for name, box in polyps.items()}, polyps) for _, polyps in frames]))
     assert result["frames_falsely_alarmed"] == 0
     for rule in RULES:
         row = result["rules"][rule]
@@ -159,7 +159,7 @@ def test_a_perfect_prediction(frames):
 @given(videos, st.integers(0, 1000))
 def test_a_shift_in_time_and_other_names_change_nothing(frames, start):
     renamed = [({f"other {name}": box for name, box in alarms.items()}, polyps) for alarms, polyps in frames]
-    one, other = figures(_video(*frames, rate=8)), figures(_video(*renamed, start=start, rate=8))
+    one, other = scores(_video(*frames, rate=8)), scores(_video(*renamed, start=start, rate=8))
     assert repr(one["rules"]) == repr(other["rules"])
     assert repr(one["specificity"]) == repr(other["specificity"])
 
@@ -167,7 +167,7 @@ def test_a_shift_in_time_and_other_names_change_nothing(frames, start):
 @settings(max_examples=8, deadline=None)
 @given(videos)
 def test_any_alarm_at_all_finds_most_and_is_never_later(frames):
-    result = figures(_video(*frames))
+    result = scores(_video(*frames))
     for rule in ("centre", "iou_30"):
         assert result["rules"][rule]["frames_found"] <= result["rules"]["any"]["frames_found"]
         assert result["rules"][rule]["false_alarms"] >= result["rules"]["any"]["false_alarms"]

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from polyp_monai.bundle.locate import shipped
 from polyp_monai.networks import DeepLabV3Plus, FrameNetwork, ResUNet, ResUNetPlusPlus, contract
-from polyp_monai.networks.efficientnet_lite import EfficientNetLite
+from polyp_monai.networks.encoders.efficientnet_lite import EfficientNetLite
 
 # parameters of the shipped bundles, which are narrower than the papers' networks where the model card says so
 PARAMETERS = {
@@ -116,7 +116,7 @@ def test_a_full_hd_frame(network):
 
 @torch.no_grad()
 def test_weights_survive_a_file(name, network, tmp_path):
-    from polyp_monai import checkpoints
+    from polyp_monai.training import checkpoints
 
     checkpoints.save(tmp_path / "model.pt", network.state_dict())
     other = checkpoints.load_weights(build(name), tmp_path / "model.pt").eval()
@@ -140,9 +140,9 @@ def test_torchscript_gives_the_same(network):
 
 
 def test_the_figures_in_the_metadata(name, network):
-    figures = json.loads((shipped()[name] / "configs/metadata.json").read_text())["figures"]
-    assert count(network) == PARAMETERS[name] == figures["parameters"]
-    assert figures["gmacs_352"] == round(gmacs(network, 352), 1)
+    scores = json.loads((shipped()[name] / "configs/metadata.json").read_text())["network_stats"]
+    assert count(network) == PARAMETERS[name] == scores["parameters"]
+    assert scores["gmacs_352"] == round(gmacs(network, 352), 1)
 
 
 def test_deep_supervision_trains_the_head_that_is_used_first():

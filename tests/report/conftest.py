@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polyp_monai import io
+from polyp_monai.data import files
 from polyp_monai.metrics.pixel import pixel_scores
 
 NAME = '<b>&"ü $x'
@@ -29,17 +29,17 @@ def summary(count: int, **more: Any) -> dict[str, Any]:
     recalls = {"polyps": 2, "iou_50": 0.5, "iou_30": 0.5, "centre": None}
     leak = {
         "test": 9,
-        "near_in_training": 3,
+        "similar_in_training": 3,
         "share": 0.333,
         "limit": 0.05,
         "leaked": False,
         "by_group": 1,
-        "by_look": 2,
+        "by_similarity": 2,
     }
     ramp = [i / 4 for i in range(5)]
     return {
         "run": {"bundle": "unet", "dataset": "/data/<set>", "weights_sha256": "9f86d0",
-                "command": "polyp evaluate unet", "packages": {"monai": "1.6.1"}, "threshold": 0.5, "normalise": False},
+                "command": "polyp evaluate unet", "packages": {"monai": "1.6.1"}, "threshold": 0.5, "normalize": False},
         "frames": count,
         "frames_with_polyp": {"count": count, "missed": 2, "without_hd95": 2, "mean": values,
                               "interval": {"dice": [0.711, 0.877], "iou": None}, "level": 0.95, "groups": 5},
@@ -53,7 +53,7 @@ def summary(count: int, **more: Any) -> dict[str, Any]:
                         "accuracy": [0.2, None, 0.8], "count": [9, 0, 5]},
         "curves": {"threshold": ramp, "dice": ramp, "iou": ramp, "sensitivity": ramp, "precision": ramp,
                    "pr_precision": ramp, "pr_recall": ramp, "average_precision": 0.913},
-        "leakage": {**leak, "probe_dice": 0.41, "probe_iou": 0.3},
+        "leakage": {**leak, "copy_mask_dice": 0.41, "copy_mask_iou": 0.3},
         "risk": {"alpha": 0.1, "threshold": 0.3},
         **more,
     }  # fmt: skip
@@ -68,19 +68,19 @@ def make_run(tmp_path) -> Callable[..., Path]:
         for i, (truth, prediction) in enumerate(masks):
             paths = {kind: tmp_path / kind / f"{i}.png" for kind in ("image", "truth", "prediction")}
             shape = (*truth.shape, 3)
-            io.write_png(
+            files.write_png(
                 paths["image"], rng.integers(0, 256, shape, np.uint8) if noise else np.full(shape, 90, np.uint8)
             )
-            io.write_mask(paths["truth"], truth)
-            io.write_mask(paths["prediction"], prediction)
+            files.write_mask(paths["truth"], truth)
+            files.write_mask(paths["prediction"], prediction)
             pixels = {"polyp_pixels": int(truth.sum()), "predicted_pixels": int(prediction.sum())}
             size = {"width": truth.shape[1], "height": truth.shape[0]}
             name = f"f{i}" if i else NAME
             rows.append(
                 {"name": name, "group": "g", "tags": "", **size, **paths, **pixels, **pixel_scores(prediction, truth)}
             )
-        io.write_csv(tmp_path / "frames.csv", rows)
-        io.write_json(tmp_path / "summary.json", summary(len(masks), **more))
+        files.write_csv(tmp_path / "frames.csv", rows)
+        files.write_json(tmp_path / "summary.json", summary(len(masks), **more))
         return tmp_path
 
     return make

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from polyp_monai import io
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.report import gallery, write
 
@@ -28,7 +28,7 @@ def words(page: str) -> str:
 def change(folder: Path, **parts) -> Path:
     """Replaces parts of summary.json; None takes one out."""
     content = json.loads((folder / "summary.json").read_text())
-    io.write_json(folder / "summary.json", {k: v for k, v in (content | parts).items() if v is not None})
+    files.write_json(folder / "summary.json", {k: v for k, v in (content | parts).items() if v is not None})
     return folder
 
 
@@ -43,7 +43,7 @@ def test_says_what_was_measured(few):
         "mean Dice 0.800 0.711 to 0.877",
         "mean IoU 0.700 no interval",
         "missed polyps 2 of 6 frames with a polyp",
-        "healthy frames left empty 2 of 3",
+        "negative frames left empty 2 of 3",
         "weights' sha256 9f86d0",
         "command polyp evaluate unet",
         "packages monai 1.6.1",
@@ -61,7 +61,15 @@ def test_says_what_was_measured(few):
 
 def test_leak_is_in_the_headline(few):
     assert "leaked" not in text(few).partition("</h1>")[0].partition("<h1>")[2]
-    leak = {"test": 9, "near_in_training": 3, "share": 0.3, "limit": 0.05, "leaked": True, "by_group": 1, "by_look": 2}
+    leak = {
+        "test": 9,
+        "similar_in_training": 3,
+        "share": 0.3,
+        "limit": 0.05,
+        "leaked": True,
+        "by_group": 1,
+        "by_similarity": 2,
+    }
     assert "leaked" in text(change(few, leakage=leak)).partition("</h1>")[0].partition("<h1>")[2]
 
 
@@ -103,7 +111,7 @@ def test_parts_that_were_not_measured_are_left_out(few):
 def test_bare_run(few):
     """No frame has a polyp, and nothing was measured."""
     rows(few, lambda content: content.splitlines()[0] + "\n")
-    io.write_json(few / "summary.json", {"frames": 0, "frames_with_polyp": {"count": 0, "mean": {}}})
+    files.write_json(few / "summary.json", {"frames": 0, "frames_with_polyp": {"count": 0, "mean": {}}})
     assert "0 frames" in words(text(few))
 
 
@@ -120,7 +128,7 @@ def test_pictures_that_have_gone(few):
 
 def test_probability_maps_are_cut_at_the_threshold(few):
     ramp = np.tile(np.linspace(0, 255, 96).astype(np.uint8), (80, 1))
-    io.write_png(few / "prediction" / "0.png", ramp)
+    files.write_png(few / "prediction" / "0.png", ramp)
 
     def right_of(threshold: float) -> float:
         page = text(change(few, run={"threshold": threshold}))

@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
-from polyp_monai import checkpoints
 from polyp_monai.bundle.locate import shipped
+from polyp_monai.training import checkpoints
 
 MODEL = {
     "network_def": {
@@ -19,7 +19,7 @@ MODEL = {
         "divisor": 8,
         "body": {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 1, "kernel_size": 3, "padding": 1},
     },
-    "window": 64,
+    "image_size": 64,
 }
 
 
@@ -56,7 +56,7 @@ def cache(tmp_path, monkeypatch) -> Path:
 @pytest.fixture(scope="session")
 def files(tiny_home, tmp_path_factory) -> dict[str, Path]:
     """Suffix -> an export of the tiny bundle, of each format that a CPU runs."""
-    from polyp_monai.bundle.export import SUFFIXES, export
+    from polyp_monai.export.export import SUFFIXES, export
 
     folder = tmp_path_factory.mktemp("exports")
     forms = ("onnx", "openvino", "torch-export", "torchscript")

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from polyp_monai import provenance, runtime
-from polyp_monai.cli import main
+from polyp_monai.cli.main import main
 from polyp_monai.errors import PolypError
+from polyp_monai.export import agreement, writers
 from polyp_monai.networks import FrameNetwork
-from polyp_monai.runtime import agreement, writers
 from tests.runtime.conftest import change_version, save_weights
 
 pytest.importorskip("onnx")
@@ -95,7 +95,7 @@ def test_a_file_says_what_it_is(tiny, files, suffix):
     for name in runtime.READERS[suffix]:
         facts = runtime.load(name, files[suffix], CPU).about
         assert (facts.bundle, facts.bundle_version, facts.precision) == ("tiny", "0.1.0", "fp32")
-        assert (facts.window, facts.keep_aspect, facts.threshold) == (64, False, 0.5)
+        assert (facts.image_size, facts.keep_aspect, facts.threshold) == (64, False, 0.5)
         assert facts.weights_sha256 == provenance.digest(tiny / "models/model.pt")
         assert list(facts.classes) == ["background", "polyp"]
 
@@ -125,7 +125,7 @@ def test_a_damaged_file_gets_one_line(tiny, files, tmp_path, suffix, damage):
     path.write_bytes({"cut": whole[: len(whole) // 2], "noise": b"\x07" * len(whole), "empty": b""}[damage])
     name = path.with_suffix(".xml") if suffix == ".bin" else path
     for reader in runtime.READERS[name.suffix]:
-        with pytest.raises(PolypError, match=r"damaged|export it anew") as caught:
+        with pytest.raises(PolypError, match=r"damaged|export it again") as caught:
             network("torch" if reader == "torch" else reader, tiny, name)
         assert str(path.with_suffix("")) in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -171,7 +171,7 @@ def test_a_foreign_network_is_refused(tiny, tmp_path, reader, names, shape, text
 
 
 def test_metadata_that_cannot_be_read(tiny, files, tmp_path):
-    props = {**runtime.load("onnxruntime", files[".onnx"], CPU).about.texts(), "window": "wide"}
+    props = {**runtime.load("onnxruntime", files[".onnx"], CPU).about.texts(), "image_size": "wide"}
     path = foreign(tmp_path / "theirs.onnx", ("image", "logits"), ["b", 3, "h", "w"], props)
     with pytest.raises(PolypError, match="its metadata cannot be read"):
         network("onnxruntime", tiny, path)

@@ -103,9 +103,9 @@ def test_a_telephone_held_upright_turns_clockwise(tmp_path):
 
 @pytest.mark.parametrize("matrix", ["ITU601", "ITU709"])
 @pytest.mark.parametrize("limits", ["MPEG", "JPEG"])
-def test_colours_by_the_tags(tmp_path, matrix, limits):
-    colours = [(220, 30, 30), (30, 220, 30), (30, 30, 220), (220, 220, 40), (250, 250, 250), (5, 5, 5)]
-    image = np.repeat(np.array(colours, np.uint8), 32, axis=0)[None].repeat(64, axis=0)
+def test_colors_by_the_tags(tmp_path, matrix, limits):
+    colors = [(220, 30, 30), (30, 220, 30), (30, 30, 220), (220, 220, 40), (250, 250, 250), (5, 5, 5)]
+    image = np.repeat(np.array(colors, np.uint8), 32, axis=0)[None].repeat(64, axis=0)
     tags = {"dst_colorspace": matrix, "src_color_range": "JPEG", "dst_color_range": limits}
     with av.open(str(tmp_path / "a.mkv"), "w") as container:
         stream = container.add_stream("ffv1", rate=25)
@@ -117,8 +117,8 @@ def test_colours_by_the_tags(tmp_path, matrix, limits):
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     frames, _ = read(tmp_path / "a.mkv")
-    for i, colour in enumerate(colours):
-        assert np.abs(frames[0].image[:, i * 32 + 4 : i * 32 + 28].astype(int) - colour).max() <= 6
+    for i, color in enumerate(colors):
+        assert np.abs(frames[0].image[:, i * 32 + 4 : i * 32 + 28].astype(int) - color).max() <= 6
 
 
 def test_other_streams_are_passed_over(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from polyp_monai import io
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.metrics.video import RULES
 from polyp_monai.video.evaluation import evaluate, text
@@ -29,7 +29,7 @@ def _write_prediction(path: Path, shown: dict[int, list[tuple]], frames: int = 2
         found = [Polyp(n, Detection(box, 256, 0.9, np.zeros((0, 2), np.int32))) for n, box in shown.get(i, [])]
         rows += Events.rows(i, i / RATE, found)
     path.parent.mkdir(parents=True, exist_ok=True)
-    io.write_csv(path, rows)
+    files.write_csv(path, rows)
     return path
 
 
@@ -46,7 +46,7 @@ def _write_masks(folder: Path, frames: dict[int, list[tuple]], count: int = 20, 
         mask = np.zeros(SIZE, np.uint8)
         for x0, y0, x1, y1 in frames.get(i, []):
             mask[y0:y1, x0:x1] = 1
-        io.write_mask(folder / name.format(i), mask)
+        files.write_mask(folder / name.format(i), mask)
     return folder
 
 
@@ -140,7 +140,7 @@ def test_specks_of_masks_are_no_polyps(tmp_path):
     mask[0, 0] = 1
     for path in truth.iterdir():
         path.unlink()
-    io.write_mask(truth / "3.png", mask)
+    files.write_mask(truth / "3.png", mask)
     result = evaluate(_write_prediction(tmp_path / "frames.csv", {}), truth)
     assert result["all"]["frames_with_polyp"] == 0
     assert "1 specks" in result["notes"][1]
@@ -181,7 +181,7 @@ def test_boxes_and_masks_of_other_sizes(tmp_path):
     outside = _write_prediction(tmp_path / "outside.csv", {7: [(1, (170, 20, 185, 36))]})
     with pytest.raises(PolypError, match=r"frame 7 lies outside of its mask, 80 x 60"):
         evaluate(outside, masks)
-    io.write_mask(masks / "mask_004.png", np.zeros((30, 30), np.uint8))
+    files.write_mask(masks / "mask_004.png", np.zeros((30, 30), np.uint8))
     with pytest.raises(PolypError, match=r"mask_004.png: is 30 x 30, but .*mask_000.png is 80 x 60"):
         evaluate(over, masks)
 
@@ -269,9 +269,9 @@ def test_truths_that_make_no_sense_are_named(tmp_path):
     masks = tmp_path / "masks"
     masks.mkdir()
     refused("holds no mask", where=masks)
-    io.write_mask(masks / "100.png", np.zeros(SIZE, np.uint8))
+    files.write_mask(masks / "100.png", np.zeros(SIZE, np.uint8))
     refused(r"no frame in common; .* the truth 100 to 100", where=masks)
-    io.write_mask(masks / "x_0100.png", np.zeros(SIZE, np.uint8))
+    files.write_mask(masks / "x_0100.png", np.zeros(SIZE, np.uint8))
     refused("both of frame 100", where=masks)
-    io.write_mask(masks / "first.png", np.zeros(SIZE, np.uint8))
+    files.write_mask(masks / "first.png", np.zeros(SIZE, np.uint8))
     refused("no number in its name", where=masks)

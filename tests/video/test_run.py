@@ -17,7 +17,7 @@ import pytest
 import torch
 import yaml
 
-from polyp_monai.cli import main
+from polyp_monai.cli.main import main
 
 av = pytest.importorskip("av")
 
@@ -57,7 +57,7 @@ def sees_red(bundle):
     model = yaml.safe_load(path.read_text())
     body = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 1, "kernel_size": 1}
     model["network_def"] = {"_target_": "polyp_monai.networks.FrameNetwork", "body": body, "divisor": 32}
-    model["window"] = 96
+    model["image_size"] = 96
     path.write_text(yaml.safe_dump(model))
     state = {"body.weight": torch.tensor([4.0, -4.0, -4.0]).view(1, 3, 1, 1), "body.bias": torch.tensor([-6.0])}
     (bundle / "models").mkdir(exist_ok=True)
@@ -93,7 +93,7 @@ def test_overlay_table_and_events_tell_of_the_same_polyp(clip, sees_red, tmp_pat
 
     summary = json.loads(events.read_text())
     assert not summary["interrupted"]
-    assert summary["settings"]["window"] == 96
+    assert summary["settings"]["image_size"] == 96
     (event,) = summary["events"]
     assert event["first_frame"] == SHOWN.start
     assert 0 <= event["last_frame"] - SHOWN[-1] <= 0.2 * RATE + 1  # it is held for 0.2 s
@@ -114,10 +114,10 @@ def test_a_flicker_is_not_shown(sees_red, tmp_path):
 
 
 def test_a_folder_of_frames_gives_what_its_video_gives(sees_red, tmp_path):
-    from polyp_monai import io
+    from polyp_monai.data import files
 
     for index in range(50):
-        io.write_png(tmp_path / "frames" / f"{index}.png", picture(index))
+        files.write_png(tmp_path / "frames" / f"{index}.png", picture(index))
     assert video(tmp_path / "frames", "--json", tmp_path / "e.json", *RAW, bundle=sees_red) == 0
     summary = json.loads((tmp_path / "e.json").read_text())
     assert summary["events"][0]["first_frame"] == SHOWN.start
@@ -125,13 +125,13 @@ def test_a_folder_of_frames_gives_what_its_video_gives(sees_red, tmp_path):
 
 
 def test_one_frame_has_the_mask_that_predict_writes(sees_red, tmp_path):
-    from polyp_monai import io
+    from polyp_monai.data import files
 
-    io.write_png(tmp_path / "frames/15.png", picture(15))
+    files.write_png(tmp_path / "frames/15.png", picture(15))
     assert main(["predict", str(sees_red), str(tmp_path / "frames"), "--out", str(tmp_path / "masks")]) == 0
     words = ("--csv", tmp_path / "t.csv", *RAW)
     assert video(tmp_path / "frames", *words, bundle=sees_red) == 0
-    mask = io.read_mask(tmp_path / "masks/15.png")
+    mask = files.read_mask(tmp_path / "masks/15.png")
     (row,) = csv.DictReader((tmp_path / "t.csv").open())
     ys, xs = np.nonzero(mask)
     box = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)

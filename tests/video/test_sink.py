@@ -16,7 +16,7 @@ from polyp_monai.video.sink import VideoSink
 
 av = pytest.importorskip("av")
 
-COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 255, 255), (0, 0, 0), (200, 110, 90)]
+COLORS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 255, 255), (0, 0, 0), (200, 110, 90)]
 
 
 def scene(index: int, size: tuple[int, int] = (96, 64)) -> np.ndarray:
@@ -64,16 +64,16 @@ def test_what_browsers_need(tmp_path):
         assert (context.colorspace, context.color_range) == (6, 1)  # BT.601, limited: what the pixels are made by
 
 
-def test_saturated_colours_come_back(tmp_path):
-    image = np.repeat(np.array(COLOURS, np.uint8), 32, axis=0)[None].repeat(64, axis=0)
+def test_saturated_colors_come_back(tmp_path):
+    image = np.repeat(np.array(COLORS, np.uint8), 32, axis=0)[None].repeat(64, axis=0)
     with VideoSink(tmp_path / "a.mp4", (image.shape[1], 64), 25) as sink:
         for index in range(3):
             sink.write(image, index / 25)
     with av.open(str(tmp_path / "a.mp4")) as container:
         for frame in container.decode(video=0):
             found = frame.to_ndarray(format="rgb24").astype(int)
-            for i, colour in enumerate(COLOURS):
-                assert np.abs(found[:, i * 32 + 4 : i * 32 + 28] - colour).max() <= 6
+            for i, color in enumerate(COLORS):
+                assert np.abs(found[:, i * 32 + 4 : i * 32 + 28] - color).max() <= 6
 
 
 @pytest.mark.parametrize("size", [(97, 65), (96, 65), (97, 64), (50, 70), (3, 5)])

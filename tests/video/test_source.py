@@ -19,7 +19,7 @@ def test_a_size_that_changes_is_fitted_into_the_first(tmp_path):
     assert {f.image.shape for f in frames} == {(96, 160, 3)}
     assert frames[15].image[:, :30].max() <= 2  # black, then the picture with its aspect kept
     assert frames[15].image[:, 36:124].min() > 15
-    steps = np.diff([f.time for f in frames])  # the second part's times start anew
+    steps = np.diff([f.time for f in frames])  # the second part's times start again
     assert (steps > 0).all()
     assert steps.max() < 0.1
 

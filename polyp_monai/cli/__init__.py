@@ -1,0 +1,1 @@
+"""The command `polyp`: arguments and messages; the one place that knows every room."""

@@ -1,0 +1,206 @@
+"""Which samples: the splits of a prepared data list, and the frames a prediction is asked for."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from polyp_monai.data import files
+from polyp_monai.errors import PolypError
+
+SPLITS = ("training", "validation", "test")
+ALL = "all"  # of a set that nothing was trained on
+
+
+def read(dataset_dir: str | Path) -> dict:
+    """The content of `dataset_dir`/datalist.json. Raises PolypError when it is absent or no data list."""
+    path = Path(dataset_dir) / "datalist.json"
+    if not path.is_file():
+        raise PolypError(f"{path}: no such file; make it with `polyp prepare SET --source PATH --out {dataset_dir}`")
+    return _read_list(path)
+
+
+def _read_list(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PolypError(f"{path}: not readable as JSON ({error})") from error
+    if not isinstance(content, dict) or not any(isinstance(content.get(split), list) for split in SPLITS):
+        raise PolypError(f"{path}: not a data list; it has none of the splits {', '.join(SPLITS)}")
+    for name in SPLITS:
+        entries = content.get(name) or []
+        if not isinstance(entries, list):
+            raise PolypError(f"{path}: {name!r} is no list")
+        for number, entry in enumerate(entries):
+            if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
+                raise PolypError(f"{path}: entry {number} of {name!r} names no image")
+    return content
+
+
+def read_split(dataset_dir: str | Path, name: str) -> list[dict]:
+    """The samples of one split, or of all, with `image` and `label` as absolute paths that exist.
+
+    Raises:
+        PolypError: no such list, no such split, an empty split, or a file that has gone.
+    """
+    root = Path(dataset_dir).resolve()
+    content = read(dataset_dir)
+    if name not in (*SPLITS, ALL):
+        raise PolypError(f"split {name!r} is unknown; known are {', '.join((*SPLITS, ALL))}")
+    entries = [entry for p in SPLITS if name in (p, ALL) for entry in content.get(p) or []]
+    if not entries:
+        filled = ", ".join(p for p in SPLITS if content.get(p)) or "none"
+        raise PolypError(f"{root / 'datalist.json'}: the split {name!r} is empty; filled are: {filled}")
+    samples = []
+    for entry in entries:
+        if not isinstance(entry.get("label"), str):
+            raise PolypError(f"{root / 'datalist.json'}: {entry['image']} in {name!r} has no label")
+        sample = {
+            **entry,
+            "relative": entry["image"],
+            "image": str(root / entry["image"]),
+            "label": str(root / entry["label"]),
+        }
+        for key in ("image", "label"):
+            if not Path(sample[key]).is_file():
+                raise PolypError(
+                    f"{sample[key]}: named in {root / 'datalist.json'} but not there; prepare the set again"
+                )
+        samples.append(sample)
+    return samples
+
+
+def labelled_frames(
+    dataset_dir: str | Path | Sequence[str | Path], name: str, output_dir: str | Path | None = None
+) -> list[dict]:
+    """`read_split` reduced to what engines need: `image`, `label`, `name`, `group`, `tags`, `output` (of the written mask).
+
+    Of several folders (for training) the splits follow each other.
+
+    Raises:
+        PolypError: as `read_split`; or a mask written to `output_dir` would replace a file of the data set.
+    """
+    folders = [dataset_dir] if isinstance(dataset_dir, (str, Path)) else dataset_dir
+    samples = [
+        {
+            "image": s["image"],
+            "label": s["label"],
+            "name": s.get("name", files.stem_of(s["image"])),
+            "group": s.get("group", ""),
+            "tags": " ".join(s.get("tags", ())),
+            "output": _without_suffix(_below(Path(s["relative"]))).removeprefix("images/"),
+        }
+        for folder in folders
+        for s in read_split(folder, name)
+    ]
+    if output_dir is not None:
+        _check_targets(samples, output_dir, {s[key] for s in samples for key in ("image", "label")}, overwrite=True)
+    return samples
+
+
+def frames(
+    inputs: str | Iterable[str],
+    output_dir: str | Path,
+    overwrite: bool = False,
+    probability: bool = False,
+    overlay: bool = False,
+) -> list[dict]:
+    """Frames to predict: `image` (absolute path) and `output` (relative path without suffix, one a frame).
+
+    Args:
+        inputs: a file, folder, glob or data list (JSON), or several. Folders are searched in depth and keep their tree
+            in `output`; names that would meet get as much of their path as tells them apart.
+        output_dir: where the masks will go; nothing there is overwritten unless `overwrite`, and an input never is.
+        probability, overlay: whether these files will be written too.
+
+    Raises:
+        PolypError: an input that is not there, holds no frame, or whose mask would overwrite a file.
+    """
+    found: dict[Path, Path] = {}
+    out = Path(os.path.abspath(output_dir))
+    for item in [inputs] if isinstance(inputs, (str, Path)) else inputs:
+        matches = _expand(str(item))
+        if Path(os.path.abspath(item)) in out.parents:  # masks of an earlier run, written below the input folder
+            matches = [(path, name) for path, name in matches if out not in path.parents]
+        if not matches:
+            raise PolypError(f"{item}: no frames there; known formats are {', '.join(files.SUFFIXES)}")
+        for path, relative in matches:
+            found.setdefault(path, relative)
+    samples = [{"image": str(path), "output": output} for path, output in _tell_apart(found).items()]
+    _check_targets(samples, output_dir, found, overwrite, probability, overlay)
+    return samples
+
+
+def _check_targets(
+    samples: list[dict],
+    output_dir: str | Path,
+    inputs: Iterable[str | Path],
+    overwrite: bool,
+    probability: bool = False,
+    overlay: bool = False,
+) -> None:
+    """Raises PolypError when what `SavePredictiond` will write replaces an input, another frame's file, or any file."""
+    sources, claimed = {Path(path).resolve() for path in inputs}, set()
+    for sample in samples:
+        suffix = files.mask_suffix(sample["image"])
+        for name in (suffix, *[f"_probability{suffix}"] * probability, *["_overlay.png"] * overlay):
+            target = Path(output_dir) / f"{sample['output']}{name}"
+            if target.resolve() in sources:
+                raise PolypError(f"{target}: is an input and would be overwritten; give another output folder")
+            if target.exists() and not overwrite:
+                raise PolypError(f"{target}: exists already; give another output folder, or --overwrite true")
+            if str(target).casefold() in claimed:
+                raise PolypError(f"{target}: two frames would be written there; predict them into two folders")
+            claimed.add(str(target).casefold())
+
+
+def _below(path: Path) -> Path:
+    """What an output keeps of a path in a data list: all of it, or the name alone when it leads out of the folder."""
+    return Path(path.name) if path.is_absolute() or ".." in path.parts else path
+
+
+def _expand(item: str) -> list[tuple[Path, Path]]:
+    """(absolute path, path to keep below the output folder) of every frame that one input names."""
+    path = Path(os.path.abspath(item))
+    if path.is_dir():
+        return [(p, p.relative_to(path)) for p in files.find_images(path)]
+    if path.suffix.lower() == ".json" and path.is_file():
+        content = _read_list(path)
+        entries = [Path(entry["image"]) for name in SPLITS for entry in content.get(name) or []]
+        return [(Path(os.path.abspath(path.parent / p)), _below(p)) for p in entries]
+    if path.is_file():
+        return [(path, Path(path.name))]
+    if glob.has_magic(item):
+        root = Path(*_fixed_parts(path))
+        names = sorted(Path(p) for p in glob.glob(str(path), recursive=True))
+        return [(p, p.relative_to(root)) for p in names if files.suffix_of(p) in files.SUFFIXES and p.is_file()]
+    raise PolypError(f"{item}: no such file, folder or data list")
+
+
+def _fixed_parts(pattern: Path) -> list[str]:
+    """The leading folders of a glob that hold no magic."""
+    split_of = []
+    for piece in pattern.parts[:-1]:
+        if glob.has_magic(piece):
+            break
+        split_of.append(piece)
+    return split_of
+
+
+def _tell_apart(found: dict[Path, Path]) -> dict[Path, str]:
+    """One output name a frame. Names that meet are replaced by the path below the folder that all inputs share."""
+    names = {path: _without_suffix(relative) for path, relative in found.items()}
+    if len(set(names.values())) < len(names):
+        shared = os.path.commonpath([path.parent for path in found])
+        names = {path: _without_suffix(path.relative_to(shared)) for path in found}
+    meets = Counter(names.values())  # a.png and a.jpg of one folder
+    suffixes = {path: files.suffix_of(path).replace(".", "_") for path in names}
+    return {path: name + suffixes[path] if meets[name] > 1 else name for path, name in names.items()}
+
+
+def _without_suffix(path: Path) -> str:
+    return (path.parent / files.stem_of(path)).as_posix()

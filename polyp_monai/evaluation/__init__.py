@@ -1,0 +1,1 @@
+"""Scores of frames, of runs and between runs; leakage, domain shift, calibrated thresholds."""

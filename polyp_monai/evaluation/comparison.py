@@ -1,0 +1,84 @@
+"""Runs on the same frames, held against each other pair by pair."""
+
+from __future__ import annotations
+
+import csv
+import math
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from polyp_monai.errors import PolypError
+from polyp_monai.metrics import statistics
+
+METRICS = ("dice", "iou", "sensitivity", "precision")
+
+
+def read_rows(run: str | Path) -> dict[str, dict[str, str]]:
+    """Name -> row of RUN/frames.csv. Raises PolypError when it is absent or no table of a run."""
+    path = Path(run) / "frames.csv"
+    if not path.is_file():
+        raise PolypError(f"{path}: no such file; RUN is a folder that `polyp evaluate` or `polyp score` wrote")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"name", *METRICS} <= rows[0].keys():
+        raise PolypError(f"{path}: no table of a run; it needs the columns name, {', '.join(METRICS)}")
+    return {row["name"]: row for row in rows}
+
+
+def compare(runs: list[str]) -> dict[str, Any]:
+    """Paired differences of every two runs on the frames that all of them hold.
+
+    Returns:
+        frames (in common), left_out (run -> frames that others lack), means (run -> figure -> mean) and pairs: a list
+        of first, second, figure, difference (first - second), low, high, p, corrected_p (Holm, over all pairs of one
+        figure), verdict.
+
+    Raises:
+        PolypError: fewer than two runs, one named twice, or no frame in common.
+    """
+    if len(runs) < 2 or len({Path(run).resolve() for run in runs}) < len(runs):
+        raise PolypError("compare: give two or more different runs")
+    tables = {run: read_rows(run) for run in runs}
+    names = sorted(set.intersection(*(set(table) for table in tables.values())))
+    if not names:
+        raise PolypError(
+            f"{runs[0]} and {runs[1]}: no frame in common; were they run on the same split of the same set?"
+        )
+    values = {
+        run: {metric: [float(table[name][metric] or math.nan) for name in names] for metric in METRICS}
+        for run, table in tables.items()
+    }
+    groups = [tables[runs[0]][name].get("group") or name for name in names]
+    pairs: list[dict[str, Any]] = []
+    for metric in METRICS:
+        found = [
+            {"first": a, "second": b, "figure": metric}
+            | statistics.paired(values[a][metric], values[b][metric], groups)
+            for a, b in combinations(runs, 2)
+        ]
+        for pair, corrected in zip(found, statistics.holm([pair["p"] for pair in found]), strict=True):
+            pair |= {"corrected_p": corrected, "verdict": statistics.verdict(pair, corrected)}
+        pairs += found
+    return {
+        "frames": len(names),
+        "left_out": {run: len(table) - len(names) for run, table in tables.items()},
+        "means": {
+            run: {metric: statistics.bootstrap_interval(column, groups)["value"] for metric, column in columns.items()}
+            for run, columns in values.items()
+        },
+        "pairs": pairs,
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result of `compare` for a terminal."""
+    wide = max(len(run) for run in result["means"])
+    lines = [f"{result['frames']} frames in common", f"{'run':{wide}}  " + "  ".join(f"{f:>11}" for f in METRICS)]
+    for run, means in result["means"].items():
+        left = f"  ({result['left_out'][run]} frames left out)" * bool(result["left_out"][run])
+        lines.append(f"{run:{wide}}  " + "  ".join(f"{means[metric]:11.4f}" for metric in METRICS) + left)
+    for pair in result["pairs"]:
+        if pair["figure"] in ("dice", "iou"):
+            lines.append(f"{pair['figure']}: {pair['first']} against {pair['second']}: {pair['verdict']}")
+    return "\n".join(lines)

@@ -1,0 +1,147 @@
+"""Masks and probability maps that anybody wrote, matched with their truth by name, and scored."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from polyp_monai.data import datalist, files
+from polyp_monai.errors import PolypError
+from polyp_monai.evaluation.scoring import Scored, score
+
+FEW = 24  # frames that are scored sooner than processes start
+
+
+class Match(NamedTuple):
+    """A map and its truth, and what the data list says of the frame."""
+
+    name: str
+    prediction: Path
+    truth: Path
+    image: str
+    group: str
+    tags: str
+
+
+class Options(NamedTuple):
+    threshold: float = 0.5
+    normalize: bool = False
+    resize: bool = False
+    outlines: bool = True
+
+
+def match(predictions: Path, truths: Path, data: Path | None = None) -> tuple[list[Match], list[str], list[str]]:
+    """Maps and truths of one name, by relative path without suffix, else by name alone.
+
+    Args:
+        predictions, truths: folders, searched in depth.
+        data: a data list, which knows image, group and tags of each name, or its folder.
+
+    Returns:
+        matches sorted by name, names without a prediction, names without a truth.
+
+    Raises:
+        PolypError: no such folder, no picture in it, two files of one name, or no name in common.
+    """
+    maps, masks = _by_key(predictions), _by_key(truths)
+    if not maps.keys() & masks.keys():  # trees differ: the names alone
+        maps, masks = _by_name(maps, predictions), _by_name(masks, truths)
+    common = sorted(maps.keys() & masks.keys())
+    if not common:
+        examples = f"such as {min(maps)} and {min(masks)}"
+        raise PolypError(f"{predictions} and {truths}: no file name in common, {examples}; a map is named as its truth")
+    known = _known(data)
+    found = []
+    for key in common:
+        about = known.get(Path(key).name, {})
+        image, group, tags = about.get("image", ""), about.get("group", ""), " ".join(about.get("tags", ()))
+        found.append(Match(key, maps[key], masks[key], image, group, tags))
+    return found, sorted(masks.keys() - maps.keys()), sorted(maps.keys() - masks.keys())
+
+
+def _by_key(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise PolypError(f"{folder}: no such folder")
+    found: dict[str, Path] = {}
+    for path in files.find_images(folder):
+        key = (path.relative_to(folder).parent / files.stem_of(path)).as_posix()
+        if key in found:
+            raise PolypError(f"{path} and {found[key]}: two files of one name; which of them is meant?")
+        found[key] = path
+    if not found:
+        raise PolypError(f"{folder}: holds no picture ({', '.join(files.SUFFIXES)})")
+    return found
+
+
+def _by_name(paths: dict[str, Path], folder: Path) -> dict[str, Path]:
+    names: dict[str, Path] = {}
+    for key, path in paths.items():
+        name = Path(key).name
+        if name in names:
+            raise PolypError(f"{folder}: {name} is there twice ({names[name]}, {path}); keep the tree of the truth")
+        names[name] = path
+    return names
+
+
+def _known(data: Path | None) -> dict[str, dict]:
+    if data is None:
+        return {}
+    folder = data.parent if data.suffix == ".json" else data
+    content = datalist.read(folder)
+    entries = [entry for split in datalist.SPLITS for entry in content.get(split) or []]
+    return {
+        entry.get("name", files.stem_of(entry["image"])): entry | {"image": str((folder / entry["image"]).resolve())}
+        for entry in entries
+    }
+
+
+def score_all(matches: list[Match], options: Options) -> Iterator[Scored]:
+    """Score every match in order, on all cores; memory does not grow with their number.
+
+    Raises:
+        PolypError: a file that cannot be read, or a map of another size than its truth (unless `options.resize`).
+    """
+    work = partial(_score, options=options)
+    if len(matches) < FEW or (os.cpu_count() or 1) == 1:
+        yield from map(work, matches)
+        return
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread) as pool:
+        try:
+            yield from pool.map(work, matches, chunksize=8)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _one_thread() -> None:
+    import cv2
+    import torch
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def _score(match: Match, options: Options) -> Scored:
+    import cv2
+
+    probability, picture = files.read_map(match.prediction), files.read_picture(match.truth)
+    truth = files.to_mask(picture, match.truth).astype(bool)
+    if probability.shape != truth.shape:
+        if not options.resize:
+            sizes = [f"{size[1]} x {size[0]}" for size in (probability.shape, truth.shape)]
+            raise PolypError(
+                f"{match.prediction} is {sizes[0]}, but {match.truth} is {sizes[1]}; --resize stretches the map"
+            )
+        probability = cv2.resize(probability, truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    about: dict[str, Any] = {"name": match.name, "group": match.group, "tags": match.tags, "image": match.image}
+    about |= {"truth": str(match.truth.resolve()), "prediction": str(match.prediction.resolve())}
+    # JPEG noise or a third class, cut in the middle
+    about["truth_of_other_values"] = int(len(np.unique(files.largest_channel(picture.pixels))) > 2)
+    return score(about, probability, truth, options.threshold, options.normalize, options.outlines)

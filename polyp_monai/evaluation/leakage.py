@@ -1,0 +1,160 @@
+"""How much of a test split the training split gives away: look-alike frames, shared sequences, and a baseline that learns
+nothing and copies."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from polyp_monai.data import datalist, files, similarity
+from polyp_monai.errors import PolypError
+from polyp_monai.metrics.pixel import pixel_scores
+
+TRAINED_ON = "trained_on.json"
+LIMIT = 0.05  # share of test frames with a neighbour in training above which a result is called leaked
+
+
+class _View(NamedTuple):
+    thumbnail: np.ndarray
+    hash: np.ndarray
+
+
+class TrainedOn(NamedTuple):
+    """What weights were trained on: (n, 256) bool hashes of the frames, and their groups of one data set."""
+
+    hashes: np.ndarray
+    groups: set[str]
+
+
+def save_fingerprints(sets: str | Sequence[str], ckpt_dir: str | Path, weights: str | Path | None = None) -> None:
+    """Write `trained_on.json` beside the weights: hashes and groups of the frames that train them.
+
+    So that an evaluation can tell later, and elsewhere, which frames the weights have seen.
+
+    Args:
+        sets: folders with a data list, whose training splits are meant.
+        ckpt_dir: folder of the weights.
+        weights: where the training starts, whose frames count too; those without a `trained_on.json` are warned of.
+    """
+    earlier = _read(weights) if weights else None
+    if weights and earlier is None:
+        print(f"{weights}: no {TRAINED_ON} beside it, so a leak from what these weights have seen cannot be known")
+    about, groups, hashes = earlier or ([], {}, [])
+    for folder in [sets] if isinstance(sets, (str, Path)) else sets:
+        content = datalist.read(folder)
+        name, samples = content.get("name", ""), datalist.labelled_frames(folder, "training")
+        groups[name] = sorted({s["group"] for s in samples} - {""} | set(groups.get(name, ())))
+        hashes += [np.packbits(view.hash).tobytes().hex() for view in _views(samples)]
+        split = {"name": name, "split": content.get("split"), "frames": len(samples)}
+        about += [] if split in about else [split]
+    kept = list(dict.fromkeys(hashes))
+    files.write_json(Path(ckpt_dir) / TRAINED_ON, {"sets": about, "groups": groups, "hashes": kept})
+
+
+def load_fingerprints(weights: str | Path, dataset: str) -> TrainedOn | None:
+    """What was remembered beside `weights` for frames of the data set named `dataset`; None where nothing was."""
+    found = _read(weights)
+    if found is None:
+        return None
+    _, groups, hashes = found
+    packed = np.array([np.frombuffer(bytes.fromhex(text), np.uint8) for text in hashes])
+    return TrainedOn(np.unpackbits(packed, axis=1).astype(bool), set(groups.get(dataset, ())))
+
+
+def _read(weights: str | Path) -> tuple[list[dict], dict[str, list[str]], list[str]] | None:
+    """Sets, groups by set, and hashes (hex, of 256 bits) of the file beside `weights`; None where there is none."""
+    path = Path(weights).parent / TRAINED_ON
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        sets, groups, hashes = content["sets"], content["groups"], content["hashes"]
+        if not hashes or {len(bytes.fromhex(text)) for text in hashes} != {32}:
+            raise ValueError("expected hashes of 256 bits")
+        return list(sets), {name: list(groups[name]) for name in groups}, list(hashes)
+    except (ValueError, KeyError, TypeError) as error:
+        raise PolypError(f"{path}: is damaged; delete it, and the leakage audit does without") from error
+
+
+def audit(
+    test: Sequence[dict], training: Sequence[dict], trained_on: TrainedOn | None = None, limit: float = LIMIT
+) -> dict[str, Any]:
+    """Compare the frames of a test split with those of training.
+
+    A frame has a neighbour when a frame of its group is in training, or one that looks like it (`polyp_monai.data.similarity`:
+    correlation of thumbnails and distance of hashes), or when the weights were trained on such a frame. The copy-mask baseline gives
+    each test frame the mask of the training frame whose thumbnail correlates best: what it scores, memory alone can
+    score.
+
+    Args:
+        test, training: samples with `image` and `label` (paths) and `group`; `training` may be empty.
+        trained_on: of the weights. Only hashes are known of those frames; unlike frames of the public sets differ in
+            32 bits or more, against `similarity.DISTANCE` of 24.
+        limit: share above which the part counts as leaked.
+
+    Returns:
+        test, similar_in_training, by_group, by_similarity, by_weights (frames), share, limit, leaked, copy_mask_dice, copy_mask_iou
+        (means over the frames with a polyp; None without a training split).
+    """
+    seen = _views(test)
+    by_group = by_similarity = by_weights = np.zeros(len(test), bool)
+    probe: dict[str, float] = {}
+    if training:
+        by_similarity, nearest = _look_alikes(seen, _views(training))
+        groups = {sample["group"] for sample in training} - {""}
+        by_group = np.array([sample["group"] in groups for sample in test])
+        copied = [_copied(sample, training[index]) for sample, index in zip(test, nearest, strict=True)]
+        probe = {name: float(np.nanmean([scores[name] for scores in copied])) for name in ("dice", "iou")}
+    if trained_on:
+        distances = [np.count_nonzero(view.hash != trained_on.hashes, axis=1).min(initial=256) for view in seen]
+        known = np.array([sample["group"] in trained_on.groups for sample in test])
+        by_weights = (np.array(distances) <= similarity.DISTANCE) | known
+    near = by_similarity | by_group | by_weights
+    return {
+        "test": len(test),
+        "similar_in_training": int(near.sum()),
+        "by_group": int(by_group.sum()),
+        "by_similarity": int(by_similarity.sum()),
+        "by_weights": int(by_weights.sum()),
+        "share": float(near.mean()),
+        "limit": limit,
+        "leaked": bool(near.mean() > limit),
+        "copy_mask_dice": probe.get("dice"),
+        "copy_mask_iou": probe.get("iou"),
+    }
+
+
+def _look_alikes(seen: Sequence[_View], known: Sequence[_View]) -> tuple[np.ndarray, np.ndarray]:
+    """Which of `seen` has a near duplicate in `known`, and the place of the one that correlates best."""
+    vectors, references = (similarity.unit_vectors(np.stack([v.thumbnail for v in split])) for split in (seen, known))
+    correlation = vectors @ references.T
+    found = np.zeros(len(seen), bool)
+    for one, other in np.argwhere(correlation >= similarity.CORRELATION):
+        found[one] |= np.count_nonzero(seen[one].hash != known[other].hash) <= similarity.DISTANCE
+    return found, correlation.argmax(axis=1)
+
+
+def _views(samples: Sequence[dict]) -> list[_View]:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(_view, samples))
+
+
+def _view(sample: dict) -> _View:
+    import cv2
+
+    return _View(*similarity.views(cv2.cvtColor(files.read_rgb(sample["image"]), cv2.COLOR_RGB2GRAY)))
+
+
+def _copied(sample: dict, source: dict) -> dict[str, float]:
+    """Scores of the mask of `source`, stretched to the size of the frame."""
+    import cv2
+
+    truth = files.read_mask(sample["label"])
+    mask = cv2.resize(files.read_mask(source["label"]), truth.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    return pixel_scores(mask, truth)

@@ -1,0 +1,137 @@
+"""All figures of one frame, and of a set of frames: what `polyp evaluate` and `polyp score` both write."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from polyp_monai.metrics import boundary, calibration, curves, frames, lesions, pixel, statistics, structure
+
+OVERLAP = ("dice", "iou", "sensitivity", "precision", "f2", "specificity", "accuracy")
+STRUCTURE = ("weighted_f", "s_measure", "e_measure", "mae")
+LEVEL = 0.95  # of the intervals
+
+
+class Scored(NamedTuple):
+    """One frame: `row` of scalars for a table, and what the figures of a set are made of."""
+
+    row: dict[str, Any]
+    counts: pixel.Counts
+    histograms: tuple[np.ndarray, np.ndarray]
+    structure: dict[str, Any]
+    lesions: lesions.LesionMatch
+
+
+def score(
+    about: dict[str, Any],
+    probability: np.ndarray,
+    truth: np.ndarray,
+    threshold: float = 0.5,
+    normalize: bool = False,
+    outlines: bool = True,
+) -> Scored:
+    """Score one frame at its native size.
+
+    Args:
+        about: what the row says first: name, group, tags and paths.
+        probability: float (H, W) in 0..1.
+        truth: bool (H, W).
+        threshold: probability from which a pixel counts as polyp.
+        normalize: stretch the map to 0..1 first, as PraNet's protocol does; a flat map stays.
+        outlines: also measure HD95 and surface Dice, which take longer than all the rest.
+
+    Raises:
+        ValueError: two shapes, NaN, or values outside 0..1.
+    """
+    if normalize:
+        probability = structure.stretch(probability)
+    histograms = curves.histograms(probability, truth)
+    prediction = probability >= threshold
+    counts = pixel.confusion(prediction, truth)
+    measured = structure.structure_scores(probability, truth)
+    far: dict[str, float] = {}
+    if outlines:
+        tolerance = boundary.tolerance(truth.shape)
+        far["hd95"] = boundary.hd95(prediction, truth)
+        far["surface_dice"] = boundary.surface_dice(prediction, truth, tolerance) if truth.any() else math.nan
+    size = {"width": truth.shape[1], "height": truth.shape[0]}
+    areas = {"polyp_pixels": counts.tp + counts.fn, "predicted_pixels": counts.tp + counts.fp}
+    overlap = {name: float(value) for name, value in pixel.scores(counts).items()}
+    row = about | size | areas | overlap | far | {name: float(measured[name]) for name in STRUCTURE}
+    return Scored(row, counts, histograms, measured, lesions.match(probability, prediction, truth))
+
+
+def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
+    """The figures of a set; frames without a polyp stand apart. What cannot be measured is None.
+
+    Means and their 95 % intervals (bootstrap over groups) are over frames with a polyp, where a missed polyp has Dice 0
+    and no HD95. The keys are explained in docs/evaluation.md.
+    """
+    polyps = [s for s in scored if s.row["polyp_pixels"]]
+    negatives = [s for s in scored if not s.row["polyp_pixels"]]
+    summary: dict[str, Any] = {
+        "frames": len(scored),
+        "frames_with_polyp": _means(polyps),
+        "frames_without_polyp": frames.negative_summary(
+            [s.row["predicted_pixels"] / (s.row["width"] * s.row["height"]) for s in negatives]
+        ),
+        "families": pixel.families([s.counts for s in scored]),
+        "lesions": lesions.lesion_summary([s.lesions for s in scored]),
+        **_curves(scored, polyps),
+    }
+    if polyps:
+        summary["pranet"] = structure.pranet_summary([s.structure for s in polyps])
+    tags = sorted({tag for s in polyps for tag in str(s.row.get("tags", "")).split()})
+    summary["subsets"] = {tag: _subset([s for s in polyps if tag in str(s.row["tags"]).split()]) for tag in tags}
+    return plain(summary)
+
+
+def _means(polyps: Sequence[Scored]) -> dict[str, Any]:
+    rows = [s.row for s in polyps]
+    groups = [row.get("group") or row["name"] for row in rows]
+    names = [name for name in (*OVERLAP, "hd95", "surface_dice", *STRUCTURE) if rows and name in rows[0]]
+    found = {name: statistics.bootstrap_interval([row[name] for row in rows], groups, LEVEL) for name in names}
+    return {
+        "count": len(rows),
+        "missed": sum(not row["dice"] for row in rows),
+        "without_hd95": sum(math.isnan(row["hd95"]) for row in rows if "hd95" in row),
+        "groups": len(set(groups)),
+        "level": LEVEL,
+        "mean": {name: interval["value"] for name, interval in found.items()},
+        "interval": {name: [interval["low"], interval["high"]] for name, interval in found.items()},
+    }
+
+
+def _subset(polyps: Sequence[Scored]) -> dict[str, float]:
+    means = {name: float(np.mean([s.row[name] for s in polyps])) for name in ("dice", "iou", "sensitivity")}
+    return {"count": len(polyps), **means}
+
+
+def _curves(scored: Sequence[Scored], polyps: Sequence[Scored]) -> dict[str, Any]:
+    inside, outside = (np.sum([s.histograms[side] for s in scored], axis=0) for side in (0, 1))
+    pooled = curves.precision_recall(inside, outside)
+    found: dict[str, Any] = {
+        "pr_precision": pooled["precision"],
+        "pr_recall": pooled["recall"],
+        "average_precision": pooled["average_precision"],
+        "threshold": pooled["threshold"],
+    }
+    if polyps:
+        swept = curves.threshold_curves(*(np.stack([s.histograms[side] for s in polyps]) for side in (0, 1)))
+        found |= {name: swept[name].mean(axis=0) for name in ("dice", "iou", "sensitivity", "precision")}
+        found["best"] = curves.best_threshold(swept)
+    return {"curves": found, "calibration": calibration.reliability(inside, outside)}
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON has it: arrays as lists, NaN as None."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,74 @@
+"""Labelled frames at a bundle's image size, for checking an export and for calibrating it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyp_monai.data import datalist, files
+from polyp_monai.data.transforms import FitFrame
+from polyp_monai.errors import PolypError
+from polyp_monai.metrics.pixel import pixel_scores
+
+AT_MOST = 100  # frames; a hundred tell a loss of half a point, and take seconds
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Some frames of a split of a data set.
+
+    Args:
+        entries: of the data list, `image` and `label` as paths.
+        image size, keep_aspect: how the bundle fits them.
+    """
+
+    entries: Sequence[dict]
+    image_size: int
+    keep_aspect: bool
+
+    @classmethod
+    def of(cls, data: str, split: str, image_size: int, keep_aspect: bool) -> Samples:
+        """At most `AT_MOST` frames, the same each time. Raises PolypError as `datalist.read_split`."""
+        entries = datalist.read_split(data, split)
+        random.Random(0).shuffle(entries)
+        return cls(entries[:AT_MOST], image_size, keep_aspect)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def pictures(self) -> Iterator[np.ndarray]:
+        """(H, W, 3) uint8 RGB each, as in the files."""
+        return (files.read_rgb(entry["image"]) for entry in self.entries)
+
+    def frames(self) -> Iterator[Tensor]:
+        """(1, 3, W, H) float in 0..1 each, fitted."""
+        fit = FitFrame(self.image_size, self.keep_aspect)
+        return (fit(torch.from_numpy(picture).permute(2, 1, 0))[None].contiguous() / 255 for picture in self.pictures())
+
+    def masks(self) -> Iterator[np.ndarray]:
+        """(W, H) uint8 {0, 1} each, fitted."""
+        fit = FitFrame(self.image_size, self.keep_aspect, mode="nearest")
+        read = (files.read_mask(entry["label"]) for entry in self.entries)
+        return (fit(torch.from_numpy(mask)[..., None].permute(2, 1, 0))[0].numpy() for mask in read)
+
+    @torch.no_grad()
+    def dice(self, predict: Callable[[Tensor], Tensor], threshold: float) -> float:
+        """Mean Dice over the frames with a polyp, at the fitted size; `predict` gives logits.
+
+        Raises:
+            PolypError: none of the frames has a polyp.
+        """
+        from tqdm import tqdm
+
+        pairs = tqdm(zip(self.frames(), self.masks(), strict=True), "check", len(self), unit="frame", disable=None)
+        found = [
+            pixel_scores((predict(frame)[0, 0].sigmoid() >= threshold).numpy(), mask)["dice"] for frame, mask in pairs
+        ]
+        if np.isnan(found).all():
+            raise PolypError("none of the frames to check the export on has a polyp; give other --data")
+        return float(np.nanmean(found))

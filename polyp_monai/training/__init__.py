@@ -1,0 +1,1 @@
+"""What the training loop adds to MONAI's: handlers, checkpoints, memory."""

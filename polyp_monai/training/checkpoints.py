@@ -1,0 +1,72 @@
+"""Weights and training state on disk: written atomically, read with `weights_only=True`."""
+
+from __future__ import annotations
+
+import pickle
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from polyp_monai.data import files
+from polyp_monai.errors import PolypError
+
+
+def check_free(ckpt_dir: str | Path) -> None:
+    """Raises PolypError when `ckpt_dir` holds what an earlier training left, which a new one would overwrite."""
+    for name in ("last.pt", "model.pt"):
+        path = Path(ckpt_dir) / name
+        if path.exists():
+            resume = "--resume true to go on with it, " if name == "last.pt" else ""
+            raise PolypError(
+                f"{path}: holds an earlier training; add {resume}--overwrite true to train again over it, or train into "
+                "another folder"
+            )
+
+
+def save(path: str | Path, content: Any) -> None:
+    """`torch.save` atomically: a run killed meanwhile leaves the old file.
+
+    By way of memory, because torch's own writer hides a full disk behind an assertion.
+    """
+    buffer = BytesIO()
+    torch.save(content, buffer)
+    with files.atomic(path) as partial:
+        partial.write_bytes(buffer.getbuffer())
+
+
+def read(path: str | Path, device: str | torch.device = "cpu") -> Any:
+    """`torch.load` of tensors and plain containers only.
+
+    Raises:
+        PolypError: absent, damaged, or holding other objects (which could run code).
+    """
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise PolypError(f"{path}: no such weights; train the bundle first, or name other weights with --weights FILE")
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise PolypError(f"{path}: not a readable checkpoint; it is damaged, or no file of torch.save") from error
+
+
+def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
+    """`network` with the weights of a plain state dict. Raises PolypError when they are of another network."""
+    state, path = read(path), Path(path).resolve()
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise PolypError(f"{path}: holds no plain state dict of a network")
+    own = network.state_dict()
+    missing, unknown = own.keys() - state.keys(), state.keys() - own.keys()
+    other = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
+    if missing or unknown or other:
+        example = sorted(missing or unknown or other)[0]
+        raise PolypError(
+            f"{path}: weights of another network ({len(missing)} tensors missing, {len(unknown)} unknown, "
+            f"{len(other)} of another shape, such as {example})"
+        )
+    if broken := [k for k, v in state.items() if not v.isfinite().all()]:
+        raise PolypError(f"{path}: holds numbers that are not finite, such as in {broken[0]}; the training diverged")
+    network.load_state_dict(state)
+    return network

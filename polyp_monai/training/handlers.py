@@ -1,0 +1,292 @@
+"""Ignite handlers of the training loop."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from ignite.engine import Engine, Events
+from monai.engines import Evaluator, Trainer
+from monai.engines.utils import IterationEvents
+from monai.transforms import Randomizable
+from torch import nn
+
+from polyp_monai.data.files import write_csv
+from polyp_monai.errors import PolypError
+from polyp_monai.training import checkpoints
+
+logger = logging.getLogger(__name__)
+
+
+class EpochSeed:
+    """Seeds every epoch by itself, so that a resumed run draws what an unbroken one would have drawn.
+
+    Args:
+        seed: seed of the run.
+        transform: random transforms of the training data; those that run in this process are seeded too (loader
+            workers are seeded from torch's generator when they start, which is once an epoch).
+    """
+
+    def __init__(self, seed: int, transform: Randomizable) -> None:
+        self.seed = seed
+        self.transform = transform
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        rank = dist.get_rank() if dist.is_initialized() else 0
+        seed = int(np.random.SeedSequence([self.seed, engine.state.epoch, rank]).generate_state(1)[0])
+        torch.manual_seed(seed)
+        self.transform.set_random_state(seed)
+
+
+class GradientClip:
+    """Scales the gradient to a norm of at most `max_norm` before each step; AMP's loss scale is taken out first."""
+
+    def __init__(self, network: nn.Module, max_norm: float) -> None:
+        self.network = network
+        self.max_norm = max_norm
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, engine: Trainer) -> None:
+        if engine.scaler is not None:
+            engine.scaler.unscale_(engine.optimizer)
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
+
+
+class SyncBuffers:
+    """Gives every rank the batch-norm statistics of rank 0 after each epoch, so that all validate one network."""
+
+    def __init__(self, networks: list[nn.Module]) -> None:
+        self.networks = networks
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        for network in self.networks:
+            for buffer in network.buffers():
+                dist.broadcast(buffer, src=0)
+
+
+class EarlyStop:
+    """Stops when the validator's key metric has not risen for `patience` epochs.
+
+    MONAI's `EarlyStopHandler` keeps a counter of its own, which a resumed run would start again; this one reads the
+    validator's best epoch. Attach after the `ValidationHandler`.
+    """
+
+    def __init__(self, validator: Evaluator, patience: int) -> None:
+        self.validator = validator
+        self.patience = patience
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        best = self.validator.state.best_metric_epoch
+        if 0 < best <= engine.state.epoch - self.patience:
+            logger.info(f"no better validation since epoch {best}: training stops")
+            engine.terminate()
+
+
+class Checkpointer:
+    """Keeps `model.pt` (best weights, a plain state dict) and `last.pt` (all that `resume` needs), each atomically.
+
+    Of weights that validate alike, the latest are kept, whose learning rate has fallen furthest: the best of many
+    validations on some dozen frames is best by chance (the one-standard-error rule of L. Breiman et al., Classification
+    and Regression Trees, 1984, section 3.4.3).
+
+    MONAI's `CheckpointSaver` writes in place, so that a run killed meanwhile leaves a broken file.
+
+    Args:
+        ckpt_dir: folder of both files.
+        model: network whose weights are shipped (the averaged one).
+        state: name -> object with `state_dict` and `load_state_dict`: network, optimizer, schedule ...
+        validator: its key metric decides what is best; attach after the `ValidationHandler`.
+        recipe: settings that a resumed run must share with the run that it continues.
+        resume: continue from `last.pt` after the last finished epoch; from the start when there is none yet.
+        overwrite: train again over what an earlier run left in `ckpt_dir`.
+        save: False on ranks that only load.
+        tolerance: how far below the best a validation counts as alike; the standard error of a mean Dice over a
+            hundred frames, which scatter by a tenth.
+
+    Raises:
+        PolypError: `ckpt_dir` holds an earlier run and neither `resume` nor `overwrite` is set, or its state does not
+            fit this run.
+    """
+
+    def __init__(
+        self,
+        ckpt_dir: str,
+        model: nn.Module,
+        state: dict[str, Any],
+        validator: Evaluator,
+        recipe: dict[str, Any],
+        resume: bool = False,
+        overwrite: bool = False,
+        save: bool = True,
+        tolerance: float = 0.01,
+    ) -> None:
+        self.tolerance = tolerance
+        self.best_path, self.last_path = Path(ckpt_dir) / "model.pt", Path(ckpt_dir) / "last.pt"
+        self.model, self.state, self.validator = model, state, validator
+        self.recipe, self.resume, self.save = recipe, resume, save
+        if save and not resume and not overwrite:
+            checkpoints.check_free(ckpt_dir)
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.load)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.store)
+
+    def store(self, engine: Engine) -> None:
+        """Write `last.pt`, and `model.pt` when this epoch was validated and is as good as the best so far."""
+        if not self.save:
+            return
+        validated = self.validator.state.epoch == engine.state.epoch
+        metric = self.validator.state.metrics.get(self.validator.state.key_metric_name, 0.0)
+        if validated and metric >= self.validator.state.best_metric - self.tolerance:
+            checkpoints.save(self.best_path, self.model.state_dict())
+        state = {name: thing.state_dict() for name, thing in self.state.items()}
+        progress = {
+            "epoch": engine.state.epoch,
+            "epoch_length": engine.state.epoch_length,
+            "best_metric": float(self.validator.state.best_metric),
+            "best_metric_epoch": self.validator.state.best_metric_epoch,
+            "recipe": self.recipe,
+        }
+        checkpoints.save(self.last_path, {**state, "progress": progress})
+
+    def load(self, engine: Engine) -> None:
+        """Restore `last.pt` and the engine's counters, when asked to resume."""
+        for leftover in self.last_path.parent.glob(".partial-*") if self.save else ():  # of a run killed while writing
+            leftover.unlink()
+        if not self.resume:
+            if self.save:  # a run that is overwritten must not be taken for this one
+                self.last_path.unlink(missing_ok=True)
+                self.best_path.unlink(missing_ok=True)
+            return
+        if self.best_path.exists() and not self.last_path.exists():
+            raise PolypError(
+                f"{self.best_path}: holds weights, but the state of their training ({self.last_path.name}) is not "
+                "there to go on with; add --overwrite true to train again over them, or train into another folder"
+            )
+        if not self.last_path.exists():
+            logger.info(f"{self.last_path}: not there yet, so training starts from the beginning")
+            return
+        content = checkpoints.read(self.last_path, engine.state.device)
+        progress = content.pop("progress", {})
+        if content.keys() != self.state.keys() or progress.get("epoch_length") != engine.state.epoch_length:
+            raise PolypError(
+                f"{self.last_path}: is of another run ({progress.get('epoch_length')} iterations an epoch, here "
+                f"{engine.state.epoch_length}); resume with the same data, batch size and bundle"
+            )
+        other = {key: value for key, value in progress["recipe"].items() if self.recipe.get(key) != value}
+        if other:
+            was = ", ".join(f"another {key}" if key == "loss" else f"{key} {value}" for key, value in other.items())
+            raise PolypError(f"{self.last_path}: was trained with {was}; resume with the same")
+        try:
+            for name, thing in self.state.items():
+                thing.load_state_dict(content[name])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise PolypError(f"{self.last_path}: is of another network or recipe ({str(error)[:120]!r})") from error
+        engine.state.epoch = progress["epoch"]
+        engine.state.iteration = progress["epoch"] * engine.state.epoch_length
+        self.validator.state.best_metric = progress["best_metric"]
+        self.validator.state.best_metric_epoch = progress["best_metric_epoch"]
+        logger.info(f"{self.last_path}: resumed after epoch {engine.state.epoch} of {engine.state.max_epochs}")
+
+
+class TrainingProgress:
+    """A progress bar with loss, Dice and remaining time in a terminal; one line an epoch elsewhere.
+
+    The lines are also kept in `log`, a CSV of epoch, loss, validation metric, learning rate and seconds, from which the
+    curves are drawn.
+    """
+
+    def __init__(self, validator: Evaluator, optimizer: torch.optim.Optimizer, log: str) -> None:
+        self.validator, self.optimizer, self.log = validator, optimizer, Path(log)
+        self.bar: Any = None
+        self.losses: list[float] = []
+        self.started = self.epoch_started = 0.0
+        self.first_epoch = 0
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
+        engine.add_event_handler(Events.COMPLETED, self._close)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._exception)
+
+    def _start(self, engine: Engine) -> None:
+        from tqdm import tqdm
+
+        self.started, self.first_epoch = time.monotonic(), engine.state.epoch - 1
+        total = engine.state.max_epochs * engine.state.epoch_length
+        if sys.stderr.isatty():
+            self.bar = tqdm(total=total, initial=engine.state.iteration, unit="batch", dynamic_ncols=True)
+
+    def _start_epoch(self, engine: Engine) -> None:
+        if not self.started:  # by now a resumed run has its counters
+            self._start(engine)
+        self.losses, self.epoch_started = [], time.monotonic()
+
+    def _iteration(self, engine: Engine) -> None:
+        output = engine.state.output
+        self.losses.append(float((output[0] if isinstance(output, list) else output)["loss"]))
+        if self.bar is not None:
+            self.bar.set_description(f"epoch {engine.state.epoch}/{engine.state.max_epochs}", refresh=False)
+            self.bar.set_postfix_str(f"loss {np.mean(self.losses):.3f} {self._dice()}", refresh=False)
+            self.bar.update()
+
+    def _dice(self) -> str:
+        state = self.validator.state
+        if state.best_metric_epoch < 0:
+            return "Dice -"
+        latest = state.metrics.get(state.key_metric_name, state.best_metric)
+        return f"Dice {latest:.3f} (best {state.best_metric:.3f} in epoch {state.best_metric_epoch})"
+
+    def _end_epoch(self, engine: Engine) -> None:
+        state, seconds = engine.state, time.monotonic() - self.epoch_started
+        done = state.epoch - self.first_epoch
+        remaining = (time.monotonic() - self.started) / done * (state.max_epochs - state.epoch)
+        validated = self.validator.state.metrics.get(self.validator.state.key_metric_name)
+        row = {
+            "epoch": state.epoch,
+            "loss": f"{np.mean(self.losses):.5f}",
+            "validation": "" if validated is None else f"{validated:.5f}",
+            "learning_rate": f"{self.optimizer.param_groups[0]['lr']:.3e}",
+            "seconds": f"{seconds:.2f}",
+        }
+        self._write(row)
+        line = f"epoch {state.epoch}/{state.max_epochs}  loss {row['loss']}  {self._dice()}  {seconds:.0f} s"
+        if self.bar is None:
+            logger.info(f"{line}, {remaining / 60:.0f} min left")
+
+    def _write(self, row: dict[str, Any]) -> None:
+        """Rows of epochs that are trained again after a resume replace the earlier ones."""
+        rows = []
+        if row["epoch"] > 1 and self.log.exists():
+            with open(self.log, newline="", encoding="utf-8") as file:
+                rows = [r for r in csv.DictReader(file) if int(r["epoch"]) < row["epoch"]]
+        write_csv(self.log, [*rows, row])
+
+    def _close(self, engine: Engine) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        logger.info(f"trained {engine.state.epoch} epochs: {self._dice()}")
+
+    def _exception(self, engine: Engine, error: Exception) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        raise error

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from polyp_monai.data import datalist
+from polyp_monai.errors import PolypError
+
+
+def _touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def _outputs(root, inputs, **more):
+    return sorted(f["output"] for f in datalist.frames(inputs, root / "out", **more))
+
+
+def test_folders_keep_their_tree(tmp_path):
+    _touch(tmp_path, "in/a.png", "in/sub/a.png", "in/sub/deep/b.jpg")
+    assert _outputs(tmp_path, str(tmp_path / "in")) == ["a", "sub/a", "sub/deep/b"]
+
+
+def test_equal_names_of_two_folders_stay_apart(tmp_path):
+    _touch(tmp_path, "kvasir/1.png", "clinic/1.png")
+    assert _outputs(tmp_path, [str(tmp_path / "kvasir"), str(tmp_path / "clinic")]) == ["clinic/1", "kvasir/1"]
+    assert _outputs(tmp_path, [str(tmp_path / "kvasir/1.png"), str(tmp_path / "clinic/1.png")]) == [
+        "clinic/1",
+        "kvasir/1",
+    ]
+
+
+def test_one_stem_with_two_suffixes_stays_apart(tmp_path):
+    _touch(tmp_path, "in/a.png", "in/a.jpg", "in/a.nii.gz")
+    assert _outputs(tmp_path, str(tmp_path / "in")) == ["a_jpg", "a_nii_gz", "a_png"]
+
+
+def test_glob_file_and_repeats(tmp_path):
+    _touch(tmp_path, "in/x/a.png", "in/y/b.png", "in/y/c.txt")
+    assert _outputs(tmp_path, str(tmp_path / "in/**/*.png")) == ["x/a", "y/b"]
+    assert _outputs(tmp_path, [str(tmp_path / "in/x/a.png"), str(tmp_path / "in")]) == ["a", "y/b"]
+
+
+def test_a_data_list_gives_all_its_images(tmp_path):
+    _touch(tmp_path, "set/images/a.png", "set/images/b.png")
+    content = {"training": [{"image": "images/a.png"}], "test": [{"image": "images/b.png"}]}
+    (tmp_path / "set/datalist.json").write_text(json.dumps(content))
+    assert _outputs(tmp_path, str(tmp_path / "set/datalist.json")) == ["images/a", "images/b"]
+
+
+def test_nothing_is_overwritten(tmp_path):
+    _touch(tmp_path, "in/a.png", "out/a.png")
+    with pytest.raises(PolypError, match="exists already"):
+        _outputs(tmp_path, str(tmp_path / "in"))
+    assert _outputs(tmp_path, str(tmp_path / "in"), overwrite=True) == ["a"]
+    with pytest.raises(PolypError, match="is an input"):
+        datalist.frames(str(tmp_path / "in"), tmp_path / "in", overwrite=True)
+    _touch(tmp_path, "out2/a_overlay.png")
+    assert _outputs(tmp_path, str(tmp_path / "in"), overwrite=True, overlay=True) == ["a"]
+    with pytest.raises(PolypError, match="a_overlay"):
+        datalist.frames(str(tmp_path / "in"), tmp_path / "out2", overlay=True)
+
+
+def test_names_that_cannot_be_told_apart_are_refused(tmp_path):
+    _touch(tmp_path, "in/a.png", "in/a.jpg", "in/a_jpg.png")
+    with pytest.raises(PolypError, match="two frames"):
+        _outputs(tmp_path, str(tmp_path / "in"))
+
+
+def test_links_are_frames_of_their_own(tmp_path):
+    _touch(tmp_path, "store/blob")
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "store/blob")
+    assert _outputs(tmp_path, str(tmp_path / "in")) == ["a", "b"]
+
+
+def test_a_list_that_leads_out_of_its_folder_stays_below_the_output(tmp_path):
+    _touch(tmp_path, "raw/a.png")
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list/l.json").write_text('{"test": [{"image": "../raw/a.png"}], "training": null}')
+    assert _outputs(tmp_path, str(tmp_path / "list/l.json")) == ["a"]
+
+
+def test_masks_below_the_input_folder_are_no_frames(tmp_path):
+    _touch(tmp_path, "in/a.png", "in/masks/a.png")
+    assert [f["output"] for f in datalist.frames(str(tmp_path / "in"), tmp_path / "in/masks", overwrite=True)] == ["a"]
+    assert [f["output"] for f in datalist.frames(str(tmp_path / "in"), tmp_path, overwrite=True)] == ["a", "masks/a"]
+
+
+@pytest.mark.parametrize("item", ["absent", "absent.png", "no*.png", "empty"])
+def test_inputs_without_frames_are_named(tmp_path, item):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PolypError, match=item.replace("*", r"\*")):
+        datalist.frames(str(tmp_path / item), tmp_path / "out")
+
+
+def test_parts_of_a_prepared_set(dataset):
+    for name in datalist.SPLITS:
+        for sample in datalist.labelled_frames(dataset, name):
+            assert sample.keys() == {"image", "label", "name", "group", "tags", "output"}
+    with pytest.raises(PolypError, match="unknown"):
+        datalist.read_split(dataset, "tests")
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("{", "JSON"),
+        ("[]", "not a data list"),
+        ('{"training": []}', "is empty"),
+        (None, "polyp prepare"),
+        ('{"training": ["a.png"]}', "names no image"),
+        ('{"training": [{"image": "a.png"}]}', "no label"),
+    ],
+)
+def test_a_broken_list_is_one_clear_line(tmp_path, content, text):
+    if content is not None:
+        (tmp_path / "datalist.json").write_text(content)
+    with pytest.raises(PolypError, match=text):
+        datalist.read_split(tmp_path, "training")
+
+
+def test_a_file_that_has_gone_is_named(tmp_path):
+    (tmp_path / "datalist.json").write_text('{"test": [{"image": "a.png", "label": "b.png"}]}')
+    with pytest.raises(PolypError, match=r"a\.png.*but not there"):
+        datalist.read_split(tmp_path, "test")
+
+
+def test_all_is_every_part_together(dataset):
+    together = [sample["name"] for sample in datalist.labelled_frames(dataset, "all")]
+    assert len(datalist.labelled_frames([dataset, dataset], "training")) == 2 * 16
+    split_of = [sample["name"] for split in datalist.SPLITS for sample in datalist.labelled_frames(dataset, split)]
+    assert together == split_of
+    assert len(set(together)) == 20

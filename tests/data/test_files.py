@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from polyp_monai.data import files
+from polyp_monai.errors import PolypError
+
+RGB = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.TIFF", "a.bmp"])
+def test_lossless_formats_give_their_pixels(tmp_path, name):
+    Image.fromarray(RGB).save(tmp_path / name)
+    picture = files.read_picture(tmp_path / name)
+    assert np.array_equal(picture.pixels, RGB)
+    assert picture.shape == (53, 37)
+    assert np.array_equal(picture.affine, np.eye(4))
+
+
+def test_jpeg_is_what_pillow_decodes(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "a.jpg")
+    assert np.array_equal(files.read_rgb(tmp_path / "a.jpg"), np.asarray(Image.open(tmp_path / "a.jpg")))
+
+
+def test_tiff_with_the_wrong_photometric_tag_of_clinicdb(tmp_path):
+    tifffile.imwrite(tmp_path / "1.tif", RGB, photometric="minisblack", planarconfig="contig")
+    with pytest.raises(Exception, match="cannot identify"):
+        Image.open(tmp_path / "1.tif")
+    assert np.array_equal(files.read_rgb(tmp_path / "1.tif"), RGB)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("shape", [(53, 37), (53, 37, 1), (53, 37, 3), (53, 37, 1, 3)])
+def test_nifti_axes_affine_and_shape(tmp_path, suffix, shape):
+    array = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    affine = np.array([[0.5, 0, 0, 3], [0, -0.7, 0, 5], [0, 0, 1, 0], [0, 0, 0, 1]])
+    path = tmp_path / f"a{suffix}"
+    nibabel.save(nibabel.Nifti1Image(array, affine), path)
+    picture = files.read_picture(path)
+    assert np.allclose(picture.affine, affine)
+    assert picture.pixels.shape[:2] == (37, 53)
+    assert picture.pixels[5, 7].ravel()[0] == array[7, 5].ravel()[0]
+    mask = (files.to_rgb(picture, path)[..., 0] > 127).astype(np.uint8)
+    files.write_mask(tmp_path / f"mask{suffix}", mask, picture)
+    written = nibabel.load(tmp_path / f"mask{suffix}")
+    assert np.allclose(written.affine, affine)
+    assert written.shape == picture.shape
+    assert np.array_equal(np.asarray(written.dataobj).reshape(53, 37).T, mask)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [("L", 200), ("RGBA", 200), ("LA", 200), ("P", 200), ("1", 255), ("CMYK", 200), ("I;16", 200)],
+)
+def test_every_color_mode_becomes_rgb(tmp_path, mode, expected):
+    if mode == "I;16":
+        image = Image.fromarray(np.full((9, 8), 200 * 257, np.uint16))
+    else:
+        image = Image.new("RGB", (8, 9), (200, 200, 200)).convert(mode)
+    image.save(tmp_path / ("a.tif" if mode == "CMYK" else "a.png"))
+    rgb = files.read_rgb(next(tmp_path.iterdir()))
+    assert rgb.shape == (9, 8, 3)
+    assert rgb.dtype == np.uint8
+    assert abs(int(rgb[0, 0, 0]) - expected) <= 4
+
+
+def test_exif_orientation_is_not_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(RGB).save(tmp_path / "a.jpg", exif=exif)
+    assert files.read_rgb(tmp_path / "a.jpg").shape == RGB.shape
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0, 255], [0, 1]), ([0, 1], [0, 1]), ([3, 128], [0, 1]), ([127, 250], [0, 1]), ([0, 0], [0, 0])],
+)
+def test_masks_are_thresholded_in_the_middle(tmp_path, values, expected):
+    Image.fromarray(np.array([values], np.uint8)).save(tmp_path / "m.png")
+    assert files.read_mask(tmp_path / "m.png").tolist() == [expected]
+
+
+def test_colored_mask_takes_the_largest_channel(tmp_path):
+    Image.fromarray(np.array([[[255, 0, 0], [0, 255, 0], [90, 90, 90]]], np.uint8)).save(tmp_path / "m.png")
+    assert files.read_mask(tmp_path / "m.png").tolist() == [[1, 1, 0]]
+
+
+def test_written_mask_is_0_255_and_reads_back(tmp_path):
+    mask = (RGB[..., 0] > 90).astype(np.uint8)
+    files.write_mask(tmp_path / "m.png", mask)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "m.png")), mask * 255)
+    assert np.array_equal(files.read_mask(tmp_path / "m.png"), mask)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp", ".nii.gz"])
+def test_truncated_file_is_one_clear_line(tmp_path, suffix):
+    path = tmp_path / f"cut{suffix}"
+    if suffix == ".nii.gz":
+        nibabel.save(nibabel.Nifti1Image(RGB, np.eye(4)), path)
+    else:
+        Image.fromarray(RGB).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(PolypError, match=r"cut\.") as error:
+        files.read_picture(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture at all"])
+def test_other_content_is_refused(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(PolypError, match=r"a\.png"):
+        files.read_picture(tmp_path / "a.png")
+
+
+def test_absent_and_unknown_files_are_refused(tmp_path):
+    with pytest.raises(PolypError, match="no such file"):
+        files.read_picture(tmp_path / "a.png")
+    with pytest.raises(PolypError, match="unknown image format"):
+        files.read_picture(tmp_path / "a.gif")
+
+
+def test_nan_and_hounsfield_values_are_refused(tmp_path):
+    for value, text in ((np.nan, "NaN"), (1400.0, "1400")):
+        array = np.zeros((4, 5), np.float32)
+        array[1, 1] = value
+        nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / "a.nii")
+        with pytest.raises(PolypError, match=text):
+            files.read_rgb(tmp_path / "a.nii")
+
+
+def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
+    files.write_json(tmp_path / "a.json", {"old": 1})
+    with pytest.raises(ValueError, match="Out of range float"):
+        files.write_json(tmp_path / "a.json", {"new": float("nan")})
+    with pytest.raises(NotADirectoryError), files.atomic(tmp_path / "a.json") as partial:
+        (partial / "half").write_text("no folder")
+    assert json.loads((tmp_path / "a.json").read_text()) == {"old": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_find_images_passes_over_hidden_and_other_files(tmp_path):
+    for name in ("b.PNG", "sub/a.jpeg", ".partial-x.png", "sub/.hidden/c.png", "notes.txt", "v.nii.gz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [p.relative_to(tmp_path).as_posix() for p in files.find_images(tmp_path)] == [
+        "b.PNG",
+        "sub/a.jpeg",
+        "v.nii.gz",
+    ]

@@ -1,0 +1,56 @@
+"""Runs against each other: a difference that is there is found, one that is not is called noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from polyp_monai.cli.main import main
+from polyp_monai.data import files
+from polyp_monai.errors import PolypError
+from polyp_monai.evaluation import comparison
+
+
+def write(folder, dice: np.ndarray, first: int = 0) -> str:
+    rows = [
+        {"name": f"frame{first + i}", "group": "", "dice": d, "iou": d / (2 - d), "sensitivity": d, "precision": d}
+        for i, d in enumerate(dice.tolist())
+    ]
+    files.write_csv(folder / "frames.csv", rows)
+    return str(folder)
+
+
+@pytest.fixture
+def dice():
+    return np.random.default_rng(0).uniform(0.5, 0.9, 60)
+
+
+def test_a_difference_is_found_and_noise_is_called_noise(dice, tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    runs = [
+        write(tmp_path / "a", dice),
+        write(tmp_path / "better", dice + 0.05 + rng.normal(0, 0.01, 60)),
+        write(tmp_path / "alike", dice + rng.normal(0, 0.01, 60)),
+    ]
+    found = {(p["first"], p["second"]): p for p in comparison.compare(runs)["pairs"] if p["figure"] == "dice"}
+    assert found[runs[0], runs[1]]["verdict"].startswith("lower by 0.0")
+    assert found[runs[0], runs[2]]["verdict"].startswith("within noise")
+    assert all(pair["corrected_p"] >= pair["p"] for pair in found.values())
+    assert main(["compare", *runs, "--out", str(tmp_path / "all.json")]) == 0
+    assert "within noise" in capsys.readouterr().out
+    assert (tmp_path / "all.json").is_file()
+
+
+def test_only_common_frames_count(dice, tmp_path):
+    result = comparison.compare([write(tmp_path / "a", dice), write(tmp_path / "b", dice, first=20)])
+    assert result["frames"] == 40
+    assert set(result["left_out"].values()) == {20}
+
+
+def test_bad_input(dice, tmp_path):
+    a, b = write(tmp_path / "a", dice), write(tmp_path / "b", dice, first=100)
+    for runs, reason in (([a], "two or more"), ([a, a], "two or more"), ([a, b], "no frame in common")):
+        with pytest.raises(PolypError, match=reason):
+            comparison.compare(runs)
+    with pytest.raises(PolypError, match="no such file"):
+        comparison.compare([a, str(tmp_path / "nowhere")])

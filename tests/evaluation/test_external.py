@@ -1,0 +1,131 @@
+"""Maps that anybody wrote: read as what they are, matched by name, refused when they do not fit."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from polyp_monai.cli.main import main
+from polyp_monai.data import files
+from polyp_monai.errors import PolypError
+from polyp_monai.evaluation import external
+
+
+@pytest.fixture
+def folders(tmp_path):
+    truth, maps = tmp_path / "truth", tmp_path / "maps"
+    for folder in (truth, maps):
+        folder.mkdir()
+    for number in range(3):
+        mask = np.zeros((40, 60), np.uint8)
+        mask[10:30, 10 + number : 40] = 255
+        Image.fromarray(mask).save(truth / f"{number}.png")
+        Image.fromarray(mask).save(maps / f"{number}.png")
+    return truth, maps
+
+
+def run(maps, truth, out, *more) -> int:
+    return main(["score", "--pred", str(maps), "--truth", str(truth), "--out", str(out), *map(str, more)])
+
+
+def test_perfect_maps_score_one(folders, tmp_path, capsys):
+    truth, maps = folders
+    assert run(maps, truth, tmp_path / "out") == 0
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["frames_with_polyp"]["mean"]["dice"] == 1
+    assert summary["pranet"]["mae"] == 0
+    assert "dice 1.0000" in capsys.readouterr().out
+    assert (tmp_path / "out/report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "suffix"),
+    [
+        (np.array([[0, 255], [51, 0]], np.uint8), ".png"),
+        (np.array([[0, 65535], [13107, 0]], np.uint16), ".png"),
+        (np.array([[0, 1], [0.2, 0]], np.float32), ".tif"),
+        (np.array([[0, 255], [51, 0]], np.float32), ".tif"),
+        (np.array([[0, 1], [0.2, 0]], np.float32), ".nii.gz"),
+    ],
+)
+def test_maps_of_any_type_read_alike(pixels, suffix, tmp_path):
+    path = tmp_path / f"map{suffix}"
+    if suffix == ".nii.gz":
+        files.write_nifti(path, pixels)
+    else:
+        Image.fromarray(pixels).save(path)
+    assert np.allclose(files.read_map(path), [[0, 1], [0.2, 0]])
+
+
+def test_a_mask_of_0_and_1_is_taken_as_it_is(tmp_path):
+    Image.fromarray(np.eye(4, dtype=np.uint8)).save(tmp_path / "mask.png")
+    assert np.array_equal(files.read_map(tmp_path / "mask.png"), np.eye(4))
+
+
+def test_another_size_is_refused_with_both_names_unless_resized(folders, tmp_path, capsys):
+    truth, maps = folders
+    with Image.open(maps / "1.png") as image:
+        image.resize((30, 20)).save(maps / "1.png")
+    assert run(maps, truth, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert str(maps / "1.png") in error
+    assert str(truth / "1.png") in error
+    assert not (tmp_path / "out").exists()
+    assert run(maps, truth, tmp_path / "out", "--resize") == 0
+
+
+def test_missing_partners_are_said(folders, tmp_path, capsys):
+    truth, maps = folders
+    (maps / "2.png").unlink()
+    Image.new("L", (60, 40)).save(maps / "other.png")
+    assert run(maps, truth, tmp_path / "out") == 0
+    error = capsys.readouterr().err
+    assert "1 truths have no prediction and are not scored: 2" in error
+    assert "1 predictions no truth and are not scored: other" in error
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["unmatched"] == {"without_prediction": ["2"], "without_truth": ["other"]}
+
+
+def test_a_noisy_truth_is_cut_in_the_middle_and_counted(folders, tmp_path, capsys):
+    truth, maps = folders
+    with Image.open(truth / "1.png") as image:
+        pixels = np.array(image)
+    pixels[0, :2] = (3, 100)
+    Image.fromarray(pixels).save(truth / "1.png")
+    assert run(maps, truth, tmp_path / "out") == 0
+    assert "1 true masks hold values between" in capsys.readouterr().err
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["run"]["truths_of_other_values"] == 1
+    assert summary["frames_with_polyp"]["mean"]["dice"] == 1
+
+
+def test_bad_input(folders, tmp_path, capsys):
+    truth, maps = folders
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for words in ((empty, truth), (maps, empty), (tmp_path / "nowhere", truth)):
+        assert run(*words, tmp_path / "out") == 1
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    strangers = tmp_path / "strangers"
+    strangers.mkdir()
+    Image.new("L", (4, 4)).save(strangers / "x.png")
+    assert run(strangers, truth, tmp_path / "out") == 1
+    assert "no file name in common" in capsys.readouterr().err
+    Image.fromarray(np.full((40, 60), np.nan, np.float32)).save(tmp_path / "nan.tif")
+    with pytest.raises(PolypError, match="NaN"):
+        files.read_map(tmp_path / "nan.tif")
+    Image.fromarray(np.full((40, 60), -3, np.float32)).save(tmp_path / "logits.tif")
+    with pytest.raises(PolypError, match="logits"):
+        files.read_map(tmp_path / "logits.tif")
+
+
+def test_processes_change_nothing(folders, monkeypatch):
+    matches = external.match(*folders)[0]
+    alone = [s.row for s in external.score_all(matches, external.Options(outlines=False))]
+    monkeypatch.setattr(external, "FEW", 1)
+    monkeypatch.setattr(external.os, "cpu_count", lambda: 2)
+    together = [s.row for s in external.score_all(matches, external.Options(outlines=False))]
+    assert together == alone

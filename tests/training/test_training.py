@@ -1,0 +1,176 @@
+"""Training: repeatable, resumable after a kill, and sparing of what is there."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from polyp_monai.cli.main import main
+from polyp_monai.training import checkpoints
+from polyp_monai.training.handlers import Checkpointer
+from tests.conftest import small_options
+
+
+def train(out: Path, dataset: Path, **options: str) -> int:
+    return main(["train", "unet", "--data", str(dataset), "--out", str(out), *small_options(**options)])
+
+
+def weights(out: Path, name: str = "model.pt") -> dict:
+    return checkpoints.read(out / "models" / name)
+
+
+def assert_equal(one: dict, other: dict) -> None:
+    assert one.keys() == other.keys()
+    assert [k for k in one if not torch.equal(one[k], other[k])] == []
+
+
+def curve(out: Path) -> list[tuple]:
+    with open(out / "eval/training.csv", newline="") as file:
+        return [(r["epoch"], r["loss"], r["validation"], r["learning_rate"]) for r in csv.DictReader(file)]
+
+
+def test_a_trained_bundle_is_complete(trained):
+    assert {p.name for p in (trained / "models").iterdir()} == {"model.pt", "last.pt", "trained_on.json"}
+    assert [row[0] for row in curve(trained)] == ["1", "2"]
+    recorded = EventAccumulator(str(trained / "eval/tensorboard")).Reload().Tags()["scalars"]
+    assert {"train_loss", "val_mean_dice"} <= set(recorded)
+    assert "image_size: 64\n" in (trained / "configs/model.yaml").read_text()  # what belongs to the weights travels
+    assert all(isinstance(v, torch.Tensor) for v in weights(trained).values())
+
+
+def test_one_seed_gives_the_same_weights(tmp_path, dataset, trained):
+    assert train(tmp_path / "again", dataset, epochs="2") == 0
+    assert_equal(weights(tmp_path / "again"), weights(trained))
+    assert train(tmp_path / "other", dataset, epochs="2", seed="1") == 0
+    assert not torch.equal(next(iter(weights(tmp_path / "other").values())), next(iter(weights(trained).values())))
+
+
+@pytest.mark.parametrize("share", ["0", "0.25", "1"])
+def test_the_learning_rate_falls_to_the_final_rate(tmp_path, dataset, share):
+    assert train(tmp_path / "run", dataset, epochs="2", learning_rate="0.01", min_lr_ratio=share) == 0
+    assert float(curve(tmp_path / "run")[-1][-1]) == pytest.approx(0.01 * float(share), abs=1e-6)
+
+
+def test_one_seed_gives_the_same_weights_with_loader_workers(tmp_path, dataset):
+    for name in ("one", "two"):
+        assert train(tmp_path / name, dataset, epochs="2", num_workers="2") == 0
+    assert_equal(weights(tmp_path / "one"), weights(tmp_path / "two"))
+
+
+def test_killed_and_resumed_equals_unbroken(tmp_path, dataset):
+    assert train(tmp_path / "whole", dataset, epochs="5") == 0
+    words = ["train", "unet", "--data", str(dataset), "--out", str(tmp_path / "broken"), *small_options(epochs="5")]
+    process = subprocess.Popen([sys.executable, "-m", "polyp_monai", *words], stderr=subprocess.DEVNULL)
+    last = tmp_path / "broken/models/last.pt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert last.exists()
+    finished = checkpoints.read(last)["progress"]["epoch"]
+    assert train(tmp_path / "broken", dataset, epochs="5", resume="true") == 0
+    whole, broken = weights(tmp_path / "whole", "last.pt"), weights(tmp_path / "broken", "last.pt")
+    assert 1 <= finished <= 5
+    assert whole["progress"] == broken["progress"]
+    for split in ("network", "ema"):
+        assert_equal(whole[split], broken[split])
+    assert whole["lr_scheduler"]["last_epoch"] == broken["lr_scheduler"]["last_epoch"]
+    for index, state in whole["optimizer"]["state"].items():
+        assert_equal(state, broken["optimizer"]["state"][index])
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+    assert curve(tmp_path / "whole") == curve(tmp_path / "broken")
+
+
+def test_resume_before_the_first_epoch_starts_from_the_beginning(tmp_path, dataset, trained):
+    assert train(tmp_path / "new", dataset, epochs="2", resume="true") == 0
+    assert_equal(weights(tmp_path / "new"), weights(trained))
+
+
+def test_an_earlier_training_is_not_overwritten(trained, dataset, capsys):
+    before = (trained / "models/model.pt").read_bytes(), (trained / "configs/model.yaml").read_bytes()
+    assert train(trained, dataset, epochs="3", image_size="96") == 1
+    assert "--resume true" in capsys.readouterr().err
+    assert before == ((trained / "models/model.pt").read_bytes(), (trained / "configs/model.yaml").read_bytes())
+
+
+def test_resume_with_other_data_is_refused(tmp_path, dataset, capsys):
+    assert train(tmp_path / "run", dataset, epochs="1") == 0
+    before = (tmp_path / "run/configs/model.yaml").read_bytes()
+    for other, text in (({"batch_size": "8"}, "another run"), ({"learning_rate": "0.5"}, "was trained with")):
+        assert train(tmp_path / "run", dataset, **({"epochs": "1", "resume": "true"} | other)) == 1
+        assert text in capsys.readouterr().err
+        assert (tmp_path / "run/configs/model.yaml").read_bytes() == before
+
+
+def test_fine_tuning_goes_on_from_trained_weights(tmp_path, dataset, trained, capsys):
+    """Without learning only the batch-norm statistics move, so that the start is to be read off the weights."""
+    start = str(trained / "models/model.pt")
+    other = tmp_path / "other_set"
+    shutil.copytree(dataset, other)
+    content = json.loads((other / "datalist.json").read_text())
+    (other / "datalist.json").write_text(json.dumps(content | {"name": "other"}))
+    assert train(tmp_path / "run", other, epochs="1", learning_rate="0", weights=start) == 0
+    learnt = {k: v for k, v in weights(tmp_path / "run", "last.pt")["network"].items() if k.endswith(".weight")}
+    assert_equal(learnt, {k: v for k, v in weights(trained).items() if k in learnt})
+    remembered = json.loads((tmp_path / "run/models/trained_on.json").read_text())
+    assert [s["name"] for s in remembered["sets"]] == [content["name"], "other"]
+    (tmp_path / "torn.pt").write_bytes(b"no weights")
+    assert train(tmp_path / "torn", dataset, epochs="1", weights=str(tmp_path / "torn.pt")) == 1
+    assert "torn.pt: not a readable checkpoint" in capsys.readouterr().err
+    assert train(tmp_path / "torn", dataset, epochs="1", weights="efficient_unet") == 1  # a shipped bundle's
+    assert "weights of another network" in capsys.readouterr().err
+    assert not (tmp_path / "torn").exists()
+
+
+def test_weights_elsewhere_leave_the_bundle_in_place(tmp_path, dataset):
+    assert train(tmp_path / "run", dataset, epochs="1", ckpt_dir=str(tmp_path / "weights")) == 0
+    assert (tmp_path / "weights/model.pt").is_file()
+    assert (tmp_path / "run/eval/training.csv").is_file()
+
+
+def test_the_latest_of_the_weights_that_validate_alike_are_kept(tmp_path):
+    network = torch.nn.Linear(1, 1)
+    validated = SimpleNamespace(epoch=0, best_metric=0.0, best_metric_epoch=0, key_metric_name="dice", metrics={})
+    keep = Checkpointer(str(tmp_path), network, {}, SimpleNamespace(state=validated), {})
+    for epoch, dice in enumerate((0.70, 0.90, 0.895, 0.85), start=1):
+        torch.nn.init.constant_(network.weight, epoch)
+        validated.epoch, validated.metrics = epoch, {"dice": dice}
+        validated.best_metric = max(validated.best_metric, dice)
+        keep.store(SimpleNamespace(state=SimpleNamespace(epoch=epoch, epoch_length=1)))
+    assert checkpoints.read(tmp_path / "model.pt")["weight"].item() == 3
+
+
+def test_early_stopping(tmp_path, dataset):
+    """Without learning only the batch-norm statistics move, so the Dice settles and training stops by itself."""
+    assert train(tmp_path / "run", dataset, epochs="40", patience="1", learning_rate="0") == 0
+    dice = [float(row[2]) for row in curve(tmp_path / "run")]
+    assert 2 <= len(dice) < 40
+    assert all(later > earlier for earlier, later in itertools.pairwise(dice[:-1]))
+    assert dice[-1] <= dice[-2]
+
+
+def test_aspect_kept(tmp_path, dataset):
+    out = tmp_path / "run"
+    assert train(out, dataset, epochs="1", keep_aspect="true") == 0
+    assert main(["evaluate", str(out), "--data", str(dataset), "--device", "cpu"]) == 0
+
+
+@pytest.mark.slow
+def test_tracking_mlflow_is_passed_on(tmp_path, dataset, capsys):
+    pytest.importorskip("mlflow")
+    assert train(tmp_path / "run", dataset, epochs="1", tracking="mlflow") == 0
+    assert any((tmp_path / "run").rglob("mlruns.db"))
