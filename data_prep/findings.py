@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 SEVERITIES = ("error", "warning", "info")
@@ -32,3 +33,18 @@ def shortened(words: list[str] | tuple[str, ...], limit: int = 5) -> str:
     words = list(words)
     rest = len(words) - limit
     return ", ".join(words[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def counted(findings: Iterable[Finding]) -> list[str]:
+    """A line a code: "empty mask: 125 frames", and in how many findings where they are several."""
+    by_code: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_code.setdefault(finding.code, []).append(finding)
+    lines = []
+    for code, members in sorted(by_code.items()):
+        frames = {name for finding in members for name in finding.names}
+        files = {file for finding in members for file in finding.files}
+        count, noun = (len(frames), "frame") if frames else (len(files), "file")
+        several = f" in {len(members)} findings" if len(members) > 1 and len(members) != count else ""
+        lines.append(f"{code.replace('-', ' ')}: {count} {noun}{'s' * (count != 1)}{several}")
+    return lines

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data_prep import audit, page, splits
+from data_prep import audit, splits
 from data_prep.findings import SEVERITIES, Finding, shortened
 from data_prep.output import OutputFolder, place
 from data_prep.pair import Pair
@@ -132,7 +132,8 @@ def data_list(prepared: Prepared) -> dict[str, Any]:
 
 
 def report(prepared: Prepared) -> dict[str, Any]:
-    """audit.json: counts, findings and what was measured on every image."""
+    """audit.json: counts, findings, and of every image its files here and what was measured."""
+    paths = {sample["name"]: sample for split in splits.SPLITS for sample in data_list(prepared)[split]}
     return {
         "name": prepared.name,
         "created_by": {"polyp_monai": __version__},
@@ -143,6 +144,8 @@ def report(prepared: Prepared) -> dict[str, Any]:
         "images": [
             {
                 "name": record.name,
+                "image": paths[record.name]["image"],
+                "label": paths[record.name]["label"],
                 "split": prepared.split_of[record.name],
                 "group": record.pair.group,
                 "size": list(record.size),
@@ -157,8 +160,11 @@ def report(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def write(prepared: Prepared, output: OutputFolder) -> None:
-    """Write images, masks, audit.json, audit.html and, last, datalist.json. Can be repeated after an interrupt."""
+def write(prepared: Prepared, output: OutputFolder, draw: Callable[[Path], object]) -> None:
+    """Write images, masks, audit.json, audit.html and, last, datalist.json. Can be repeated after an interrupt.
+
+    `draw` writes the folder's audit.html out of its audit.json, images and masks.
+    """
     listed = data_list(prepared)
     entries = {sample["name"]: sample for split in splits.SPLITS for sample in listed[split]}
     paths = {sample[key] for sample in entries.values() for key in ("image", "label")} | {"audit.json", "audit.html"}
@@ -174,6 +180,5 @@ def write(prepared: Prepared, output: OutputFolder) -> None:
 
     with output.writing(paths, listed):
         in_parallel(write_pair, prepared.records, "writing")
-        content = report(prepared)
-        files.write_json(output.path / "audit.json", content)
-        files.write_text(output.path / "audit.html", page.render(prepared))
+        files.write_json(output.path / "audit.json", report(prepared))
+        draw(output.path)

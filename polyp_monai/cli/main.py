@@ -168,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run, overrides=keys)
         return sub
 
-    prepare.add_arguments(command("prepare", "check a data set, split it, write its data list", prepare.run))
+    prepare.add_arguments(command("prepare", "check a data set, split it, write its data list", _prepare))
 
     train = command("train", "train a bundle", _train, TRAIN, keys=True)
     train.add_argument("bundle", metavar="BUNDLE", help="name or folder")
@@ -253,6 +253,12 @@ def _parser() -> argparse.ArgumentParser:
 
     command("bundles", "list the shipped bundles and their figures", _bundles)
     return parser
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from polyp_monai.report import audit
+
+    return prepare.run(args, audit.write)
 
 
 def _train(args: argparse.Namespace) -> None:

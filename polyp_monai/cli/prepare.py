@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,8 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made.add_argument("--count", type=int, metavar="N", help="images to generate (120)")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, draw: Callable[[Path], object]) -> int:
     """Prepare a data set and print a summary. Returns the exit status.
+
+    `draw` writes audit.html into the folder that it is given; see `prepare.write`.
 
     Raises:
         PolypError: see its text. Nothing is written then.
@@ -83,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
             for finding in refusal.findings[: prepare.LISTED]:
                 print(f"  {', '.join(finding.files)}: {finding.message}", file=sys.stderr)
             raise
-        prepare.write(prepared, output)
+        prepare.write(prepared, output, draw)
     _summarize(prepared, output)
     return 0
 
@@ -169,15 +171,14 @@ def _overlap(out: Path, origin: Path) -> bool:
 
 
 def _summarize(prepared: Prepared, output: OutputFolder) -> None:
-    from data_prep.findings import SEVERITIES
+    from data_prep.findings import SEVERITIES, counted
     from data_prep.splits import SPLITS
 
     counts = ", ".join(f"{split} {len(prepared.in_split(split))}" for split in SPLITS)
     print(f"{prepared.name}, split {prepared.plan.name}: {counts}")
     for severity in SEVERITIES:
-        codes = Counter(finding.code for finding in prepared.findings if finding.severity == severity)
-        if codes:
-            print(f"  {severity}: " + ", ".join(f"{code} {count}" for code, count in sorted(codes.items())))
+        for line in counted([finding for finding in prepared.findings if finding.severity == severity]):
+            print(f"  {severity}: {line}")
     if prepared.warning:
         print(f"WARNING: {prepared.warning}", file=sys.stderr)
     print(f"look at {output.path / 'audit.html'}; the data list is {output.path / 'datalist.json'}")

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polyp_monai.errors import PolypError
-from polyp_monai.metrics import statistics
-
-METRICS = ("dice", "iou", "sensitivity", "precision")
+from polyp_monai.metrics import registry, statistics
 
 
 def read_rows(run: str | Path) -> dict[str, dict[str, str]]:
@@ -21,21 +19,23 @@ def read_rows(run: str | Path) -> dict[str, dict[str, str]]:
         raise PolypError(f"{path}: no such file; RUN is a folder that `polyp evaluate` or `polyp score` wrote")
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    if not rows or not {"name", *METRICS} <= rows[0].keys():
-        raise PolypError(f"{path}: no table of a run; it needs the columns name, {', '.join(METRICS)}")
+    if not rows or not {"name", registry.MAIN} <= rows[0].keys():
+        raise PolypError(f"{path}: no table of a run; it needs the columns name and {registry.MAIN}")
     return {row["name"]: row for row in rows}
 
 
 def compare(runs: list[str]) -> dict[str, Any]:
     """Paired differences of every two runs on the frames that all of them hold.
 
+    Compared are the metrics that the registry shows in a comparison and all runs have measured.
+
     Returns:
-        frames (in common), left_out (run -> frames that others lack), means (run -> figure -> mean) and pairs: a list
-        of first, second, figure, difference (first - second), low, high, p, corrected_p (Holm, over all pairs of one
-        figure), verdict.
+        frames (in common), left_out (run -> frames that others lack), means (run -> metric -> mean), intervals (the
+        same of [low, high]) and pairs: a list of first, second, metric, difference (first - second), low, high, p,
+        corrected_p (Holm, over all pairs of one metric), verdict.
 
     Raises:
-        PolypError: fewer than two runs, one named twice, or no frame in common.
+        PolypError: fewer than two runs, one named twice, no frame in common, or a score that is no number.
     """
     if len(runs) < 2 or len({Path(run).resolve() for run in runs}) < len(runs):
         raise PolypError("compare: give two or more different runs")
@@ -45,40 +45,59 @@ def compare(runs: list[str]) -> dict[str, Any]:
         raise PolypError(
             f"{runs[0]} and {runs[1]}: no frame in common; were they run on the same split of the same set?"
         )
+    columns = set.intersection(*(set(table[names[0]]) for table in tables.values()))
+    metrics = [metric.name for metric in registry.shown("comparison") if metric.name in columns]
     values = {
-        run: {metric: [float(table[name][metric] or math.nan) for name in names] for metric in METRICS}
+        run: {metric: [_number(run, table[name], metric) for name in names] for metric in metrics}
         for run, table in tables.items()
     }
     groups = [tables[runs[0]][name].get("group") or name for name in names]
-    pairs: list[dict[str, Any]] = []
-    for metric in METRICS:
-        found = [
-            {"first": a, "second": b, "figure": metric}
-            | statistics.paired(values[a][metric], values[b][metric], groups)
-            for a, b in combinations(runs, 2)
-        ]
-        for pair, corrected in zip(found, statistics.holm([pair["p"] for pair in found]), strict=True):
-            pair |= {"corrected_p": corrected, "verdict": statistics.verdict(pair, corrected)}
-        pairs += found
+    means = {
+        run: {metric: statistics.bootstrap_interval(column, groups) for metric, column in columns.items()}
+        for run, columns in values.items()
+    }
     return {
         "frames": len(names),
         "left_out": {run: len(table) - len(names) for run, table in tables.items()},
-        "means": {
-            run: {metric: statistics.bootstrap_interval(column, groups)["value"] for metric, column in columns.items()}
-            for run, columns in values.items()
+        "means": {run: {metric: one["value"] for metric, one in found.items()} for run, found in means.items()},
+        "intervals": {
+            run: {metric: [one["low"], one["high"]] for metric, one in found.items()} for run, found in means.items()
         },
-        "pairs": pairs,
+        "pairs": [pair for metric in metrics for pair in _pairs(metric, values, groups)],
     }
+
+
+def _number(run: str, row: dict[str, str], metric: str) -> float:
+    try:
+        return float(row[metric] or math.nan)
+    except (TypeError, ValueError):
+        path = Path(run) / "frames.csv"
+        raise PolypError(f"{path}: {metric} of {row['name']} is {row[metric]!r}, which is no number") from None
+
+
+def _pairs(metric: str, values: dict[str, dict[str, list[float]]], groups: list[str]) -> list[dict[str, Any]]:
+    """Every two runs by one metric."""
+    found = [
+        {"first": first, "second": second, "metric": metric}
+        | statistics.paired(values[first][metric], values[second][metric], groups)
+        for first, second in combinations(values, 2)
+    ]
+    for pair, corrected in zip(found, statistics.holm([pair["p"] for pair in found]), strict=True):
+        pair |= {"corrected_p": corrected, "verdict": statistics.verdict(pair, corrected)}
+    return found
 
 
 def table(result: dict[str, Any]) -> str:
     """The result of `compare` for a terminal."""
     wide = max(len(run) for run in result["means"])
-    lines = [f"{result['frames']} frames in common", f"{'run':{wide}}  " + "  ".join(f"{f:>11}" for f in METRICS)]
+    metrics = [metric for metric in registry.shown("comparison") if metric.name in next(iter(result["means"].values()))]
+    heads = "  ".join(f"{metric.label:>11}" for metric in metrics)
+    lines = [f"{result['frames']} frames in common", f"{'run':{wide}}  {heads}"]
     for run, means in result["means"].items():
         left = f"  ({result['left_out'][run]} frames left out)" * bool(result["left_out"][run])
-        lines.append(f"{run:{wide}}  " + "  ".join(f"{means[metric]:11.4f}" for metric in METRICS) + left)
+        cells = "  ".join(f"{metric.text(means[metric.name], 4):>11}" for metric in metrics)
+        lines.append(f"{run:{wide}}  {cells}{left}")
     for pair in result["pairs"]:
-        if pair["figure"] in ("dice", "iou"):
-            lines.append(f"{pair['figure']}: {pair['first']} against {pair['second']}: {pair['verdict']}")
+        label = registry.get(pair["metric"]).label
+        lines.append(f"{label}: {pair['first']} against {pair['second']}: {pair['verdict']}")
     return "\n".join(lines)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from polyp_monai.data import datalist
 from polyp_monai.errors import PolypError
 from polyp_monai.evaluation import domain_shift
+from polyp_monai.metrics import registry
 
 
 def folders(out: Path, sets: list[str]) -> list[Path]:
@@ -20,23 +22,36 @@ def folders(out: Path, sets: list[str]) -> list[Path]:
 
 
 def table(sets: list[str], runs: list[Path], split: str) -> str:
-    """Figures of each set, a line a set, and in what the others differ from the first."""
-    wide = max(len(run.name) for run in runs)
-    lines = [f"{'set':{wide}}  frames    Dice  95 % interval     IoU  sensitivity  precision  missed  leaked"]
-    looks = []
+    """Metrics of each set, a line a set, and in what the others differ from the first."""
+    rows, looks = [_header()], []
     for folder, run in zip(sets, runs, strict=True):
-        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-        polyps, leaks = summary["frames_with_polyp"], summary.get("leakage")
-        mean, (low, high) = polyps["mean"], polyps["interval"].get("dice") or (None, None)
-        leaked = "-" if leaks is None else f"{leaks['share']:.0%}"
-        cells = [_score(mean.get("dice"), 6), f"{_score(low, 6)} {_score(high, 6)}", _score(mean.get("iou"), 6)]
-        cells += [_score(mean.get("sensitivity"), 11), _score(mean.get("precision"), 9)]
-        lines.append(f"{run.name:{wide}}  {summary['frames']:6}  {'  '.join(cells)}  {polyps['missed']:6}  {leaked:>6}")
+        rows.append(_row(run.name, json.loads((run / "summary.json").read_text(encoding="utf-8"))))
         looks.append(domain_shift.describe(datalist.labelled_frames(folder, split)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(_aligned(row, widths)) for row in rows]
     for run, look in zip(runs[1:], looks[1:], strict=True):
         lines.append(f"{run.name} against {runs[0].name}: {domain_shift.note(looks[0], look)}")
     return "\n".join(lines)
 
 
-def _score(value: float | None, width: int) -> str:
-    return f"{'-':>{width}}" if value is None else f"{value:{width}.4f}"
+def _header() -> list[str]:
+    """The interval is that of the metric before it."""
+    metrics = [[metric.label] + ["95 % interval"] * (metric.name == registry.MAIN) for metric in registry.shown("sets")]
+    return ["set", "frames", *(title for titles in metrics for title in titles), "missed", "leaked"]
+
+
+def _row(name: str, summary: dict[str, Any]) -> list[str]:
+    polyps, leaks = summary["frames_with_polyp"], summary.get("leakage")
+    cells = []
+    for metric in registry.shown("sets"):
+        cells.append(metric.text(polyps["mean"].get(metric.name), 4))
+        if metric.name == registry.MAIN:
+            low, high = polyps["interval"].get(metric.name) or (None, None)
+            cells.append(f"{metric.text(low, 4)} {metric.text(high, 4)}")
+    leaked = "-" if leaks is None else f"{leaks['share']:.0%}"
+    return [name, str(summary["frames"]), *cells, str(polyps["missed"]), leaked]
+
+
+def _aligned(row: list[str], widths: list[int]) -> list[str]:
+    """The first column to the left, the others to the right."""
+    return [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]

@@ -15,6 +15,7 @@ from polyp_monai import provenance
 from polyp_monai.data import datalist, files
 from polyp_monai.evaluation import conformal, leakage
 from polyp_monai.evaluation.scoring import Scored, plain, score, summarize
+from polyp_monai.metrics import registry
 
 logger = logging.getLogger(__name__)
 
@@ -129,12 +130,12 @@ def headline(summary: dict[str, Any]) -> list[str]:
     polyps, negatives = (summary[key] for key in ("frames_with_polyp", "frames_without_polyp"))
     lines = ["no frame here has a polyp, so there is no Dice"]
     if polyps["count"]:
-        shown = ("dice", "iou", "sensitivity", "precision", "hd95")
         means = "  ".join(
-            f"{name} {polyps['mean'][name]:.4f}" for name in shown if polyps["mean"].get(name) is not None
+            f"{metric.label} {metric.text(polyps['mean'][metric.name], 4)}"
+            for metric in registry.shown("headline")
+            if polyps["mean"].get(metric.name) is not None
         )
-        unit = " px" * (polyps["mean"].get("hd95") is not None)
-        lines = [f"{polyps['count']} frames with a polyp: {means}{unit}; {polyps['missed']} missed wholly"]
+        lines = [f"{polyps['count']} frames with a polyp: {means}; {polyps['missed']} missed wholly"]
         low, high = polyps["interval"]["dice"]
         if low is not None:
             lines.append(f"95 % interval of the mean Dice, over {polyps['groups']} groups: {low:.4f} to {high:.4f}")

@@ -8,10 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from polyp_monai.metrics import boundary, calibration, curves, frames, lesions, pixel, statistics, structure
+from polyp_monai.metrics import boundary, calibration, curves, frames, lesions, pixel, registry, statistics, structure
 
-OVERLAP = ("dice", "iou", "sensitivity", "precision", "f2", "specificity", "accuracy")
-STRUCTURE = ("weighted_f", "s_measure", "e_measure", "mae")
 LEVEL = 0.95  # of the intervals
 
 
@@ -59,8 +57,9 @@ def score(
         far["surface_dice"] = boundary.surface_dice(prediction, truth, tolerance) if truth.any() else math.nan
     size = {"width": truth.shape[1], "height": truth.shape[0]}
     areas = {"polyp_pixels": counts.tp + counts.fn, "predicted_pixels": counts.tp + counts.fp}
-    overlap = {name: float(value) for name, value in pixel.scores(counts).items()}
-    row = about | size | areas | overlap | far | {name: float(measured[name]) for name in STRUCTURE}
+    values = pixel.scores(counts) | measured | far
+    metrics = {metric.name: float(values[metric.name]) for metric in registry.of_frames() if metric.name in values}
+    row = about | size | areas | metrics
     return Scored(row, counts, histograms, measured, lesions.match(probability, prediction, truth))
 
 
@@ -92,7 +91,7 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
 def _means(polyps: Sequence[Scored]) -> dict[str, Any]:
     rows = [s.row for s in polyps]
     groups = [row.get("group") or row["name"] for row in rows]
-    names = [name for name in (*OVERLAP, "hd95", "surface_dice", *STRUCTURE) if rows and name in rows[0]]
+    names = [metric.name for metric in registry.of_frames() if rows and metric.name in rows[0]]
     found = {name: statistics.bootstrap_interval([row[name] for row in rows], groups, LEVEL) for name in names}
     return {
         "count": len(rows),
@@ -106,7 +105,8 @@ def _means(polyps: Sequence[Scored]) -> dict[str, Any]:
 
 
 def _subset(polyps: Sequence[Scored]) -> dict[str, float]:
-    means = {name: float(np.mean([s.row[name] for s in polyps])) for name in ("dice", "iou", "sensitivity")}
+    names = [metric.name for metric in registry.shown("subset") if metric.name in polyps[0].row]
+    means = {name: float(np.mean([s.row[name] for s in polyps])) for name in names}
     return {"count": len(polyps), **means}
 
 
@@ -121,7 +121,8 @@ def _curves(scored: Sequence[Scored], polyps: Sequence[Scored]) -> dict[str, Any
     }
     if polyps:
         swept = curves.threshold_curves(*(np.stack([s.histograms[side] for s in polyps]) for side in (0, 1)))
-        found |= {name: swept[name].mean(axis=0) for name in ("dice", "iou", "sensitivity", "precision")}
+        names = [metric.name for metric in registry.shown("curve") if metric.name in swept]
+        found |= {name: swept[name].mean(axis=0) for name in names}
         found["best"] = curves.best_threshold(swept)
     return {"curves": found, "calibration": calibration.reliability(inside, outside)}
 

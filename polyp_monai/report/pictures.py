@@ -1,13 +1,14 @@
-"""A frame as the gallery shows it: a JPEG, and over it the truth, the prediction and where they differ, as SVG.
+"""A frame as a page shows it: a JPEG, and over it the truth, the prediction and where they differ, as outlines.
 
-Outlines are drawn by the browser: they stay sharp when a small picture is enlarged, and can be switched off.
+The browser draws the outlines: they stay sharp when a small picture is enlarged, and can be switched off.
 """
 
 from __future__ import annotations
 
 import base64
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,66 +16,80 @@ import numpy as np
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.metrics.structure import stretch
-from polyp_monai.report.run import Frame
+from polyp_monai.report.parts import Layer, Picture
 
 GRID = 480  # units of the longer side, for outlines
 OUTLINES = 60  # a layer at most, the largest; more are specks of noise
 TOLERANCES = (0.5, 1, 2, 4, 8, 16, 32)  # units that a simplified outline may stray
 SIDES = (60, 960)  # pixels of a JPEG's longer side, at least and at most; never more than the image has
 QUALITY = 70
+LARGE, SMALL = 60_000, 30_000  # characters at most of a large picture, and of a small one
+ALL = 12_000_000  # characters that the pictures of a page may take together
 
 
-@dataclass(frozen=True)
-class Drawer:
-    """Draws frames; a prediction that is a probability map is cut at `threshold`, stretched to 0..1 before on wish."""
-
-    threshold: float
-    normalize: bool
-
-    def __call__(self, frame: Frame, budget: int) -> str:
-        """HTML of at most about `budget` characters; what cannot be read is left out, and said."""
-        missing, read = [], {}
-        for name, reader in (("image", files.read_rgb), ("truth", files.read_mask), ("prediction", self._prediction)):
-            try:
-                read[name] = reader(frame.paths[name])
-            except (PolypError, OSError, KeyError):
-                missing.append(name)
-        if not read:
-            return '<span class="gone">the pictures have gone</span>'
-        height, width = next(iter(read.values())).shape[:2]
-        layers = _layers(read.get("truth"), read.get("prediction"), budget // 10)
-        units = " ".join(f"{GRID * side / max(width, height):.0f}" for side in (width, height))
-        overlay = f'<svg viewBox="0 0 {units}">{layers}</svg>' if layers else ""
-        note = f'<span class="gone">without {" and ".join(missing)}, which cannot be read</span>' if missing else ""
-        image = _jpeg(read["image"], budget - len(overlay)) if "image" in read else ""
-        return f"{image}{overlay}{note}"
-
-    def _prediction(self, path: str) -> np.ndarray:
-        """(H, W) uint8 {0, 1}"""
-        values = files.read_map(path)
-        if self.normalize:
-            values = stretch(values)
-        return (values >= self.threshold).astype(np.uint8)
+def budget(small: int, large: int) -> int:
+    """Characters for each small picture of a page that has so many small and large ones."""
+    return min(SMALL, (ALL - LARGE * large) // max(1, small))
 
 
-def _layers(truth: np.ndarray | None, prediction: np.ndarray | None, budget: int) -> str:
-    masks = {"truth": truth, "prediction": prediction}
+def draw(
+    paths: Mapping[str, str | Path],
+    characters: int,
+    threshold: float = 0.5,
+    normalize: bool = False,
+    wanted: Iterable[str] = ("image", "truth", "prediction"),
+) -> Picture:
+    """The picture of the files `wanted` out of `paths`, of at most about so many characters.
+
+    A prediction that is a probability map is cut at `threshold`, stretched to 0..1 before when `normalize`. What
+    cannot be read is left out, and the picture's note says so.
+    """
+    missing, read = [], {}
+    for name in wanted:
+        try:
+            if name == "image":
+                read[name] = files.read_rgb(paths[name])
+            elif name == "truth":
+                read[name] = files.read_mask(paths[name])
+            else:
+                read[name] = _cut(files.read_map(paths[name]), threshold, normalize)
+        except (PolypError, OSError, KeyError):
+            missing.append(name)
+    if not read:
+        return Picture(note="the pictures have gone")
+    height, width = next(iter(read.values())).shape[:2]
+    grid = (round(GRID * width / max(width, height)), round(GRID * height / max(width, height)))
+    layers = _layers(read.get("truth"), read.get("prediction"), characters // 10)
+    note = f"without {' and '.join(missing)}, which cannot be read" if missing else ""
+    if "image" not in read:
+        return Picture(grid=grid, layers=layers, note=note)
+    source, size = _jpeg(read["image"], characters - sum(map(len, layers.values())))
+    return Picture(source, size, grid, layers, note)
+
+
+def _cut(values: np.ndarray, threshold: float, normalize: bool) -> np.ndarray:
+    """(H, W) uint8 {0, 1}"""
+    return ((stretch(values) if normalize else values) >= threshold).astype(np.uint8)
+
+
+def _layers(truth: np.ndarray | None, prediction: np.ndarray | None, characters: int) -> dict[Layer, str]:
+    masks: dict[Layer, np.ndarray | None] = {"truth": truth, "prediction": prediction}
     if truth is not None and prediction is not None:
         if prediction.shape != truth.shape:
             prediction = cv2.resize(prediction, truth.shape[::-1], interpolation=cv2.INTER_NEAREST)
         masks = {"missed": truth & ~prediction & 1, "extra": prediction & ~truth & 1, **masks}
-    paths = {kind: _path(mask, budget) for kind, mask in masks.items() if mask is not None}
-    return "".join(f'<path class="{kind}" d="{path}"/>' for kind, path in paths.items() if path)
+    paths = {kind: _path(mask, characters) for kind, mask in masks.items() if mask is not None}
+    return {kind: path for kind, path in paths.items() if path}
 
 
-def _path(mask: np.ndarray, budget: int) -> str:
-    """Outlines and holes of a mask {0, 1} as SVG path data in units of `GRID`: as fine as `budget` characters allow."""
+def _path(mask: np.ndarray, characters: int) -> str:
+    """Outlines and holes of a mask {0, 1} as SVG path data in units of `GRID`: as fine as so many characters allow."""
     outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     largest = sorted(outlines, key=cv2.contourArea, reverse=True)[:OUTLINES]
     scaled = [((outline + 0.5) * (GRID / max(mask.shape))).astype(np.float32) for outline in largest]
     for tolerance in TOLERANCES:
         path = "".join(_polygon(cv2.approxPolyDP(outline, tolerance, True)) for outline in scaled)
-        if len(path) <= budget:
+        if len(path) <= characters:
             break
     return path
 
@@ -86,18 +101,17 @@ def _polygon(outline: np.ndarray) -> str:
     return f"M{points[0, 0]} {points[0, 1]}{'l' + steps if steps else ''}z"
 
 
-def _jpeg(image: np.ndarray, budget: int) -> str:
-    """An <img>, as large as `budget` characters and `SIDES` allow."""
+def _jpeg(image: np.ndarray, characters: int) -> tuple[str, tuple[int, int]]:
+    """A data URI, as large as so many characters and `SIDES` allow, and its size (width, height)."""
     longer = max(image.shape[:2])
     side = min(longer, SIDES[1])
     while True:
-        size = [max(1, round(n * side / longer)) for n in image.shape[1::-1]]
+        size = (max(1, round(image.shape[1] * side / longer)), max(1, round(image.shape[0] * side / longer)))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         encoded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
         length = len(encoded) * 4 / 3
-        if length <= budget or side <= SIDES[0]:
+        if length <= characters or side <= SIDES[0]:
             break
         # bytes go with the area, or slower: small pictures hold more detail a pixel
-        side = max(SIDES[0], int(side * min(0.9, math.sqrt(max(budget, 0) / length))))
-    data = base64.b64encode(encoded.tobytes()).decode("ascii")
-    return f'<img src="data:image/jpeg;base64,{data}" alt="" width="{size[0]}" height="{size[1]}" decoding="async">'
+        side = max(SIDES[0], int(side * min(0.9, math.sqrt(max(characters, 0) / length))))
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii"), size

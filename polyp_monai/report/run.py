@@ -1,70 +1,105 @@
-"""A run folder as the report reads it: summary.json and frames.csv, checked."""
+"""report.html: what a run reached, to look at. One self-contained file, no network."""
 
 from __future__ import annotations
 
-import csv
-import json
-import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from polyp_monai.errors import PolypError, summary
-
-FIGURES = ("dice", "iou", "sensitivity", "precision", "hd95", "surface_dice")
-PICTURES = ("image", "truth", "prediction")
-
-
-@dataclass(frozen=True, eq=False)  # two frames are never the same one, whatever their names
-class Frame:
-    """One row of frames.csv. `figures` holds what of `FIGURES` is defined; `paths` what of `PICTURES` is known."""
-
-    name: str
-    group: str
-    tags: str
-    size: tuple[int, int]  # width, height
-    polyp_pixels: int
-    predicted_pixels: int
-    figures: dict[str, float]
-    paths: dict[str, Path]
-
-    @property
-    def share(self) -> float:
-        """The polyp's share of the image, 0..1."""
-        return self.polyp_pixels / (self.size[0] * self.size[1])
+from polyp_monai import __version__
+from polyp_monai.data import files
+from polyp_monai.errors import PolypError
+from polyp_monai.errors import summary as in_short
+from polyp_monai.metrics import registry
+from polyp_monai.report import charts, pictures, summary
+from polyp_monai.report.curves import curves
+from polyp_monai.report.folder import Frame, read
+from polyp_monai.report.gallery import gallery
+from polyp_monai.report.parts import Fact, Page, Part, Picture, Section
+from polyp_monai.report.render import render
 
 
-def read(run: Path) -> tuple[dict[str, Any], list[Frame]]:
-    """The summary and the frames. Raises PolypError when the folder is no run or a file of it is broken."""
-    for name in ("summary.json", "frames.csv"):
-        if not (run / name).is_file():
-            raise PolypError(
-                f"{run}: no run to report on, {name} is missing; `polyp evaluate` or `polyp score` makes one"
-            )
-    path = run / "summary.json"
+def write(run: str | Path) -> Path:
+    """Write RUN/report.html out of RUN/summary.json, RUN/frames.csv and the pictures that it names; return its path.
+
+    Metrics that were not measured are left out; where a picture cannot be read the gallery says so.
+
+    Raises:
+        PolypError: the folder is no run, or a file of it is broken.
+    """
+    run = Path(run)
+    content, frames = read(run)
     try:
-        summarized = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(summarized, dict):
-            raise ValueError("no JSON object")
-        path = run / "frames.csv"
-        with path.open(encoding="utf-8", newline="") as file:
-            return summarized, [_frame(row) for row in csv.DictReader(file, strict=True)]
-    except (ValueError, TypeError, KeyError, csv.Error) as error:
-        raise PolypError(f"{path}: cannot be read ({summary(error)}); is it damaged or cut short?") from error
+        page = _page(content, _spread(frames))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise PolypError(f"{run / 'summary.json'}: not as a run's summary is ({in_short(error)})") from error
+    shots = gallery(frames, drawer(content))
+    page = replace(page, sections=[*page.sections, Section("Gallery", [shots] if shots.sheets else [])])
+    files.write_text(run / "report.html", render(page))
+    return run / "report.html"
 
 
-def _frame(row: dict[str, str]) -> Frame:
-    values = {name: float(row[name]) for name in FIGURES if row.get(name)}
-    size = int(row["width"]), int(row["height"])
-    if min(size) < 1:
-        raise ValueError(f"{row['name']} is {size[0]} x {size[1]} pixels")
-    return Frame(
-        name=row["name"],
-        group=row.get("group") or "",
-        tags=row.get("tags") or "",
-        size=size,
-        polyp_pixels=int(row["polyp_pixels"]),
-        predicted_pixels=int(row["predicted_pixels"]),
-        figures={name: value for name, value in values.items() if math.isfinite(value)},
-        paths={name: Path(row[name]) for name in PICTURES if row.get(name)},
+def drawer(content: dict[str, Any]):
+    """Draws a frame as the run of this summary saw it: a function of the frame and of the characters it may take."""
+    about = content.get("run") or {}
+    threshold, normalize = about.get("threshold") or 0.5, bool(about.get("normalize"))
+
+    def draw(frame: Frame, characters: int) -> Picture:
+        return pictures.draw(frame.paths, characters, threshold, normalize)
+
+    return draw
+
+
+def _page(content: dict[str, Any], spread: Sequence[Part]) -> Page:
+    """All but the gallery."""
+    about = content.get("run") or {}
+    name = _name(about)
+    lead = (
+        f"{content['frames']} frames" if "frames" in content else "",
+        about.get("split"),
+        about.get("created"),
+        f"polyp {__version__}",
     )
+    leaked = bool((content.get("leakage") or {}).get("leaked"))
+    sections: dict[str, Sequence[Part]] = {
+        "Metrics": [*summary.all_means(content), *summary.pranet(content)],
+        "Three means of one name": summary.families(content),
+        "Polyps": summary.lesions(content),
+        "Subsets, leakage and risk": [
+            *summary.subsets(content),
+            *summary.leakage(content),
+            *summary.risk(content),
+        ],
+        "Curves": [*spread, *curves(content)],
+        "What was run": summary.what_was_run(content),
+    }
+    return Page(
+        title=f"Report: {name}",
+        heading=name,
+        lead=", ".join(str(word) for word in lead if word),
+        sections=[Section(title, parts) for title, parts in sections.items()],
+        flag="leaked" if leaked else "",
+        alarm=Fact("Leaked.", summary.leak(content)) if leaked else None,
+        tiles=summary.headline(content),
+        basis=summary.basis(content),
+    )
+
+
+def _name(about: dict[str, Any]) -> str:
+    """Which bundle on which set, or whose maps against which truth."""
+    for first, word, second in (("bundle", "on", "dataset"), ("predictions", "against", "truth")):
+        if about.get(first) and about.get(second):
+            return f"{Path(str(about[first])).name} {word} {Path(str(about[second])).name}"
+    return "a run"
+
+
+def _spread(frames: Sequence[Frame]) -> list[Part]:
+    """How the main score is spread over the frames."""
+    main = registry.get(registry.MAIN)
+    scored = [frame for frame in frames if main.name in frame.scores]
+    if not scored:
+        return []
+    scores = [frame.scores[main.name] for frame in scored]
+    shares = [frame.share for frame in scored]
+    return [charts.score_histogram(main.label, scores), charts.score_by_share(main.label, shares, scores)]

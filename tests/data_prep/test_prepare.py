@@ -207,7 +207,7 @@ class TestFindings:
             "mask-0-1": "info",
             "third-value": "warning",
             "mask-colors": "info",
-            "full-mask": "warning",
+            "inverted-mask": "warning",
             "no-polyp": "warning",
         }
         (third_value,) = (f for f in found if f["code"] == "third-value")
@@ -317,7 +317,7 @@ class TestOutputFolder:
     def test_a_killed_run_can_be_repeated(self, tmp_path, prepare, moment):
         source = write_set(tmp_path / "raw", [f"f{i}" for i in range(300)])
         out = tmp_path / "out"
-        command = [sys.executable, "-m", "data_prep", "folder", "--source", str(source), "--out", str(out)]
+        command = [sys.executable, "-m", "polyp_monai", "prepare", "folder", "--source", str(source), "--out", str(out)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         time.sleep(moment)
         process.send_signal(signal.SIGKILL)
@@ -383,5 +383,7 @@ def test_help_has_an_example_and_comes_without_heavy_imports():
     assert (
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"
     )
-    shown = subprocess.run([sys.executable, "-m", "data_prep", "--help"], capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        [sys.executable, "-m", "polyp_monai", "prepare", "--help"], capture_output=True, text=True, check=True
+    )
     assert "polyp prepare kvasir-seg --source" in shown.stdout
