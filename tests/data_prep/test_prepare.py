@@ -216,6 +216,47 @@ class TestFindings:
         assert np.array_equal(files.read_mask(out / "masks/seq1_1.png"), polyp())
         assert np.array_equal(files.read_mask(out / "masks/seq3_1.png"), polyp())
 
+    def test_the_terminal_counts_frames(self, small_set, tmp_path, prepare):
+        for name in ("seq0_0", "seq0_1", "seq1_0"):
+            files.write_mask(small_set / f"masks/{name}.png", np.zeros((48, 64), np.uint8))
+        _, printed, _ = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
+        assert "warning: empty mask: 3 frames" in printed.splitlines()[1]
+
+    @pytest.mark.parametrize("mode", ["RGBA", "LA"])
+    @pytest.mark.parametrize("color", [0, 255])
+    def test_a_mask_that_is_drawn_in_alpha_is_refused(self, small_set, tmp_path, prepare, mode, color):
+        layers = [np.full((48, 64), color, np.uint8)] * (len(mode) - 1) + [polyp() * np.uint8(255)]
+        Image.merge(mode, [Image.fromarray(layer) for layer in layers]).save(small_set / "masks/seq0_0.png")
+        out = tmp_path / "out"
+        status, _, error = prepare("folder", "--source", small_set, "--out", out)
+        assert status == 1
+        assert "masks/seq0_0.png: drawn in the alpha channel" in error
+        assert prepare("folder", "--source", small_set, "--out", out, "--skip-bad")[0] == 0
+        assert codes(out)["alpha-mask"] == "error"
+
+    @pytest.mark.parametrize("mode", ["RGBA", "LA"])
+    def test_a_mask_with_an_even_alpha_is_read_by_its_colors(self, small_set, tmp_path, prepare, mode):
+        Image.fromarray(polyp() * np.uint8(255)).convert(mode).save(small_set / "masks/seq0_0.png")
+        out = tmp_path / "out"
+        assert prepare("folder", "--source", small_set, "--out", out)[0] == 0
+        assert np.array_equal(files.read_mask(out / "masks/seq0_0.png"), polyp())
+
+    def test_inverted_masks_are_warned_of(self, small_set, tmp_path, prepare):
+        for path in (small_set / "masks").iterdir():
+            files.write_mask(path, 1 - polyp(radius=20))
+        close = np.ones((48, 64), np.uint8)  # a polyp so close that it leaves only a margin is none of them
+        close[[0, -1]] = close[:, [0, 1, -1]] = 0
+        files.write_mask(small_set / "masks/seq0_0.png", close)
+        _, printed, _ = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
+        assert "warning: inverted mask: 9 frames" in printed
+        assert "full mask: 1 frame\n" in printed
+
+    def test_a_mask_that_is_its_own_image_is_warned_of(self, small_set, tmp_path, prepare):
+        (small_set / "images/seq0_0.png").unlink()
+        Image.open(small_set / "masks/seq0_0.png").save(small_set / "images/seq0_0.jpg", quality=90)
+        _, printed, _ = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
+        assert "warning: mask is image: 1 frame\n" in printed
+
     def test_look_alikes_stay_on_one_side(self, small_set, tmp_path, prepare):
         """An exact and a re-encoded copy of images of other sequences, for many seeds."""
         (small_set / "images/seq3_0.png").write_bytes((small_set / "images/seq0_0.png").read_bytes())

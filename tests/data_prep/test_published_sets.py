@@ -47,7 +47,7 @@ def test_a_partial_copy_is_taken_with_a_warning(part_of_kvasir, tmp_path, prepar
     status, printed, _ = prepare("kvasir-seg", "--source", part_of_kvasir, "--out", tmp_path / "out")
     assert status == 0
     assert "training 18, validation 2, test 10" in printed
-    assert "warning: incomplete-set 1" in printed
+    assert "warning: incomplete set: 970 files" in printed
     audit = json.loads((tmp_path / "out/audit.json").read_text())
     (finding,) = (f for f in audit["findings"] if f["code"] == "incomplete-set")
     assert len(finding["files"]) == 970

@@ -37,7 +37,7 @@ def test_perfect_maps_score_one(folders, tmp_path, capsys):
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert summary["frames_with_polyp"]["mean"]["dice"] == 1
     assert summary["pranet"]["mae"] == 0
-    assert "dice 1.0000" in capsys.readouterr().out
+    assert "Dice 1.0000" in capsys.readouterr().out
     assert (tmp_path / "out/report.html").is_file()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
@@ -42,8 +43,11 @@ def test_says_what_was_measured(few):
     for expected in (
         "mean Dice 0.800 0.711 to 0.877",
         "mean IoU 0.700 no interval",
+        "mean HD95 12.5 px no interval",
+        "Dice ↑ 0.800 0.711 to 0.877",
+        "HD95 ↓ 12.5 px",
         "missed polyps 2 of 6 frames with a polyp",
-        "negative frames left empty 2 of 3",
+        "negatives left empty 2 of 3",
         "weights' sha256 9f86d0",
         "command polyp evaluate unet",
         "packages monai 1.6.1",
@@ -79,24 +83,25 @@ def test_gallery_draws_what_differs(few):
     missed = next(shot for shot in shots if "<b>missed</b>" in shot)
     assert 'class="missed"' in missed
     assert 'class="extra"' not in missed
-    assert 'data-kinds="worst miss median best"' in missed
+    assert 'data-kind="worst miss median best"' in missed
     alarm = next(shot for shot in shots if "<b>false alarm</b>" in shot)
     assert 'class="extra"' in alarm
     assert 'class="truth"' not in alarm
-    assert 'data-size="none" data-dice=""' in alarm
+    assert 'data-size="none" data-score=""' in alarm
     assert all("data:image/jpeg;base64," in shot for shot in shots)
+    assert all('decoding="sync"' in shot for shot in shots)  # or they are black on a screenshot
 
 
 def test_names_are_escaped(few):
     page = text(few)
     assert NAME not in page
-    assert html.escape(NAME) in page
+    assert escape(NAME) in page
     assert "<set>" not in page
 
 
 def test_refers_to_nothing_outside(few):
     page = text(few)
-    assert not re.findall(r'(?:src|href)="(?!data:)[^"]*"|url\((?!#)|@import|https?://', page)
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"|url\((?!#)|@import|https?://', page)
     assert "default-src 'none'" in page
 
 
@@ -104,8 +109,21 @@ def test_parts_that_were_not_measured_are_left_out(few):
     parts = ("families", "pranet", "lesions", "subsets", "calibration", "curves", "leakage", "risk", "run")
     seen = words(text(change(few, **dict.fromkeys((*parts, "frames_without_polyp")))))
     assert "mean Dice 0.800" in seen
-    for title in ("Three figures", "PraNet", "Recall", "Subsets", "Reliability", "threshold on", "Leakage", "What was"):
+    for title in ("Three means", "PraNet", "Recall", "Subsets", "Reliability", "threshold on", "Leakage", "What was"):
         assert title not in seen
+
+
+def test_words_of_the_field(few):
+    seen = words(text(few)).lower()
+    for word in ("metric", "healthy", "again", "told"):
+        assert not re.search(rf"\b{word}s?\b", seen)
+
+
+def test_contents_lead_to_every_section(few):
+    page = text(few)
+    links = re.findall(r'<a href="#([^"]+)"', page)
+    assert links == re.findall(r'<h2 id="([^"]+)"', page)
+    assert {"metrics", "curves", "gallery"} <= set(links)
 
 
 def test_bare_run(few):
@@ -132,7 +150,7 @@ def test_probability_maps_are_cut_at_the_threshold(few):
 
     def right_of(threshold: float) -> float:
         page = text(change(few, run={"threshold": threshold}))
-        shot = next(s for s in page.split('<figure class="shot"') if html.escape(NAME) in s)
+        shot = next(s for s in page.split('<figure class="shot"') if escape(NAME) in s)
         return int(re.search(r'class="prediction" d="M(\d+)', shot)[1]) / 480
 
     assert right_of(0.25) == pytest.approx(0.25, abs=0.02)
