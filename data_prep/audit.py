@@ -50,6 +50,7 @@ class Record:
 
     @property
     def name(self) -> str:
+        """The pair's."""
         return self.pair.name
 
 

@@ -36,7 +36,7 @@ def shortened(words: list[str] | tuple[str, ...], limit: int = 5) -> str:
 
 
 def counted(findings: Iterable[Finding]) -> list[str]:
-    """A line a code: "empty mask: 125 frames", and in how many findings where they are several."""
+    """A line a code: "empty mask: 125 frames"; of what concerns no single frame, in how many findings it is."""
     by_code: dict[str, list[Finding]] = {}
     for finding in findings:
         by_code.setdefault(finding.code, []).append(finding)
@@ -44,7 +44,7 @@ def counted(findings: Iterable[Finding]) -> list[str]:
     for code, members in sorted(by_code.items()):
         frames = {name for finding in members for name in finding.names}
         files = {file for finding in members for file in finding.files}
-        count, noun = (len(frames), "frame") if frames else (len(files), "file")
-        several = f" in {len(members)} findings" if len(members) > 1 and len(members) != count else ""
-        lines.append(f"{code.replace('-', ' ')}: {count} {noun}{'s' * (count != 1)}{several}")
+        counts = ((len(frames), "frame"), (len(files), "file"), (len(members), "finding"))
+        count, noun = next((count, noun) for count, noun in counts if count)
+        lines.append(f"{code.replace('-', ' ')}: {count} {noun}{'s' * (count > 1)}")
     return lines

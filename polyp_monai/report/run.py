@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def write(run: str | Path) -> Path:
     return run / "report.html"
 
 
-def drawer(content: dict[str, Any]):
+def drawer(content: Mapping[str, Any]) -> Callable[[Frame, int], Picture]:
     """Draws a frame as the run of this summary saw it: a function of the frame and of the characters it may take."""
     about = content.get("run") or {}
     threshold, normalize = about.get("threshold") or 0.5, bool(about.get("normalize"))

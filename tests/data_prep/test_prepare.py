@@ -19,6 +19,7 @@ from PIL import Image
 from tiny_sets import frame, polyp, write_set
 
 from data_prep import prepare as pipeline
+from data_prep.findings import Finding, counted
 from polyp_monai.data import files
 
 
@@ -221,6 +222,17 @@ class TestFindings:
             files.write_mask(small_set / f"masks/{name}.png", np.zeros((48, 64), np.uint8))
         _, printed, _ = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
         assert "warning: empty mask: 3 frames" in printed.splitlines()[1]
+
+    def test_findings_are_counted_by_what_they_concern(self):
+        found = [
+            Finding("several-copies", "info", (), "2 copies"),
+            Finding("missing-partner", "error", ("a.png",), "no mask"),
+            Finding("missing-partner", "error", ("b.png",), "no mask"),
+            Finding("near-duplicate", "info", ("a", "b"), "alike", names=("a", "b")),
+            Finding("near-duplicate", "info", ("b", "c"), "alike", names=("b", "c")),
+        ]
+        expected = ["missing partner: 2 files", "near duplicate: 3 frames", "several copies: 1 finding"]
+        assert counted(found) == expected
 
     @pytest.mark.parametrize("mode", ["RGBA", "LA"])
     @pytest.mark.parametrize("color", [0, 255])

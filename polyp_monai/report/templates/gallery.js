@@ -11,7 +11,7 @@ function filter() {
       || (!all && (score === "" || score < least || score > most));
   }
   document.body.classList.toggle("bare", !outlines.checked);
-  form.querySelector("output").textContent = shots.filter(s => !s.hidden).length + " of " + shots.length + " frames";
+  form.querySelector("output").textContent = shots.filter(s => !s.hidden).length + " of " + shots.length + " pictures";
 }
 
 function enlarge(shot) {
