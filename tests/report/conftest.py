@@ -48,7 +48,7 @@ def summary(count: int, **more: Any) -> dict[str, Any]:
         "pranet": {"mean_dice": 0.61, "s_measure": 0.62},
         "lesions": {"images": 9, "iou_50": rule, "iou_30": rule, "centre": rule, "average_precision": {"mean": 0.44},
                     "by_size": {"small": recalls}, "by_share": {"< 2.5 %": recalls}},
-        "subsets": {"sessile": {"count": 2, "dice": 0.5}},
+        "subsets": {NAME: {"count": 2, "dice": 0.5}},
         "calibration": {"expected_calibration_error": 0.033, "confidence": [0.1, None, 0.9],
                         "accuracy": [0.2, None, 0.8], "count": [9, 0, 5]},
         "curves": {"threshold": ramp, "dice": ramp, "iou": ramp, "sensitivity": ramp, "precision": ramp,
@@ -61,7 +61,7 @@ def summary(count: int, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def make_run(tmp_path) -> Callable[..., Path]:
-    """`make_run(masks, **summary)`: a run of (truth, prediction) masks; the first frame is called NAME."""
+    """`make_run(masks, **summary)`: a run of (truth, prediction) masks; name and tag of the first frame are NAME."""
 
     def make(masks: list[tuple[np.ndarray, np.ndarray]], noise: bool = False, **more: Any) -> Path:
         rng, rows = np.random.default_rng(0), []
@@ -77,7 +77,15 @@ def make_run(tmp_path) -> Callable[..., Path]:
             size = {"width": truth.shape[1], "height": truth.shape[0]}
             name = f"f{i}" if i else NAME
             rows.append(
-                {"name": name, "group": "g", "tags": "", **size, **paths, **pixels, **pixel_scores(prediction, truth)}
+                {
+                    "name": name,
+                    "group": "g",
+                    "tags": "" if i else NAME,
+                    **size,
+                    **paths,
+                    **pixels,
+                    **pixel_scores(prediction, truth),
+                }
             )
         files.write_csv(tmp_path / "frames.csv", rows)
         files.write_json(tmp_path / "summary.json", summary(len(masks), **more))
