@@ -120,7 +120,7 @@ def _files(finding: Mapping[str, Any]) -> str:
     paths = finding["files"]
     if all(file in finding["message"] for file in paths):
         return ""
-    rest = f" and {len(files) - NAMED} more" if len(paths) > NAMED else ""
+    rest = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
     return ", ".join(paths[:NAMED]) + rest
 
 
