@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from pathlib import Path
@@ -152,7 +153,16 @@ def main(arguments: list[str] | None = None) -> int:
     if rest and not args.overrides:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
+    _log_to_stderr()
     return exit_status(lambda: args.run(args))
+
+
+def _log_to_stderr() -> None:
+    """Shows what polyp_monai logs, as a bundle's logging.conf does, which replaces this once a workflow runs."""
+    logs, root = logging.getLogger("polyp_monai"), logging.getLogger()
+    logs.setLevel(logging.INFO)
+    if not any(isinstance(handler, logging.StreamHandler) for handler in root.handlers):
+        root.addHandler(logging.StreamHandler())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -256,17 +266,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from polyp_monai.bundle import locate, overrides, run
-    from polyp_monai.training import checkpoints
+    from polyp_monai.bundle import overrides, run
 
-    sets = [_data(folder) for folder in args.data]
-    given = overrides.check(locate.template(args.bundle, args.out), "train", overrides.parse(args.rest))
-    with locate.working_copy(args.bundle, args.out) as root:
-        print(f"training in {root}")
-        if not given.get("resume") and not given.get("overwrite"):
-            checkpoints.check_free(given.get("ckpt_dir", root / "models"))
-        with overrides.kept(root, given):
-            run.run(root, "train", {"dataset_dir": sets if len(sets) > 1 else sets[0], **given})
+    run.train(args.bundle, args.data, args.out, overrides.parse(args.rest))
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -274,9 +276,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from polyp_monai.evaluation import cross_dataset
 
     root, sets = locate.find(args.bundle), [_data(folder) for folder in args.data]
-    # a shipped bundle may lie in a read-only installation
-    home = locate.RUNS / root.name if root in locate.shipped().values() else root
-    out = Path(args.out or home / "eval" / args.split).resolve()
+    out = Path(args.out or locate.results(root, args.split)).resolve()
     given = overrides.check(root, "evaluate", overrides.parse(args.rest))
     outs = [out] if len(sets) == 1 else cross_dataset.folders(out, sets)
     for data, place in zip(sets, outs, strict=True):
@@ -297,7 +297,7 @@ def _score(args: argparse.Namespace) -> None:
     for names, lacking in ((without_prediction, "truths have no prediction"), (without_truth, "predictions no truth")):
         if names:
             print(f"polyp: {len(names)} {lacking} and are not scored: {shortened(names)}", file=sys.stderr)
-    options = external.Options(args.threshold, args.normalize == "minmax", args.resize, not args.quick)
+    options = external.ScoreOptions(args.threshold, args.normalize == "minmax", args.resize, not args.quick)
     bar = tqdm(external.score_all(matches, options), "score", len(matches), unit="frame", disable=None)
     scored = list(bar)
     if noisy := sum(s.row["truth_of_other_values"] for s in scored):
