@@ -1,11 +1,4 @@
-"""Polyp segmentation in colonoscopy: data preparation, MONAI bundles, training, evaluation, prediction.
-
-import polyp_monai
-
-bundle = polyp_monai.load("efficient_unet")
-result = bundle.predict("photo.jpg")
-result.mask, result.probability, result.polyps
-"""
+"""Polyp segmentation in colonoscopy: data preparation, MONAI bundles, training, evaluation, prediction."""
 
 from __future__ import annotations
 

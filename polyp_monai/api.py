@@ -40,13 +40,7 @@ if TYPE_CHECKING:
 
 Picture = Union[np.ndarray, "PIL.Image.Image", "torch.Tensor"]
 SHOWN = 640  # pixels of the longer side at most, in a notebook
-KEYS = {
-    "device": "device",
-    "runtime": "runtime",
-    "image_size": "image_size",
-    "threshold": "threshold",
-    "weights": "weights",
-}
+RENAMED = {"image_size": "image_size"}  # argument of `load` -> key of the configs
 
 
 def load(
@@ -98,11 +92,11 @@ def load(
 
 def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `load` as keys of the configs."""
-    settings = {KEYS[key]: value for key, value in values.items() if key in KEYS}
-    if "tta" in values:
-        if values["tta"] not in ("none", "flip"):
-            raise PolypError(f"tta {values['tta']!r}: expected 'none' or 'flip'")
-        settings["flips"] = values["tta"] == "flip"
+    settings = {RENAMED.get(key, key): value for key, value in values.items()}
+    if (tta := settings.pop("tta", None)) is not None:
+        if tta not in ("none", "flip"):
+            raise PolypError(f"tta {tta!r}: expected 'none' or 'flip'")
+        settings["flips"] = tta == "flip"
     return settings
 
 
@@ -333,18 +327,13 @@ class Bundle:
         Raises:
             PolypError: an impossible combination, a missing package, a file in the way, or an export that differs.
         """
+        from polyp_monai.bundle import run
         from polyp_monai.export.export import export
 
-        made = export(
-            self._home("export"),
-            format,
-            precision,
-            Path(out) if out else None,
-            str(data) if data else None,
-            str(self.weights.path),
-            overwrite,
-        )
-        return made.path
+        root, weights = self._home("export"), str(self.weights.path)
+        file, data = Path(out) if out else None, str(data) if data else None
+        with run.random_state_kept():
+            return export(root, format, precision, file, data, weights, overwrite).path
 
     def _home(self, verb: str) -> Path:
         if self.root is None:
@@ -402,6 +391,8 @@ def _picture(frame: Any) -> files.Picture:
         raise PolypError(f"an array of shape {pixels.shape}: expected (H, W, 3) RGB; give several as a list")
     if pixels.dtype.kind not in "buif":
         raise PolypError(f"an array of {pixels.dtype}: expected uint8")
+    if not pixels.flags.writeable:  # torch would warn
+        pixels = pixels.copy()
     return files.Picture(pixels, affine, (*pixels.shape[1::-1], *(1,) * (axes - 2)))
 
 

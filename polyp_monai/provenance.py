@@ -34,7 +34,7 @@ class Weights:
     modified: datetime
 
     def __str__(self) -> str:
-        data = ", ".join(self.trained_on) or "it is not known what"
+        data = ", ".join(self.trained_on) or "unknown data"
         return f"{self.path}, trained on {data}, of {self.modified:%Y-%m-%d %H:%M}, sha256 {self.sha256[:12]}"
 
 

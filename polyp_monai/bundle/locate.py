@@ -68,7 +68,8 @@ def check_weights(weights: Path, root: Path) -> None:
     if (trained / "models/model.pt").is_file():
         raise PolypError(f"{root.name}: comes without weights; for those that you trained, give {trained}")
     raise PolypError(
-        f"{root.name}: comes without weights; train it first (`polyp train {root.name} --data DIR`), then give {trained}"
+        f"{root.name}: comes without weights; train it first (`polyp train {root.name} --data DIR`), "
+        f"then give {trained}"
     )
 
 

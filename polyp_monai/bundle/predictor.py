@@ -71,7 +71,8 @@ class Predictor:
             PolypError: no weights, weights of another network, or a broken bundle.
         """
         config = BundleConfig(root, "inference", {**given, "probability": True})
-        network = config["network"]
+        with torch.random.fork_rng():  # a network is built with drawn weights
+            network = config["network"]
         path = Path(config["weights"])
         exported = getattr(network, "about", None) if path.suffix in runtimes.READERS else None
         return cls(config, network, exported.weights(path) if exported else provenance.of_weights(path))

@@ -18,11 +18,12 @@ from copy import deepcopy
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from pydoc import ErrorDuringImport
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from polyp_monai.errors import PolypError, root_cause
+from polyp_monai.errors import PolypError, root_cause, summary
 
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser
@@ -183,6 +184,8 @@ def clear_errors() -> Iterator[None]:
         yield
     except Exception as error:
         reason = root_cause(error)
+        if isinstance(error, ErrorDuringImport):
+            raise PolypError(f"code that a config of the bundle names cannot be imported: {summary(reason)}") from error
         if isinstance(reason, PolypError):
             raise PolypError(str(reason)) from None
         if isinstance(reason, ValueError) and "more than 1 value per channel" in str(reason):

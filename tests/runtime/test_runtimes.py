@@ -230,7 +230,7 @@ def test_a_cached_file_that_is_damaged_or_of_other_code_is_made_anew(tiny, files
 
 def test_an_export_that_differs_is_not_kept(tiny, cache, monkeypatch, caplog):
     monkeypatch.setattr(agreement, "TOLERANCE", -1)
-    with pytest.raises(PolypError, match="the export in OpenVINO .*: its probabilities differ"):
+    with pytest.raises(PolypError, match=r"the export in OpenVINO .*: its probabilities differ"):
         network("openvino", tiny)
     assert list(cache.iterdir()) == []
     assert network("auto", tiny).description.startswith("PyTorch")
@@ -268,7 +268,7 @@ def test_a_file_goes_to_what_is_installed(tiny, files, monkeypatch):
 
 def test_a_cuda_device_gets_torch(tiny, monkeypatch):
     asked = []
-    monkeypatch.setattr("polyp_monai.runtime.torch_network.plain", lambda *args: asked.append(args[2]) or definition())
+    monkeypatch.setattr("polyp_monai.runtime.torch_network.ready", lambda *args: asked.append(args[1]) or definition())
     monkeypatch.setattr(torch.nn.Module, "description", "PyTorch", raising=False)
     runtime.network("auto", definition(), tiny / "models/model.pt", tiny, "cuda:0")
     assert asked == [torch.device("cuda:0")]

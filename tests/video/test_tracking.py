@@ -42,8 +42,8 @@ def test_regions_come_largest_first_and_none_takes_part_of_another():
     inner = _disc(170, 170, 30)
     outer, middle = find_polyps(np.maximum(ring, inner), 0.5, (0, 0, 352, 352))
     assert outer.area > middle.area == pytest.approx(np.pi * 30**2, rel=0.02)
-    assert cv2.outlineArea(middle.outline) == pytest.approx(middle.area, rel=0.05)
-    assert cv2.outlineArea(outer.outline) == pytest.approx(np.pi * 90**2, rel=0.02)  # its hole is not outlined
+    assert cv2.contourArea(middle.outline) == pytest.approx(middle.area, rel=0.05)
+    assert cv2.contourArea(outer.outline) == pytest.approx(np.pi * 90**2, rel=0.02)  # its hole is not outlined
 
 
 @pytest.mark.parametrize("view", [(0, 0, 1280, 1024), (200, 30, 1500, 1040), (0, 0, 352, 352), (5, 5, 181, 181)])
