@@ -16,10 +16,10 @@ from polyp_monai.errors import PolypError, exit_status
 EXAMPLES = """examples:
   polyp prepare kvasir-seg --source kvasir-seg.zip --out data/kvasir
   polyp train unet --data data/kvasir --epochs 60
-  polyp evaluate unet --data data/kvasir
-  polyp predict unet photo.jpg frames/ --out masks --overlay true
+  polyp evaluate runs/unet --data data/kvasir
+  polyp predict runs/unet photo.jpg frames/ --out masks --overlay true
   polyp score --pred maps --truth data/kvasir/masks --out results
-  polyp compare runs/unet/eval/test runs/efficient_unet/eval/test
+  polyp compare runs/unet/eval/test results/efficient_unet/test
   polyp export efficient_unet --format onnx
   polyp video clip.mp4 --out overlay.mp4
   polyp bundles
@@ -46,7 +46,7 @@ With several --data, one table of all sets and a note on how they differ from th
 configs/evaluate.yaml can follow as --KEY VALUE; an unknown one is refused.
 
 examples:
-  polyp evaluate unet --data data/kvasir
+  polyp evaluate runs/unet --data data/kvasir
   polyp evaluate runs/unet --data data/clinicdb --split all --out results/clinicdb --overlay true
   polyp evaluate runs/unet --data data/kvasir --data data/clinicdb
   polyp evaluate efficient_unet --data data/kvasir --runtime auto
@@ -67,7 +67,7 @@ rank test with Holm's correction, and in words whether a difference is more than
 RUN is a folder that `polyp evaluate` or `polyp score` wrote.
 
 example:
-  polyp compare runs/unet/eval/test runs/efficient_unet/eval/test
+  polyp compare runs/unet/eval/test results/efficient_unet/test
 """
 
 CALIBRATE = """Find the threshold that keeps the share of missed polyp pixels below a chosen level.
@@ -76,7 +76,7 @@ RUN is an evaluation of a split that is neither trained nor tested on. The thres
 `polyp evaluate` then says what it misses on other splits (conformal risk control).
 
 example:
-  polyp evaluate unet --data data/kvasir --split validation
+  polyp evaluate runs/unet --data data/kvasir --split validation
   polyp calibrate runs/unet/eval/validation --missed 0.1
 """
 
@@ -92,7 +92,7 @@ INPUT is a file, folder, glob or data list; folders keep their tree below --out.
 the others are predicted, and the exit status is 1. Any key of configs/inference.yaml can follow as --KEY VALUE.
 
 examples:
-  polyp predict unet photo.jpg --out masks
+  polyp predict runs/unet photo.jpg --out masks
   polyp predict runs/unet 'frames/**/*.png' --out masks --overlay true --probability true
   polyp predict efficient_unet frames --out masks --runtime auto
 """
@@ -194,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--out",
         metavar="DIR",
-        help="where tables and masks go (BUNDLE/eval/SPLIT)",
+        help="where tables and masks go (BUNDLE/eval/SPLIT; results/NAME/SPLIT for a shipped bundle)",
     )
 
     score = command("score", "score masks or maps that any tool wrote", _score, SCORE)
