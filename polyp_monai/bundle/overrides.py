@@ -125,7 +125,7 @@ def _check(root: Path, config: str, given: Mapping[str, str], here: Path) -> dic
             raise PolypError(f"--{key}: is set by {ARGUMENTS[key]}")
         if key == "output_dir" and config != "train":
             raise PolypError("--output_dir: is set by --out")
-        if key == "weights" and text in locate.shipped() and not (here / text).exists():
+        if key == "weights" and text in locate.shipped():
             text = str(locate.shipped()[text] / "models/model.pt")
         if key in PATHS and text[:1] not in ("$", "@", "%"):
             checked[key] = os.path.abspath(here / text)
