@@ -56,7 +56,7 @@ def home(weights: Path) -> Path:
 
 
 def reached(weights: str | Path, weights_sha256: str, histograms: Sequence[np.ndarray]) -> dict[str, Any] | None:
-    """What the threshold that was found for the weights misses here: mean share of polyp pixels; None without one of these weights.
+    """What the threshold that was found for the weights misses here: mean share of polyp pixels; None without one.
 
     Args:
         histograms: levels of the probability inside the polyp, (256,) a frame; frames without a polyp do not count.
