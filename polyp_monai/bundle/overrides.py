@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
+import logging
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ import yaml
 
 from polyp_monai import runtime
 from polyp_monai.bundle import locate
-from polyp_monai.bundle.run import clear_errors, inside
+from polyp_monai.bundle.read import check_root, clear_errors, replace_macros
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
+
+logger = logging.getLogger(__name__)
 
 RUN_OPTIONS = ("tracking", "init_id", "run_id", "final_id")
 PATHS = ("ckpt_dir", "output_dir", "weights", "logging_file", "meta_file")  # looked up from where the user is
@@ -77,38 +80,52 @@ def parse(words: list[str]) -> dict[str, str]:
     return overrides
 
 
-def check(root: Path, config: str, given: dict[str, str]) -> dict[str, Any]:
-    """The user's pairs as values of the types that the config holds; prints each change.
+def check(root: Path, config: str, given: Mapping[str, str]) -> dict[str, Any]:
+    """The user's pairs as values of the types that the config holds; logs each change.
 
     Args:
         root: folder of the bundle.
         config: "train", "evaluate" or "inference".
-        given: key -> text, as from `parse`.
+        given: key -> text, as from `parse`; relative paths are looked up from the working directory.
 
     Raises:
         PolypError: a key that the config does not hold, with the nearest that it does; a value of another type or out
             of range; CUDA where there is none.
     """
-    here = Path.cwd()
-    with inside(root), clear_errors():
-        return _check(f"configs/{config}.yaml", given, here)
+    with clear_errors():
+        return _check(check_root(root), config, given, Path.cwd())
 
 
-def _check(config_file: str, given: dict[str, str], here: Path) -> dict[str, Any]:
+def words(values: Mapping[str, Any]) -> dict[str, str]:
+    """Python values as the texts that `check` takes: None is "null", True "true", lists and dictionaries as written."""
+    return {key: "null" if value is None else str(value) for key, value in values.items()}
+
+
+def check_values(values: Mapping[str, Any]) -> None:
+    """The same for values alone, of `RANGES`, `device` and `runtime`, where there is no config."""
+    for key, value in values.items():
+        if key in RANGES and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise PolypError(f"--{key} {value}: expected a number")
+        _check_value(key, value)
+
+
+def _check(root: Path, config: str, given: Mapping[str, str], here: Path) -> dict[str, Any]:
     from monai.bundle import ConfigParser
 
-    _check_files(config_file)
+    _check_files(root, config)
+    config_file = f"configs/{config}.yaml"
     parser = ConfigParser()
-    parser.read_config(config_file)
+    parser.read_config(str(root / config_file))
     written = {path: parser[path] for path in _paths(parser.config)}
+    parser.set(config=replace_macros(parser.get(), root))
     parser.resolve_macro_and_relative_ids()
     checked: dict[str, Any] = {}
     for key, text in given.items():
         if key in ARGUMENTS:
             raise PolypError(f"--{key}: is set by {ARGUMENTS[key]}")
-        if key == "output_dir" and config_file != "configs/train.yaml":
+        if key == "output_dir" and config != "train":
             raise PolypError("--output_dir: is set by --out")
-        if key == "weights" and text in locate.shipped() and not (here / text).exists():
+        if key == "weights" and text in locate.shipped():
             text = str(locate.shipped()[text] / "models/model.pt")
         if key in PATHS and text[:1] not in ("$", "@", "%"):
             checked[key] = os.path.abspath(here / text)
@@ -118,10 +135,10 @@ def _check(config_file: str, given: dict[str, str], here: Path) -> dict[str, Any
             continue
         if key not in parser or key.startswith("_"):
             raise PolypError(f"--{key}: no such key in {config_file}{_nearest(key, parser.config)}")
-        value = _value(parser[key], text, key, here)
+        value = _value(parser[key], text, key, here, root)
         _check_value(key, value)
         if value != parser[key]:
-            print(f"{key}: {_short(parser[key])} -> {_short(value)}")
+            logger.info(f"{key}: {_short(parser[key])} -> {_short(value)}")
         pieces = key.split("::")
         stems = ("::".join(pieces[:n]) for n in range(1, len(pieces)))
         if stem := next((s for s in stems if isinstance(written.get(s), str)), None):
@@ -137,10 +154,10 @@ def _check(config_file: str, given: dict[str, str], here: Path) -> dict[str, Any
     return checked
 
 
-def _check_files(config_file: str) -> None:
+def _check_files(root: Path, config: str) -> None:
     """Raises PolypError where the user's own edit of the bundle left no settings, or a wrong one."""
-    for name in (config_file, "configs/data.yaml", "configs/model.yaml"):
-        path = Path(name).resolve()
+    for name in (config, "data", "model"):
+        path = root / f"configs/{name}.yaml"
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise PolypError(f"{path}: holds no settings; copy it from a shipped bundle")
@@ -152,9 +169,9 @@ def _check_files(config_file: str) -> None:
             raise PolypError(f"{path}: {key} is {content[key]!r}, expected a number")
 
 
-def _value(current: Any, text: str, key: str, here: Path) -> Any:
+def _value(current: Any, text: str, key: str, here: Path, root: Path) -> Any:
     if key == "loss":
-        return _loss(text)
+        return _loss(text, root)
     if key == "pretrained":
         return _weights(text, here)
     if key == "pretrained_sha256":
@@ -180,18 +197,14 @@ def _weights(text: str, here: Path) -> str | None:
     return text if text.startswith(("pip:", "http://", "https://", "$", "@", "%")) else os.path.abspath(here / text)
 
 
-def _loss(text: str) -> Any:
+def _loss(text: str, root: Path) -> Any:
     """The definition of a loss that `configs/losses.yaml` names, or that a macro stands for; definitions pass."""
-    from monai.bundle import ConfigParser
-
     value = literal(text)
     if isinstance(value, dict) or text[:1] in ("$", "@"):
         return value
     if text[:1] == "%":
-        parser = ConfigParser({"loss": text})
-        parser.resolve_macro_and_relative_ids()
-        return parser["loss"]
-    losses = yaml.safe_load(Path("configs/losses.yaml").read_text(encoding="utf-8"))
+        return replace_macros(text, root)
+    losses = yaml.safe_load((root / "configs/losses.yaml").read_text(encoding="utf-8"))
     if text not in losses:
         raise PolypError(f"--loss {text}: no such loss{_nearest(text, losses, '')}")
     return losses[text]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from pathlib import Path
@@ -15,10 +16,10 @@ from polyp_monai.errors import PolypError, exit_status
 EXAMPLES = """examples:
   polyp prepare kvasir-seg --source kvasir-seg.zip --out data/kvasir
   polyp train unet --data data/kvasir --epochs 60
-  polyp evaluate unet --data data/kvasir
-  polyp predict unet photo.jpg frames/ --out masks --overlay true
+  polyp evaluate runs/unet --data data/kvasir
+  polyp predict runs/unet photo.jpg frames/ --out masks --overlay true
   polyp score --pred maps --truth data/kvasir/masks --out results
-  polyp compare runs/unet/eval/test runs/efficient_unet/eval/test
+  polyp compare runs/unet/eval/test results/efficient_unet/test
   polyp export efficient_unet --format onnx
   polyp video clip.mp4 --out overlay.mp4
   polyp bundles
@@ -45,7 +46,7 @@ With several --data, one table of all sets and a note on how they differ from th
 configs/evaluate.yaml can follow as --KEY VALUE; an unknown one is refused.
 
 examples:
-  polyp evaluate unet --data data/kvasir
+  polyp evaluate runs/unet --data data/kvasir
   polyp evaluate runs/unet --data data/clinicdb --split all --out results/clinicdb --overlay true
   polyp evaluate runs/unet --data data/kvasir --data data/clinicdb
   polyp evaluate efficient_unet --data data/kvasir --runtime auto
@@ -66,7 +67,7 @@ rank test with Holm's correction, and in words whether a difference is more than
 RUN is a folder that `polyp evaluate` or `polyp score` wrote.
 
 example:
-  polyp compare runs/unet/eval/test runs/efficient_unet/eval/test
+  polyp compare runs/unet/eval/test results/efficient_unet/test
 """
 
 CALIBRATE = """Find the threshold that keeps the share of missed polyp pixels below a chosen level.
@@ -75,7 +76,7 @@ RUN is an evaluation of a split that is neither trained nor tested on. The thres
 `polyp evaluate` then says what it misses on other splits (conformal risk control).
 
 example:
-  polyp evaluate unet --data data/kvasir --split validation
+  polyp evaluate runs/unet --data data/kvasir --split validation
   polyp calibrate runs/unet/eval/validation --missed 0.1
 """
 
@@ -91,7 +92,7 @@ INPUT is a file, folder, glob or data list; folders keep their tree below --out.
 the others are predicted, and the exit status is 1. Any key of configs/inference.yaml can follow as --KEY VALUE.
 
 examples:
-  polyp predict unet photo.jpg --out masks
+  polyp predict runs/unet photo.jpg --out masks
   polyp predict runs/unet 'frames/**/*.png' --out masks --overlay true --probability true
   polyp predict efficient_unet frames --out masks --runtime auto
 """
@@ -152,7 +153,16 @@ def main(arguments: list[str] | None = None) -> int:
     if rest and not args.overrides:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
+    _log_to_stderr()
     return exit_status(lambda: args.run(args))
+
+
+def _log_to_stderr() -> None:
+    """Shows what polyp_monai logs, as a bundle's logging.conf does, which replaces this once a workflow runs."""
+    logs, root = logging.getLogger("polyp_monai"), logging.getLogger()
+    logs.setLevel(logging.INFO)
+    if not any(isinstance(handler, logging.StreamHandler) for handler in root.handlers):
+        root.addHandler(logging.StreamHandler())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -184,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--out",
         metavar="DIR",
-        help="where tables and masks go (BUNDLE/eval/SPLIT)",
+        help="where tables and masks go (BUNDLE/eval/SPLIT; results/NAME/SPLIT for a shipped bundle)",
     )
 
     score = command("score", "score masks or maps that any tool wrote", _score, SCORE)
@@ -262,17 +272,9 @@ def _prepare(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from polyp_monai.bundle import locate, overrides, run
-    from polyp_monai.training import checkpoints
+    from polyp_monai.bundle import overrides, run
 
-    sets = [_data(folder) for folder in args.data]
-    given = overrides.check(locate.template(args.bundle, args.out), "train", overrides.parse(args.rest))
-    with locate.working_copy(args.bundle, args.out) as root:
-        print(f"training in {root}")
-        if not given.get("resume") and not given.get("overwrite"):
-            checkpoints.check_free(given.get("ckpt_dir", root / "models"))
-        with overrides.kept(root, given):
-            run.run(root, "train", {"dataset_dir": sets if len(sets) > 1 else sets[0], **given})
+    run.train(args.bundle, args.data, args.out, overrides.parse(args.rest))
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -280,9 +282,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from polyp_monai.evaluation import cross_dataset
 
     root, sets = locate.find(args.bundle), [_data(folder) for folder in args.data]
-    # a shipped bundle may lie in a read-only installation
-    home = locate.RUNS / root.name if root in locate.shipped().values() else root
-    out = Path(args.out or home / "eval" / args.split).resolve()
+    out = Path(args.out or locate.results(root, args.split)).resolve()
     given = overrides.check(root, "evaluate", overrides.parse(args.rest))
     outs = [out] if len(sets) == 1 else cross_dataset.folders(out, sets)
     for data, place in zip(sets, outs, strict=True):
@@ -303,7 +303,7 @@ def _score(args: argparse.Namespace) -> None:
     for names, lacking in ((without_prediction, "truths have no prediction"), (without_truth, "predictions no truth")):
         if names:
             print(f"polyp: {len(names)} {lacking} and are not scored: {shortened(names)}", file=sys.stderr)
-    options = external.Options(args.threshold, args.normalize == "minmax", args.resize, not args.quick)
+    options = external.ScoreOptions(args.threshold, args.normalize == "minmax", args.resize, not args.quick)
     bar = tqdm(external.score_all(matches, options), "score", len(matches), unit="frame", disable=None)
     scored = list(bar)
     if noisy := sum(s.row["truth_of_other_values"] for s in scored):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from polyp_monai.metrics import registry
 from polyp_monai.metrics.lesions import size_class
 from polyp_monai.report import pictures
-from polyp_monai.report.folder import Frame
+from polyp_monai.report.folder import FrameRow
 from polyp_monai.report.parts import Filter, Gallery, Picture, Sheet, Shot, percent
 
 WORST, MIDDLE, BEST = 24, 12, 12  # up to their sum, all frames are shown in one row
@@ -40,7 +40,7 @@ FILTERS = (
 )
 
 
-def gallery(frames: Sequence[Frame], draw: Callable[[Frame, int], Picture]) -> Gallery:
+def gallery(frames: Sequence[FrameRow], draw: Callable[[FrameRow, int], Picture]) -> Gallery:
     """Sheets of frames; every frame stands in the first sheet that wants it, and answers to all its kinds.
 
     `draw`: the picture of a frame, of at most so many characters.
@@ -60,7 +60,7 @@ def gallery(frames: Sequence[Frame], draw: Callable[[Frame, int], Picture]) -> G
     )
 
 
-def _kinds(frames: Iterable[Frame]) -> dict[str, list[Frame]]:
+def _kinds(frames: Iterable[FrameRow]) -> dict[str, list[FrameRow]]:
     """The frames of each kind; of two with one score, that with the larger polyp is the worse."""
     main = registry.MAIN
     ranked = sorted((f for f in frames if main in f.scores), key=lambda f: (f.scores[main], -f.share, f.name))
@@ -76,7 +76,7 @@ def _kinds(frames: Iterable[Frame]) -> dict[str, list[Frame]]:
     }
 
 
-def _sheets(kinds: dict[str, list[Frame]]) -> list[tuple[str, list[Frame]]]:
+def _sheets(kinds: dict[str, list[FrameRow]]) -> list[tuple[str, list[FrameRow]]]:
     """Title and frames; none stands in two sheets."""
     label = registry.get(registry.MAIN).label
     titles = {
@@ -87,8 +87,8 @@ def _sheets(kinds: dict[str, list[Frame]]) -> list[tuple[str, list[Frame]]]:
         "best": f"{{}} best by {label}",
         "alarm": "{} false alarms: frames without a polyp, prediction not empty",
     }
-    sheets: list[tuple[str, list[Frame]]] = []
-    seen: set[Frame] = set()
+    sheets: list[tuple[str, list[FrameRow]]] = []
+    seen: set[FrameRow] = set()
     for kind, title in titles.items():
         members = [frame for frame in kinds[kind] if frame not in seen]
         cut = f" (here the {MOST} largest)" if len(members) > MOST else ""
@@ -98,7 +98,7 @@ def _sheets(kinds: dict[str, list[Frame]]) -> list[tuple[str, list[Frame]]]:
     return sheets
 
 
-def _shot(frame: Frame, picture: Picture, kinds: dict[str, list[Frame]]) -> Shot:
+def _shot(frame: FrameRow, picture: Picture, kinds: dict[str, list[FrameRow]]) -> Shot:
     score = frame.scores.get(registry.MAIN)
     size = size_class(frame.polyp_pixels) if frame.polyp_pixels else "none"
     mine = " ".join(kind for kind, members in kinds.items() if frame in members and kind != "all")
@@ -113,7 +113,7 @@ def _shot(frame: Frame, picture: Picture, kinds: dict[str, list[Frame]]) -> Shot
     )
 
 
-def verdict(frame: Frame) -> str:
+def verdict(frame: FrameRow) -> str:
     """What the prediction of a frame is worth, in a word or two."""
     main = registry.get(registry.MAIN)
     score = frame.scores.get(main.name)
@@ -122,7 +122,7 @@ def verdict(frame: Frame) -> str:
     return "missed" if score == 0 else f"{main.label} {main.text(score)}"
 
 
-def more(frame: Frame) -> str:
+def more(frame: FrameRow) -> str:
     """All that is known of a frame."""
     metrics = [metric for metric in registry.shown("caption") if metric.name in frame.scores]
     words = [f"{metric.label} {metric.text(frame.scores[metric.name])}" for metric in metrics]

@@ -14,7 +14,7 @@ from polyp_monai.errors import summary as in_short
 from polyp_monai.metrics import registry
 from polyp_monai.report import charts, pictures, summary
 from polyp_monai.report.curves import curves
-from polyp_monai.report.folder import Frame, read
+from polyp_monai.report.folder import FrameRow, read
 from polyp_monai.report.gallery import gallery
 from polyp_monai.report.parts import Fact, Page, Part, Picture, Section
 from polyp_monai.report.render import render
@@ -40,12 +40,12 @@ def write(run: str | Path) -> Path:
     return run / "report.html"
 
 
-def drawer(content: Mapping[str, Any]) -> Callable[[Frame, int], Picture]:
+def drawer(content: Mapping[str, Any]) -> Callable[[FrameRow, int], Picture]:
     """Draws a frame as the run of this summary saw it: a function of the frame and of the characters it may take."""
     about = content.get("run") or {}
     threshold, normalize = about.get("threshold") or 0.5, bool(about.get("normalize"))
 
-    def draw(frame: Frame, characters: int) -> Picture:
+    def draw(frame: FrameRow, characters: int) -> Picture:
         return pictures.draw(frame.paths, characters, threshold, normalize)
 
     return draw
@@ -94,7 +94,7 @@ def _name(about: dict[str, Any]) -> str:
     return "a run"
 
 
-def _spread(frames: Sequence[Frame]) -> list[Part]:
+def _spread(frames: Sequence[FrameRow]) -> list[Part]:
     """How the main score is spread over the frames."""
     main = registry.get(registry.MAIN)
     scored = [frame for frame in frames if main.name in frame.scores]

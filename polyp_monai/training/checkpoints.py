@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import logging
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from polyp_monai import provenance
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
+
+logger = logging.getLogger(__name__)
 
 
 def check_free(ckpt_dir: str | Path) -> None:
@@ -48,12 +51,16 @@ def read(path: str | Path, device: str | torch.device = "cpu") -> Any:
         raise PolypError(f"{path}: no such weights; train the bundle first, or name other weights with --weights FILE")
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # the reader of damaged files raises anything, IndexError too
         raise PolypError(f"{path}: not a readable checkpoint; it is damaged, or no file of torch.save") from error
 
 
 def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
-    """`network` with the weights of a plain state dict. Raises PolypError when they are of another network."""
+    """`network` with the weights of a plain state dict; says in one line which they are.
+
+    Raises:
+        PolypError: no such file, damaged, or of another network.
+    """
     state, path = read(path), Path(path).resolve()
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise PolypError(f"{path}: holds no plain state dict of a network")
@@ -69,4 +76,5 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     if broken := [k for k, v in state.items() if not v.isfinite().all()]:
         raise PolypError(f"{path}: holds numbers that are not finite, such as in {broken[0]}; the training diverged")
     network.load_state_dict(state)
+    logger.info(f"weights: {provenance.of_weights(path)}")
     return network

@@ -140,9 +140,9 @@ def test_a_wrong_override_is_refused_and_nothing_is_written(dataset, tmp_path, c
     assert list(tmp_path.iterdir()) == []
 
 
-def test_changes_are_printed(trained, dataset, tmp_path, capsys):
+def test_changes_are_told(trained, dataset, tmp_path, caplog):
     main(["evaluate", str(trained), "--data", str(dataset), "--out", str(tmp_path / "e"), "--threshold", "0.4"])
-    assert "threshold: 0.5 -> 0.4" in capsys.readouterr().out
+    assert "threshold: 0.5 -> 0.4" in caplog.text
 
 
 def test_untrained_bundle_and_foreign_weights(bundle, trained, dataset, tmp_path, capsys):
@@ -206,7 +206,7 @@ def test_a_hash_in_a_path_is_refused(trained, dataset, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_nested_key_below_a_macro_can_be_set(trained, dataset, tmp_path, capsys):
+def test_a_nested_key_below_a_macro_can_be_set(trained, dataset, tmp_path, caplog):
     words = [
         "evaluate",
         trained,
@@ -218,7 +218,7 @@ def test_a_nested_key_below_a_macro_can_be_set(trained, dataset, tmp_path, capsy
         "0.5",
     ]
     assert main([*map(str, words)]) == 0
-    assert "validate::inferer::inferer::overlap: 0.25 -> 0.5" in capsys.readouterr().out
+    assert "validate::inferer::inferer::overlap: 0.25 -> 0.5" in caplog.text
 
 
 def test_a_truncated_training_image_is_named(dataset, tmp_path, capsys):
@@ -330,14 +330,26 @@ def test_override_words():
         overrides.parse(["--"])
 
 
-def test_a_bundle_by_name_is_found_from_anywhere(trained, dataset, tmp_path, monkeypatch):
-    runs = tmp_path / "runs"
-    runs.mkdir()
-    shutil.copytree(trained, runs / "unet")
+def test_a_name_is_the_shipped_bundle_and_a_run_is_named_by_its_path(trained, dataset, tmp_path, monkeypatch, capsys):
+    shutil.copytree(trained, tmp_path / "runs/unet")
+    shutil.copytree(trained, tmp_path / "runs/mine")
     monkeypatch.chdir(tmp_path)
     image = os.path.relpath(next((dataset / "images").iterdir()))
-    assert main(["predict", "unet", image, "--out", "masks"]) == 0
+    assert "for those that you trained, give runs/unet" in fails(capsys, "predict", "unet", image, "--out", "masks")
+    assert "a run is named by its path, runs/mine" in fails(capsys, "predict", "mine", image, "--out", "masks")
+    assert "`polyp train resunet --data DIR`" in fails(capsys, "predict", "resunet", image, "--out", "masks")
+    assert not Path("masks").exists()
+    assert main(["predict", "runs/unet", image, "--out", "masks"]) == 0
     assert len(list((tmp_path / "masks").iterdir())) == 1
+
+
+def test_it_says_which_weights_were_taken(trained, dataset, tmp_path):
+    image, weights = next((dataset / "images").iterdir()), trained / "models/model.pt"
+    words = ["predict", trained, image, "--out", tmp_path / "out"]
+    run = subprocess.run([sys.executable, "-m", "polyp_monai", *map(str, words)], capture_output=True, text=True)
+    (line,) = [line for line in run.stderr.splitlines() if line.startswith("weights: ")]
+    assert line.startswith(f"weights: {weights}, trained on synthetic (16 frames), of 20")
+    assert line.endswith(f"sha256 {hashlib.sha256(weights.read_bytes()).hexdigest()[:12]}")
 
 
 def test_bundles_lists_every_bundle(capsys):
