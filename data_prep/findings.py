@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from polyp_monai.errors import shortened
+
+__all__ = ["KEPT", "LEFT_OUT", "SEVERITIES", "Finding", "shortened"]
+
 SEVERITIES = ("error", "warning", "info")
 KEPT = "kept"
 LEFT_OUT = "left out"
@@ -25,10 +29,3 @@ class Finding:
     message: str
     action: str = KEPT
     names: tuple[str, ...] = ()
-
-
-def shortened(words: list[str] | tuple[str, ...], limit: int = 5) -> str:
-    """ "a, b, c and 7 more": a list that fits a line."""
-    words = list(words)
-    rest = len(words) - limit
-    return ", ".join(words[:limit]) + (f" and {rest} more" if rest > 0 else "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from polyp_monai.errors import PolypError, root_cause
+from polyp_monai.errors import PolypError, root_cause, summary
 
 
 def run(root: Path, config: str, overrides: dict[str, Any]) -> None:
@@ -28,6 +30,8 @@ def run(root: Path, config: str, overrides: dict[str, Any]) -> None:
     with inside(root), clear_errors():
         from monai.bundle import run as monai_run
 
+        for name in ("scripts", "workflows"):  # they repeat on stdout what the user has just typed
+            logging.getLogger(f"monai.bundle.{name}").setLevel(logging.WARNING)
         # MONAI passes over an override that is None; an expression that gives None it takes
         given = {key: "$None" if value is None else value for key, value in overrides.items()}
         monai_run(config_file=f"configs/{config}.yaml", **given)
@@ -60,7 +64,7 @@ def clear_errors() -> Iterator[None]:
         except Exception as error:
             reason = root_cause(error)
             if isinstance(reason, PolypError):
-                raise PolypError(str(reason)) from None
+                raise reason from None
             if isinstance(reason, ValueError) and "more than 1 value per channel" in str(reason):
                 raise PolypError("this network's batch norm needs two frames or more; raise --batch_size") from None
             if isinstance(reason, ModuleNotFoundError) and "Cannot locate" in str(reason):
@@ -69,4 +73,6 @@ def clear_errors() -> Iterator[None]:
                 raise PolypError(f"a config of the bundle is not YAML: {reason}") from None
             if isinstance(reason, OSError):
                 raise reason from None
+            if split := re.search("Failed to instantiate component '([^']*)'", str(error)):
+                raise PolypError(f"{split[1]} cannot be built: {summary(reason)}") from None
             raise

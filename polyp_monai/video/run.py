@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+from tqdm import tqdm
 
 from polyp_monai import provenance
 from polyp_monai.bundle.run import clear_errors, inside
@@ -33,7 +34,6 @@ from polyp_monai.video.tracking import Tracker
 from polyp_monai.video.view import SteadyView
 
 LISTED = 12  # events that are printed
-KEYS = ("weights", "image_size", "keep_aspect", "threshold", "runtime", "device")  # of inference.yaml, that fit a video
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
 
     Args:
         root: folder of the bundle.
-        given: checked overrides of its configs/inference.yaml, of `KEYS` alone.
+        given: checked overrides of its configs/inference.yaml.
         options: the user's.
 
     Raises:
@@ -96,7 +96,7 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
         pipeline = Pipeline(source, stages, latency, options.realtime or source.live or watched)
         began, frames, seconds = time.perf_counter(), 0, 0.0
         with _stopping(pipeline):
-            for item in pipeline:
+            for item in tqdm(pipeline, "video", source.count, unit="frame", disable=None):
                 index, seconds = item.frame.index, item.frame.time
                 write_rows(events.rows(index, seconds, item.polyps))
                 events.update(index, seconds, item.polyps)

@@ -16,7 +16,7 @@ import torch
 import yaml
 from PIL import Image
 
-from polyp_monai.bundle import overrides
+from polyp_monai.cli import overrides
 from polyp_monai.cli.main import main
 from polyp_monai.errors import PolypError
 from tests.conftest import small_options
@@ -53,9 +53,7 @@ def test_python_m_is_the_same():
 
 
 def test_evaluate_writes_tables_and_masks(trained, dataset, tmp_path):
-    assert (
-        main(["evaluate", str(trained), "--data", str(dataset), "--out", str(tmp_path / "e"), "--overlay", "true"]) == 0
-    )
+    assert main(["evaluate", str(trained), "--data", str(dataset), "--out", str(tmp_path / "e"), "--overlay"]) == 0
     summary = json.loads((tmp_path / "e/summary.json").read_text())
     assert summary["frames"] == 2
     rows = (tmp_path / "e/frames.csv").read_text().splitlines()
@@ -75,7 +73,7 @@ def test_predict_keeps_the_tree_and_writes_what_is_asked(trained, dataset, tmp_p
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(next((dataset / "images").iterdir()), tmp_path / f"{name}.jpg")
     words = ["predict", trained, tmp_path / "one", tmp_path / "two", "--out", tmp_path / "out"]
-    assert main([*map(str, words), "--overlay", "true", "--probability", "true"]) == 0
+    assert main([*map(str, words), "--overlay", "--probability"]) == 0
     made = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.png"))
     assert made == [f"{d}/a{s}.png" for d in ("one", "two") for s in ("", "_overlay", "_probability")]
     mask, map_ = (np.asarray(Image.open(tmp_path / f"out/one/a{s}.png")) for s in ("", "_probability"))
@@ -294,7 +292,7 @@ def test_weights_without_their_training_are_not_trained_over(trained, dataset, t
     before = (root / "models/model.pt").read_bytes()
     words = ["train", root, "--data", dataset, *small_options(epochs="2")]
     assert "--resume" not in fails(capsys, *words)
-    assert "last.pt" in fails(capsys, *words, "--resume", "true")
+    assert "last.pt" in fails(capsys, *words, "--resume")
     assert (root / "models/model.pt").read_bytes() == before
 
 
@@ -389,8 +387,8 @@ def test_a_calibrated_threshold_is_reported_on(trained, dataset, tmp_path, capsy
     for part in ("training", "test"):  # of so small a set only training has enough frames
         assert main(["evaluate", str(root), "--data", str(dataset), "--split", part]) == 0
     assert "is the test split" in fails(capsys, "calibrate", root / "eval/test")
-    assert "too few" in fails(capsys, "calibrate", root / "eval/training", "--missed", "0.001")
-    assert main(["calibrate", str(root / "eval/training"), "--missed", "0.3"]) == 0
+    assert "too few" in fails(capsys, "calibrate", root / "eval/training", "--max-miss-rate", "0.001")
+    assert main(["calibrate", str(root / "eval/training"), "--max-miss-rate", "0.3"]) == 0
     assert main(["evaluate", str(root), "--data", str(dataset), "--split", "training"]) == 0
     risk = json.loads((root / "eval/training/summary.json").read_text())["risk"]
     assert risk["missed_here"] == pytest.approx(risk["missed_on_calibration"])

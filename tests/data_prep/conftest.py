@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_sets import write_set
 
-from data_prep.__main__ import main
+from polyp_monai.cli.main import main
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def prepare(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str,
     """Run `polyp prepare`: (exit status, stdout, stderr)."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        status = main([str(argument) for argument in arguments])
+        status = main(["prepare", *map(str, arguments)])
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 

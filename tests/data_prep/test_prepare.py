@@ -317,7 +317,7 @@ class TestOutputFolder:
     def test_a_killed_run_can_be_repeated(self, tmp_path, prepare, moment):
         source = write_set(tmp_path / "raw", [f"f{i}" for i in range(300)])
         out = tmp_path / "out"
-        command = [sys.executable, "-m", "data_prep", "folder", "--source", str(source), "--out", str(out)]
+        command = [sys.executable, "-m", "polyp_monai", "prepare", "folder", "--source", str(source), "--out", str(out)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         time.sleep(moment)
         process.send_signal(signal.SIGKILL)
@@ -338,11 +338,11 @@ class TestOutputFolder:
         (["kvasir-seg", "--source", "text.txt"], "neither a folder nor a zip"),
         (["kvasir-seg", "--source", "raw"], "not Kvasir-SEG"),
         (["cvc-clinicdb", "--source", "raw"], "not CVC-ClinicDB"),
-        (["kvasir-seg", "--source", "raw", "--split", "grouped"], "offers official, pranet, ratio, kfold"),
+        (["kvasir-seg", "--source", "raw", "--protocol", "grouped"], "offers official, pranet, ratio, kfold"),
         (["folder", "--source", "raw", "--ratios", "0.8,0.1,0.2"], "sum to 1"),
         (["folder", "--source", "raw", "--ratios", "0.8,0.2"], "three numbers"),
-        (["folder", "--source", "raw", "--folds", "5"], "no meaning for the split ratio"),
-        (["folder", "--source", "raw", "--split", "kfold", "--folds", "50"], "cannot fill 50 splits"),
+        (["folder", "--source", "raw", "--folds", "5"], "no meaning for the protocol ratio"),
+        (["folder", "--source", "raw", "--protocol", "kfold", "--folds", "50"], "cannot fill 50 splits"),
         (["folder", "--source", "raw", "--count", "5"], "not an option of folder"),
         (["kvasir-seg", "--source", "raw", "--group-regex", "x"], "not an option of kvasir-seg"),
         (["folder", "--images", "raw/images"], "give both"),
@@ -354,7 +354,7 @@ class TestOutputFolder:
         (["folder", "--source", "raw", "--group-csv", "text.txt"], "needs columns name and group"),
         (["folder", "--source", "raw", "--group-csv", "groups.csv"], "no group for 9 names"),
         (["synthetic", "--source", "raw"], "it generates its images"),
-        (["synthetic", "--count", "0"], "at least 1"),
+        (["synthetic", "--count", "0"], "expected 1 to 100000"),
     ],
 )
 def test_a_mistake_is_one_line(small_set, prepare, monkeypatch, arguments, message):
@@ -383,5 +383,5 @@ def test_help_has_an_example_and_comes_without_heavy_imports():
     assert (
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"
     )
-    shown = subprocess.run([sys.executable, "-m", "data_prep", "--help"], capture_output=True, text=True, check=True)
+    shown = subprocess.run([sys.executable, "-m", "polyp_monai", "prepare", "--help"], capture_output=True, text=True)
     assert "polyp prepare kvasir-seg --source" in shown.stdout
