@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -113,13 +113,18 @@ class Parser(argparse.ArgumentParser):
         place.add_argument(f"--no-{positive}", dest=dest, action="store_false", help=about if usual else hidden)
         self.known[dest] = _Option(f"--{positive}", True)
 
-    def keys(self, options: Mapping[str, Any], file: str) -> None:
-        """The options of a bundle's config, name -> `bundle.options.Option`, which are listed in the help."""
+    def keys(self, options: Mapping[str, Any], file: str, choices: Mapping[str, Sequence[str]] | None = None) -> None:
+        """The options of a bundle's config, name -> `bundle.options.Option`, which are listed in the help.
+
+        `choices`: the values that some of them take, for completion.
+        """
         group = self.add_argument_group(f"options of {file}")
         for name, option in options.items():
             flag = isinstance(option.default, bool)
             kind = {"action": "store_true"} if flag else {"metavar": "VALUE"}
-            group.add_argument(f"--{name.replace('_', '-')}", dest=f"key {name}", help=_about(option), **kind)
+            action = group.add_argument(f"--{name.replace('_', '-')}", dest=f"key {name}", help=_about(option), **kind)
+            if names := (choices or {}).get(name):
+                action.completer = lambda names=names, **_: names
             self.known[name] = _Option(None, flag)
             self._settings[name] = option.default
 
@@ -153,16 +158,20 @@ class Parser(argparse.ArgumentParser):
             return default
 
     def _split(self, words: list[str]) -> tuple[list[str], dict[str, str]]:
-        """The words for argparse, each with its value joined to it, and the keys of the config."""
+        """The words for argparse, and the keys of the config.
+
+        Each option has its value joined to it. Arguments follow the options: argparse takes them only side by side.
+        """
         ours: list[str] = []
+        arguments: list[str] = []
         given: dict[str, str] = {}
         rest = list(words)
         while rest:
             word = rest.pop(0)
             if word == "--":
-                return [*ours, word, *rest], given
+                return [*ours, word, *arguments, *rest], given
             if not word.startswith("--") or word == "--help":
-                ours.append(word)
+                (ours if word in ("-h", "--help") else arguments).append(word)
                 continue
             name, equals, value = word[2:].partition("=")
             found, plain, no = self._find(_plain(name))
@@ -178,7 +187,7 @@ class Parser(argparse.ArgumentParser):
                 ours.append(found.word if text == "true" else f"--no-{found.word[2:]}")
             else:
                 ours.append(f"{found.word}={text}")
-        return ours, given
+        return [*ours, *arguments], given
 
     def _find(self, plain: str) -> tuple[_Option | None, str, bool]:
         """The option of that name, its name, and whether it was written --no-NAME."""
@@ -209,14 +218,15 @@ class Parser(argparse.ArgumentParser):
         return value
 
     def _unknown(self, name: str, equals: str, rest: list[str]) -> None:
-        reason = renamed(name, self.command) or self.explain(_plain(name))
+        new = renamed(name, self.command)
+        reason = new or self.explain(_plain(name))
         near = values.did_you_mean(_plain(name), self.known)
         if not reason:
             hint = near.replace("mean ", "mean --").replace("_", "-") or f"; see `{self.prog} --help`"
             reason = f"no such option of `{self.prog}`{hint}"
         self._mistakes.misused(f"--{name}: {reason}")
         meant = self.known.get(near.rpartition(" ")[2].rstrip("?"))
-        if not equals and not (meant and meant.flag) and rest and not rest[0].startswith("--"):
+        if not equals and (new or not (meant and meant.flag)) and rest and not rest[0].startswith("--"):
             rest.pop(0)  # its value
 
 

@@ -128,20 +128,21 @@ def _add_keys(parser: Parser, config: str, words: list[str]) -> None:
     from polyp_monai.bundle import locate, options
     from polyp_monai.cli import common, overrides
 
-    name = next((word for word in words if common.is_bundle(word)), None)
-    root = locate.shipped()[common.FLAGSHIP].parent / "recipe"
-    if name is not None:
-        root = locate.shipped().get(name) or Path(name)
-    elif config == "inference":
-        root = locate.shipped()[common.FLAGSHIP]
-    elif "-h" in words or "--help" in words:
-        parser.epilog = f"`{parser.prog} BUNDLE --help` shows the defaults of a bundle."
-    known = {k: o for k, o in options.options(root, config).items() if overrides.own(k, config)}
-    if parser.command == "video":
-        known = {key: option for key, option in known.items() if key in video.KEYS}
-    file = f"configs/{config}.yaml"
-    parser.keys(known, file)
-    parser.explain = lambda key: overrides.explain(root, config, key)
+    name = next((word for word in words if common.is_bundle(word)), common.FLAGSHIP)
+    root = locate.shipped().get(name) or Path(name)
+    options.check_files(root, config)
+    parser.epilog = f"The defaults are those of {name}.\n\n{parser.epilog}"
+    every = {k: o for k, o in options.options(root, config).items() if overrides.own(k, config)}
+    known = {k: o for k, o in every.items() if parser.command != "video" or k in video.KEYS}
+    choices = {k: kind.names for k, kind in overrides.KINDS.items() if hasattr(kind, "names")}
+    if "loss" in known:
+        choices["loss"] = tuple(options.read_settings(root / "configs/losses.yaml"))
+    parser.keys(known, f"configs/{config}.yaml", choices)
+
+    def explain(key: str) -> str:
+        return "has no meaning for a video" if key in every else overrides.explain(root, config, key)
+
+    parser.explain = explain
 
 
 def _all_commands() -> argparse.ArgumentParser:

@@ -123,5 +123,5 @@ def literal(text: str) -> Any:
 
 def did_you_mean(word: str, names: Iterable[str], dashes: str = "") -> str:
     """ "; did you mean X?" for the nearest of the names, or nothing."""
-    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, list(names), n=1, cutoff=0.55)
     return f"; did you mean {dashes}{close[0]}?" if close else ""
