@@ -27,9 +27,8 @@ from clip import SIZE, write_clip
 from common import alternate, copies, find_pairs, inference, machine, report, scratch_bundle, verdict
 
 from polyp_monai import runtime
-from polyp_monai.bundle import locate
+from polyp_monai.bundle import locate, overrides
 from polyp_monai.bundle import run as bundle_run
-from polyp_monai.cli import overrides
 from polyp_monai.data import files
 from polyp_monai.export import export
 from polyp_monai.video import run as video

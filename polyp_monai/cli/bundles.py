@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from polyp_monai.cli import values
+from polyp_monai.bundle import values
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser
 
 NEW = """Make a bundle for a network of your own, from the recipe that all bundles share, and check it.

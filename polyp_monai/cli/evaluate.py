@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from polyp_monai.cli import common, values
+from polyp_monai.bundle import values
+from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser
 from polyp_monai.errors import counted, shortened
 
@@ -64,7 +65,7 @@ REPORT_EXAMPLES = """example:
 
 
 def declare_evaluate(parser: Parser) -> None:
-    from polyp_monai.cli.overrides import tracking
+    from polyp_monai.bundle.overrides import tracking
 
     parser.description, parser.epilog = EVALUATE, EVALUATE_EXAMPLES
     parser.usage = "polyp evaluate BUNDLE --data DIR [options]"
@@ -79,8 +80,7 @@ def declare_evaluate(parser: Parser) -> None:
 
 
 def evaluate(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
-    from polyp_monai.bundle import locate
-    from polyp_monai.cli import overrides
+    from polyp_monai.bundle import locate, overrides
 
     sets: list[str] = []
     with mistakes.collecting():

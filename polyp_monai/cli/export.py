@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from polyp_monai.cli import common, values
+from polyp_monai.bundle import values
+from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser
 
 EXPORT = """Write the trained network of a bundle as one file that other runtimes read, and check it at once.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from polyp_monai.cli import values
+from polyp_monai.bundle import values
 from polyp_monai.cli.renamed import renamed
 from polyp_monai.errors import CombinedError, PolypError
 

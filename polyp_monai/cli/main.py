@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import polyp_monai
-from polyp_monai.cli import bundles, evaluate, export, predict, prepare, renamed, train, values, video
+from polyp_monai.bundle import values
+from polyp_monai.cli import bundles, evaluate, export, predict, prepare, renamed, train, video
 from polyp_monai.cli.grammar import MISUSED, Outcome, Parser
 from polyp_monai.errors import CombinedError, exit_status
 
@@ -125,8 +126,8 @@ def _declared(parser: Parser, name: str, words: list[str]) -> Parser:
 
 
 def _add_keys(parser: Parser, config: str, words: list[str]) -> None:
-    from polyp_monai.bundle import locate, options
-    from polyp_monai.cli import common, overrides
+    from polyp_monai.bundle import locate, options, overrides
+    from polyp_monai.cli import common
 
     name = next((word for word in words if common.is_bundle(word)), common.FLAGSHIP)
     root = locate.shipped().get(name) or Path(name)

@@ -42,8 +42,7 @@ def declare(parser: Parser) -> None:
 
 
 def predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
-    from polyp_monai.bundle import locate, predictions
-    from polyp_monai.cli import overrides
+    from polyp_monai.bundle import locate, overrides, predictions
     from polyp_monai.data import datalist
 
     out, inputs, given = Path(os.path.abspath(args.out)), [], {}

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep import registry
-from polyp_monai.cli import common, values
+from polyp_monai.bundle import values
+from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser
 from polyp_monai.errors import PolypError
 

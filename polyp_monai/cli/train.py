@@ -32,7 +32,7 @@ EXAMPLES = """examples:
 
 
 def declare(parser: Parser) -> None:
-    from polyp_monai.cli.overrides import tracking
+    from polyp_monai.bundle.overrides import tracking
 
     parser.description, parser.epilog = TRAIN, EXAMPLES
     parser.usage = "polyp train BUNDLE --data DIR [options]"
@@ -45,8 +45,7 @@ def declare(parser: Parser) -> None:
 
 
 def train(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
-    from polyp_monai.bundle import locate
-    from polyp_monai.cli import overrides
+    from polyp_monai.bundle import locate, overrides
 
     with mistakes.collecting():
         sets = common.prepared(args.data)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from polyp_monai.cli import common, values
+from polyp_monai.bundle import values
+from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser
 from polyp_monai.errors import PolypError
 
@@ -64,8 +65,7 @@ def declare_video(parser: Parser) -> None:
 
 
 def video(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
-    from polyp_monai.bundle import locate
-    from polyp_monai.cli import overrides
+    from polyp_monai.bundle import locate, overrides
 
     with mistakes.collecting():
         bundle, inputs = common.bundle_of(args.inputs, args.bundle)

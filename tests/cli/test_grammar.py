@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from polyp_monai.bundle import values
 from polyp_monai.bundle.options import Option
-from polyp_monai.cli import values
 from polyp_monai.cli.grammar import Mistakes, Parser
 from polyp_monai.errors import CombinedError, PolypError
 

@@ -74,7 +74,7 @@ def test_json_and_the_log_of_a_training(dataset, tmp_path, capfd):
     assert Path(found["weights"]).is_file()
     assert (found["epochs"], found["best"]["epoch"]) == (1, 1)
     assert "--- input summary" not in shown.err
-    rows = list(csv.DictReader(Path(found["log"]).open()))
+    rows = list(csv.DictReader(Path(found["log"]).read_text().splitlines()))
     assert float(rows[-1]["learning_rate"]) > 0
 
 

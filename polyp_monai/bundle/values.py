@@ -73,10 +73,10 @@ def boolean(text: str) -> bool:
 
 def share_of_frames(text: str) -> tuple[int, int]:
     """K/N, K of the last N frames."""
-    part, _, total = text.partition("/")
-    if not (part.isdecimal() and total.isdecimal() and 1 <= int(part) <= int(total) <= 1000):
+    split, _, total = text.partition("/")
+    if not (split.isdecimal() and total.isdecimal() and 1 <= int(split) <= int(total) <= 1000):
         raise ValueError("expected K/N, K of the last N frames, such as 3/5")
-    return int(part), int(total)
+    return int(split), int(total)
 
 
 def ratios(text: str) -> tuple[float, float, float]:

@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 
+from polyp_monai.bundle import overrides
 from polyp_monai.bundle.locate import shipped
-from polyp_monai.cli import overrides
 from polyp_monai.cli.main import main
 from polyp_monai.errors import PolypError
 from tests.cli.conftest import fails, mistakes

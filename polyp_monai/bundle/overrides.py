@@ -7,17 +7,19 @@ refused with the nearest one, a value has the type of the default and lies in it
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from polyp_monai import runtime
-from polyp_monai.bundle import locate
+from polyp_monai.bundle import locate, values
 from polyp_monai.bundle.options import at, check_files, is_expression, options, paths, put, read_settings, resolved
-from polyp_monai.cli import values
 from polyp_monai.errors import CombinedError, PolypError
+
+logger = logging.getLogger(__name__)
 
 PATHS = ("ckpt_dir", "output_dir", "weights")  # looked up from where the user is
 ARGUMENTS = {"dataset_dir": "--data", "split": "--split", "inputs": "INPUT", "bundle_root": "BUNDLE"}
@@ -50,8 +52,8 @@ KINDS = {  # of keys whose default is an expression, or does not tell what they 
 ESCAPE = "--set KEY=VALUE takes those"
 
 
-def check(root: Path, config: str, given: dict[str, str], extra: Sequence[str] = ()) -> dict[str, Any]:
-    """The user's pairs as values of the types that the config holds; prints each change.
+def check(root: Path, config: str, given: Mapping[str, str], extra: Sequence[str] = ()) -> dict[str, Any]:
+    """The user's pairs as values of the types that the config holds; logs each change.
 
     Args:
         root: folder of the bundle.
@@ -67,6 +69,26 @@ def check(root: Path, config: str, given: dict[str, str], extra: Sequence[str] =
     return _Check(root, config).run(given, extra)
 
 
+def words(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Python values as the texts that `check` takes: None is "null", True "true", lists and dictionaries as written."""
+    return {key: "null" if value is None else str(value) for key, value in arguments.items()}
+
+
+def check_values(given: Mapping[str, Any]) -> None:
+    """The same for values alone, of `RANGES` and `KINDS`, where there is no config. Raises CombinedError."""
+    mistakes = []
+    for key, value in given.items():
+        try:
+            if key in KINDS:
+                KINDS[key](str(value))
+            elif key in RANGES:
+                values.number(*RANGES[key])(str(value))
+        except ValueError as error:
+            mistakes.append(f"--{key} {value}: {error}")
+    if mistakes:
+        raise CombinedError(mistakes)
+
+
 class _Check:
     """One check; `mistakes` grows."""
 
@@ -79,7 +101,7 @@ class _Check:
         self.checked: dict[str, Any] = {}
         self.mistakes: list[str] = []
 
-    def run(self, given: dict[str, str], extra: Sequence[str]) -> dict[str, Any]:
+    def run(self, given: Mapping[str, str], extra: Sequence[str]) -> dict[str, Any]:
         for key, text in given.items():
             self._take(f"--{key}", text, key, lambda k=key, t=text: self._option(k, t))
         for pair in extra:
@@ -93,7 +115,7 @@ class _Check:
         for key in (*given, *(pair.partition("=")[0] for pair in extra)):
             was, new = (at(content, key) for content in (self.before, self.resolved))
             if was != new:
-                print(f"{key}: {_short(was)} -> {_short(new)}")
+                logger.info(f"{key}: {_short(was)} -> {_short(new)}")
         return self.checked
 
     def _take(self, word: str, text: str, key: str, value_of) -> None:
