@@ -56,7 +56,7 @@ def ours(folder: Path, count: int, processes: bool = False) -> None:
     from polyp_monai.evaluation import external, scoring
 
     matches, _, _ = external.match(folder / "maps", folder / "truth")
-    options = external.Options(outlines=False)
+    options = external.ScoreOptions(outlines=False)
     scored = (
         external.score_all(matches[:count], options)
         if processes

@@ -27,7 +27,7 @@ NEGATIVE_EVERY = 8  # one sequence in so many has no polyp; counted, not drawn, 
 
 
 @dataclass(frozen=True)
-class Polyp:
+class DrawnPolyp:
     """One polyp: `shape` of SHAPES, `area` as a share of the frame (before clipping), `centre` (x, y)."""
 
     shape: str
@@ -57,9 +57,9 @@ _FORMS = {
 SHAPES = tuple(_FORMS)
 
 
-def draw_polyps(rng: Rng) -> list[Polyp]:
+def draw_polyps(rng: Rng) -> list[DrawnPolyp]:
     """One polyp, now and then two of them apart from each other."""
-    found: list[Polyp] = []
+    found: list[DrawnPolyp] = []
     count = 2 if rng.random() < 0.12 else 1
     for _ in range(count):
         area = float(np.clip(0.06 * np.exp(rng.normal(0, 0.8)) / count, 0.004, 0.24 / count))
@@ -68,7 +68,7 @@ def draw_polyps(rng: Rng) -> list[Polyp]:
         if found:  # opposite the first
             angle = np.arctan2(-found[0].centre[1], -found[0].centre[0]) + rng.uniform(-0.6, 0.6)
         centre = (float(distance * np.cos(angle)), float(distance * np.sin(angle)))
-        found.append(Polyp(str(rng.choice(SHAPES, p=(0.45, 0.4, 0.15))), area, centre))
+        found.append(DrawnPolyp(str(rng.choice(SHAPES, p=(0.45, 0.4, 0.15))), area, centre))
     return found
 
 
@@ -137,7 +137,7 @@ def _vessels(rng: Rng, x: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(layer, (0, 0), side / 500).astype(np.float32) / 255
 
 
-def _rho(rng: Rng, x: np.ndarray, y: np.ndarray, polyp: Polyp, share: float) -> tuple[np.ndarray, float]:
+def _rho(rng: Rng, x: np.ndarray, y: np.ndarray, polyp: DrawnPolyp, share: float) -> tuple[np.ndarray, float]:
     """Distance (H, W) from the polyp's centre, 1 on its outline, and its radius; `share` is the area of one pixel."""
     turn, stretch = rng.uniform(0, np.pi), rng.uniform(1, 1.25)
     dx, dy = x - polyp.centre[0], y - polyp.centre[1]
@@ -182,7 +182,7 @@ def _wall(rng: Rng, x: np.ndarray, y: np.ndarray, bearing: float) -> _Wall:
     return _Wall(x, y, albedo, light, crest, relief.astype(np.float32))
 
 
-def _grow(rng: Rng, wall: _Wall, polyp: Polyp, share: float) -> np.ndarray:
+def _grow(rng: Rng, wall: _Wall, polyp: DrawnPolyp, share: float) -> np.ndarray:
     """Put a polyp on the wall, in place, and return its pixels (h, w) bool; `share` is the area of one pixel."""
     form = _FORMS[polyp.shape]
     rho, radius = _rho(rng, wall.x, wall.y, polyp, share)
@@ -227,7 +227,7 @@ def _highlights(rng: Rng, color: np.ndarray, facing: np.ndarray, wall: _Wall) ->
     return color + glint * (1.3 - color)
 
 
-def _scene(rng: Rng, height: int, width: int, polyps: Sequence[Polyp]) -> tuple[np.ndarray, np.ndarray]:
+def _scene(rng: Rng, height: int, width: int, polyps: Sequence[DrawnPolyp]) -> tuple[np.ndarray, np.ndarray]:
     """Color (h, w, 3) in 0..2 and polyp mask (h, w) bool on the canvas of a (height, width) frame."""
     y, x = _grid(round(height * MARGIN), round(width * MARGIN))
     half = min(height, width) / 2  # pixels a unit
@@ -285,7 +285,7 @@ def _optics(rng: Rng, color: np.ndarray) -> np.ndarray:
 
 
 def render(
-    rng: Rng, size: tuple[int, int], polyps: Sequence[Polyp] = (), view: Rng | None = None
+    rng: Rng, size: tuple[int, int], polyps: Sequence[DrawnPolyp] = (), view: Rng | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Image (H, W, 3) uint8 RGB and mask (H, W) uint8 {0, 1} of one frame of `size` (W, H).
 

@@ -7,12 +7,55 @@ import json
 import platform
 import shlex
 import sys
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+TRAINED_ON = "trained_on.json"  # beside the weights
 PACKAGES = ("polyp_monai", "monai", "torch", "pytorch-ignite", "numpy", "opencv-python-headless", "pysodmetrics")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Which weights were taken.
+
+    Attributes:
+        path: their file, absolute: a state dict, or an exported file.
+        sha256: digest of the state dict, hex; an exported file says from which it was made.
+        trained_on: data sets, a phrase each; empty where nobody wrote it down.
+        modified: when the file was written, in UTC.
+    """
+
+    path: Path
+    sha256: str
+    trained_on: tuple[str, ...]
+    modified: datetime
+
+    def __str__(self) -> str:
+        data = ", ".join(self.trained_on) or "unknown data"
+        return f"{self.path}, trained on {data}, of {self.modified:%Y-%m-%d %H:%M}, sha256 {self.sha256[:12]}"
+
+
+def of_weights(path: str | Path) -> Weights:
+    """What is known of the weights in the file `path`, from it and from the `trained_on.json` beside it."""
+    path = Path(path).resolve()
+    return Weights(path, digest(path), trained_on(path), modified(path))
+
+
+def trained_on(weights: Path) -> tuple[str, ...]:
+    """The data sets that the weights in the file `weights` have seen, a phrase each, as kept beside them."""
+    try:
+        sets = json.loads((weights.parent / TRAINED_ON).read_text(encoding="utf-8"))["sets"]
+        return tuple(f"{entry['name'] or 'a set without a name'} ({entry['frames']} frames)" for entry in sets)
+    except (OSError, ValueError, KeyError, TypeError):  # only a note; the leakage audit complains of a damaged file
+        return ()
+
+
+def modified(path: Path) -> datetime:
+    """When a file was written, in UTC."""
+    return datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
 
 
 def of_run() -> dict[str, Any]:

@@ -15,39 +15,71 @@ RUNS = Path("runs")  # where a training of a shipped bundle keeps its working co
 
 def shipped() -> dict[str, Path]:
     """Name -> folder of the bundles that come with polyp_monai: in the wheel, else in the checkout."""
-    home = PACKAGE / "bundles" if (PACKAGE / "bundles").is_dir() else PACKAGE.parent / "bundles"
+    home = PACKAGE / "_bundles" if (PACKAGE / "_bundles").is_dir() else PACKAGE.parent / "bundles"
     return {p.parent.parent.name: p.parent.parent for p in sorted(home.glob("*/configs/model.yaml"))}
 
 
+def recipe() -> Path:
+    """The folder of the configs that all bundles share."""
+    return next(iter(shipped().values())).parent / "recipe"
+
+
 def find(bundle: str) -> Path:
-    """The folder of a bundle: a path; else the working copy that was trained under that name; else the shipped one.
+    """The folder of a bundle: the shipped one of that name, else a path. A run is named by its path, `runs/NAME`.
 
     Raises:
         PolypError: no such bundle; names the nearest ones.
     """
     if not bundle:
         raise PolypError(f"the bundle's name is empty; give a folder, or one of {', '.join(shipped())}")
+    if bundle in shipped():
+        return shipped()[bundle]
     path = Path(bundle)
     if (path / "configs").is_dir():
         return path.resolve()
-    if path.name == bundle and (RUNS / bundle / "configs").is_dir():
-        return (RUNS / bundle).resolve()
-    if bundle in shipped():
-        return shipped()[bundle]
     if path.suffix == ".zip" and path.is_file():
         raise PolypError(f"{bundle}: unpack it and give the folder")
     if path.exists():
         raise PolypError(f"{bundle}: is no bundle (it has no folder configs/)")
+    if path.name == bundle and (RUNS / bundle / "configs").is_dir():
+        raise PolypError(f"{bundle}: no such bundle; a run is named by its path, {RUNS / bundle}")
     raise PolypError(f"{bundle}: no such bundle; give a bundle's folder, or one of {', '.join(shipped())}")
 
 
+def is_shipped(root: Path) -> bool:
+    """Whether `root` is the folder of a shipped bundle, which may be read-only, and is left as it is."""
+    return root.resolve() in (home.resolve() for home in shipped().values())
+
+
+def results(root: Path, split: str) -> Path:
+    """Where an evaluation of the bundle in `root` goes by default: into it, but for a shipped one."""
+    return (Path("results") / root.name if is_shipped(root) else root / "eval") / split
+
+
+def check_weights(weights: Path, root: Path) -> None:
+    """Raises PolypError, which says what to do, when there is no file `weights` for the bundle in `root`."""
+    if weights.is_file():
+        return
+    if not is_shipped(root) or weights.resolve() != (root / "models/model.pt").resolve():
+        raise PolypError(
+            f"{weights}: no such weights; train the bundle first, or name other weights with --weights FILE"
+        )
+    trained = RUNS / root.name
+    if (trained / "models/model.pt").is_file():
+        raise PolypError(f"{root.name}: comes without weights; for those that you trained, give {trained}")
+    raise PolypError(
+        f"{root.name}: comes without weights; train it first (`polyp train {root.name} --data DIR`), "
+        f"then give {trained}"
+    )
+
+
 def template(bundle: str, out: str | None) -> Path:
-    """The bundle that a training starts from: a name with `out` means the shipped one, not an earlier run's copy."""
-    if out and (Path(out) / "configs").is_dir():
-        return Path(out).resolve()
-    if out and bundle in shipped() and not (Path(bundle) / "configs").is_dir():
-        return shipped()[bundle]
-    return find(bundle)
+    """The bundle that a training starts from: the working copy of a shipped one where there is one already."""
+    source = find(bundle)
+    copy = Path(out) if out else RUNS / source.name
+    if (out or is_shipped(source)) and (copy / "configs").is_dir():
+        return copy.resolve()
+    return source
 
 
 @contextmanager
@@ -60,7 +92,7 @@ def working_copy(bundle: str, out: str | None) -> Iterator[Path]:
     """
     source = template(bundle, out)
     target = Path(out).resolve() if out else (RUNS / source.name).resolve()
-    if source == target or (out is None and source not in shipped().values()):
+    if source == target or (out is None and not is_shipped(source)):
         yield source
         return
     made = not (target / "configs").is_dir()

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from polyp_monai.bundle import locate
-from polyp_monai.bundle.run import clear_errors, inside
+from polyp_monai.bundle.read import BundleConfig, scripts_of
 from polyp_monai.errors import PolypError, root_cause, summary
 
 MODEL = """# What makes this bundle different from the others; the rest is the common recipe.
@@ -113,13 +113,12 @@ def _write(root: Path, name: str, network: str, arguments: dict[str, Any], divis
 def _check(root: Path) -> None:
     from polyp_monai.networks import contract
 
-    with inside(root), clear_errors():
-        from monai.bundle import ConfigParser
-
-        parser = ConfigParser()
-        parser.read_config("configs/inference.yaml")
-        try:
-            network = parser.get_parsed_content("network_def")
-        except Exception as error:  # the user's own code can raise anything
-            raise PolypError(f"the network cannot be built: {summary(root_cause(error))}") from error
+    config = BundleConfig(root)
+    try:
+        network = config["network_def"]
+    except Exception as error:  # the user's own code can raise anything
+        reason = root_cause(error)
+        text = str(reason) if isinstance(reason, PolypError) else summary(reason)
+        raise PolypError(f"the network cannot be built: {text}") from error
+    with scripts_of(root):
         contract.check(network)

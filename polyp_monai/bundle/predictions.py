@@ -12,19 +12,15 @@ import numpy as np
 
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError, counted
-from polyp_monai.metrics.lesions import components
+from polyp_monai.metrics.regions import find_polyps
 
 NAME = "predictions.csv"
-COLUMNS = ("image", "mask", "width", "height", "polyps", "polyp_share", "confidence")
-MIN_AREA_SHARE = 0.0005  # of the frame: a smaller region is in the mask, and counts as no polyp; as in a video
+COLUMNS = ("image", "mask", "width", "height", "polyps", "polyp_share", "confidence", "boxes")
 _AS_TEXT: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}  # any name of a file
 
 
-class DescribePolypsd:
-    """Adds `polyps` to a sample: how many there are, their share of the frame 0..1, and the highest confidence.
-
-    A polyp is an 8-connected region where the probability reaches `threshold`; its confidence is the mean probability
-    within.
+class FindPolypsd:
+    """Adds `polyps` to a sample: the regions of its probability map, largest first.
 
     Args:
         key: of the probability (1, W, H) at native size.
@@ -35,18 +31,9 @@ class DescribePolypsd:
         self.key, self.threshold = key, threshold
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        return {**data, "polyps": describe(np.asarray(data[self.key][0].cpu()), self.threshold)}
-
-
-def describe(probability: np.ndarray, threshold: float) -> dict[str, Any]:
-    """`polyps`, `polyp_share` and `confidence` (None without a polyp) of a map (H, W) or (W, H) of 0..1."""
-    found = components(probability >= threshold)
-    count = len(found.areas)
-    sums = np.bincount(found.labels.ravel(), probability.ravel(), count + 1)[1:] if count else np.zeros(0)
-    large = found.areas >= MIN_AREA_SHARE * probability.size
-    share = float(found.areas[large].sum() / probability.size)
-    confidence = float((sums[large] / found.areas[large]).max()) if large.any() else None
-    return {"polyps": int(large.sum()), "polyp_share": share, "confidence": confidence}
+        probability = np.ascontiguousarray(np.asarray(data[self.key][0].cpu()).T)  # (H, W)
+        view = (0, 0, *probability.shape[::-1])
+        return {**data, "polyps": find_polyps(probability, self.threshold, view)}
 
 
 class PredictionTable:
@@ -66,19 +53,23 @@ class PredictionTable:
         engine.add_event_handler(Events.COMPLETED, self._tidy)
 
     def _append(self, engine: Any) -> None:
-        rows = []
-        for sample, output in zip(engine.state.batch, engine.state.output, strict=True):
-            image = str(sample["image"].meta["filename_or_obj"])
-            width, height = output["pred"].shape[1:]
-            found = output["polyps"]
-            confidence = "" if found["confidence"] is None else f"{found['confidence']:.4f}"
-            measured = (width, height, found["polyps"], f"{found['polyp_share']:.6f}", confidence)
-            rows.append((image, f"{sample['output']}{files.mask_suffix(image)}", *measured))
+        pairs = zip(engine.state.batch, engine.state.output, strict=True)
+        rows = [self._row(sample, output) for sample, output in pairs]
         path = self.folder / NAME
         fresh = not path.exists()
         with open(path, "a", **_AS_TEXT) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerows([COLUMNS] * fresh + rows)
+
+    @staticmethod
+    def _row(sample: Mapping[str, Any], output: Mapping[str, Any]) -> tuple:
+        image, polyps = str(sample["image"].meta["filename_or_obj"]), output["polyps"]
+        width, height = output["pred"].shape[1:]
+        share = sum(polyp.area for polyp in polyps) / (width * height)
+        confidence = f"{max(polyp.confidence for polyp in polyps):.4f}" if polyps else ""
+        boxes = "; ".join(" ".join(f"{corner:.0f}" for corner in polyp.box) for polyp in polyps)
+        mask = f"{sample['output']}{files.mask_suffix(image)}"
+        return image, mask, width, height, len(polyps), f"{share:.6f}", confidence, boxes
 
     def _tidy(self) -> None:
         """One row a mask, the latest, and none that a killed run left torn."""
@@ -108,10 +99,11 @@ def read(folder: str | Path) -> dict[str, dict[str, str]]:
 
 
 def typed(row: Mapping[str, str]) -> dict[str, Any]:
-    """A row with numbers for numbers."""
+    """A row with numbers for numbers, and a list [x0, y0, x1, y1] for each box."""
     numbers = {key: int(row[key]) for key in ("width", "height", "polyps")}
     confidence = float(row["confidence"]) if row["confidence"] else None
-    return {**row, **numbers, "polyp_share": float(row["polyp_share"]), "confidence": confidence}
+    boxes = [[int(corner) for corner in box.split()] for box in row["boxes"].split(";") if box]
+    return {**row, **numbers, "polyp_share": float(row["polyp_share"]), "confidence": confidence, "boxes": boxes}
 
 
 def line(row: Mapping[str, Any]) -> str:

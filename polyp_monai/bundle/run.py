@@ -1,78 +1,96 @@
-"""`monai.bundle run` in a bundle's folder, with errors that a user can read."""
+"""What `polyp train`, `evaluate` and `predict` run: MONAI's workflow of a bundle, with errors that a user can read."""
 
 from __future__ import annotations
 
 import logging
-import os
-import re
-import sys
-import warnings
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
+from polyp_monai.bundle import locate, model_file
+from polyp_monai.bundle.read import check_hashes, check_root, clear_errors, scripts_of
+from polyp_monai.data import datalist
+from polyp_monai.errors import PolypError
+from polyp_monai.training import checkpoints
 
-from polyp_monai.errors import PolypError, root_cause, summary
+logger = logging.getLogger(__name__)
 
 
-def run(root: Path, config: str, overrides: dict[str, Any]) -> None:
-    """`python -m monai.bundle run --config_file configs/<config>.yaml` with `overrides`, in the bundle's folder `root`.
+def run(root: Path, config: str, overrides: dict[str, Any], log: bool = True) -> None:
+    """`python -m monai.bundle run --config_file configs/<config>.yaml` of the bundle in `root`, with `overrides`.
+
+    Args:
+        root: folder of the bundle.
+        config: "train", "evaluate" or "inference".
+        overrides: key -> value; relative paths in them are looked up from the bundle's folder.
+        log: whether the bundle's logging.conf sets up the logging of the process, as on the command line.
 
     Raises:
         PolypError: what a user's mistake raised inside the run, without MONAI's wrapping.
     """
-    for value in overrides.values():
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str) and "#" in text and text[:1] not in "$@%":
-                raise PolypError(f"{text}: MONAI turns '#' into '::' in every value; rename the file or folder")
-    with inside(root), clear_errors():
-        from monai.bundle import run as monai_run
+    root = check_root(root)
+    check_hashes({"bundle": str(root), **overrides})
+    # MONAI passes over an override that is None; an expression that gives None it takes
+    given = {key: "$None" if value is None else value for key, value in overrides.items()}
+    with scripts_of(root), clear_errors():
+        from polyp_monai.bundle.workflow import Workflow
 
-        for name in ("scripts", "workflows"):  # they repeat on stdout what the user has just typed
-            logging.getLogger(f"monai.bundle.{name}").setLevel(logging.WARNING)
-        # MONAI passes over an override that is None; an expression that gives None it takes
-        given = {key: "$None" if value is None else value for key, value in overrides.items()}
-        monai_run(config_file=f"configs/{config}.yaml", **given)
+        workflow = Workflow(root, config, given, log)
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+
+
+def train(bundle: str, data: Sequence[str | Path], out: str | None, given: Mapping[str, Any], log: bool = True) -> Path:
+    """Train a bundle; returns the folder in which it was trained.
+
+    Args:
+        bundle: a name, which is copied to `out` (runs/NAME) and trained there; or a path.
+        data: prepared sets.
+        out: folder of the run.
+        given: overrides of configs/train.yaml, as `overrides.check` gives them.
+        log: as of `run`.
+
+    Raises:
+        PolypError: no such data, an earlier training in the way, or a training that writes no weights.
+    """
+    for folder in data:
+        datalist.read(folder)
+    sets = [str(Path(folder).resolve()) for folder in data]
+    with locate.working_copy(bundle, out) as root:
+        logger.info(f"training in {root}")
+        weights = Path(given.get("ckpt_dir", root / "models"))
+        if not given.get("resume") and not given.get("overwrite"):
+            checkpoints.check_free(weights)
+        before = _stamp(weights)
+        with model_file.kept(root, given):
+            run(root, "train", {"dataset_dir": sets if len(sets) > 1 else sets[0], **given}, log)
+            if _stamp(weights) == before and not given.get("resume"):
+                raise PolypError(f"{weights}: the training wrote no weights; an override keeps it from that")
+    return root
+
+
+def _stamp(folder: Path) -> int | None:
+    last = folder / "last.pt"
+    return last.stat().st_mtime_ns if last.exists() else None
 
 
 @contextmanager
-def inside(root: Path) -> Iterator[None]:
-    """Work in the folder `root`: the configs' macros and relative paths are looked up from there."""
-    if not (root / "configs").is_dir():
-        raise PolypError(f"{root}: is no bundle (it has no folder configs/)")
-    before = Path.cwd()
-    os.chdir(root)
-    sys.path.insert(0, str(root))  # a bundle may bring its network in scripts/, as with `python -m monai.bundle`
-    try:
-        yield
-    finally:
-        sys.path.remove(str(root))
-        for name in [name for name in sys.modules if name.partition(".")[0] == "scripts"]:
-            del sys.modules[name]  # another bundle has others
-        os.chdir(before)
+def random_state_kept() -> Iterator[None]:
+    """The process's random generators, and how cuDNN and OpenCV work, are afterwards as they were: configs set them."""
+    import cv2
+    import numpy as np
+    import torch
 
-
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """What a user can mend comes out as one PolypError, from below MONAI's layers of wrapping; the rest as it is."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MONAI warns at every run that a config can run code; the README says it once
+    threads, flags = cv2.getNumThreads(), (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark)
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         try:
             yield
-        except Exception as error:
-            reason = root_cause(error)
-            if isinstance(reason, PolypError):
-                raise reason from None
-            if isinstance(reason, ValueError) and "more than 1 value per channel" in str(reason):
-                raise PolypError("this network's batch norm needs two frames or more; raise --batch_size") from None
-            if isinstance(reason, ModuleNotFoundError) and "Cannot locate" in str(reason):
-                raise PolypError(f"a config of the bundle names what is not there: {reason}") from None
-            if isinstance(reason, yaml.YAMLError):
-                raise PolypError(f"a config of the bundle is not YAML: {reason}") from None
-            if isinstance(reason, OSError):
-                raise reason from None
-            if split := re.search("Failed to instantiate component '([^']*)'", str(error)):
-                raise PolypError(f"{split[1]} cannot be built: {summary(reason)}") from None
-            raise
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = flags
+            cv2.setNumThreads(threads)

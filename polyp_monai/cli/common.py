@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -58,9 +59,10 @@ def prepared(folders: Iterable[str]) -> list[str]:
 
 def weights(root: Path, given: dict[str, Any]) -> None:
     """Raises PolypError when the weights of the bundle in the folder `root` are not there."""
-    path = Path(given.get("weights") or root / "models/model.pt")
-    if str(path)[:1] not in "$@%" and not path.is_file():
-        raise PolypError(f"{path}: no such weights; train the bundle first, or name other weights with --weights FILE")
+    from polyp_monai.bundle.options import is_expression
+
+    if not is_expression(path := given.get("weights")):
+        locate.check_weights(Path(path or root / "models/model.pt"), root)
 
 
 def is_bundle(word: str) -> bool:
@@ -76,11 +78,17 @@ def bundle_of(words: list[str], option: str | None) -> tuple[str, list[str]]:
     """
     if option is not None:
         return option, words
-    if not is_bundle(words[0]):
+    if not is_bundle(words[0]) and not (len(words) > 1 and _almost_a_bundle(words[0])):
         return FLAGSHIP, words
     if len(words) == 1:
         raise PolypError(f"{words[0]}: is a bundle; what shall it look at? (INPUT is missing)")
     return words[0], words[1:]
+
+
+def _almost_a_bundle(word: str) -> bool:
+    """Whether a word that is no file is a misspelt bundle, or a run without its folder; `locate.find` says what to do."""
+    misspelt = difflib.get_close_matches(word, locate.shipped(), n=1, cutoff=0.8)
+    return not Path(word).exists() and bool(misspelt or (locate.RUNS / word / "configs").is_dir())
 
 
 def free_run(folder: Path, replace: bool) -> None:

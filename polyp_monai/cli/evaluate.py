@@ -43,7 +43,7 @@ RUN is a folder that `polyp evaluate` or `polyp score` wrote.
 """
 
 COMPARE_EXAMPLES = """example:
-  polyp compare runs/unet/eval/test runs/efficient_unet/eval/test
+  polyp compare runs/unet/eval/test results/efficient_unet/test
 """
 
 CALIBRATE = """Find the threshold that keeps the share of missed polyp pixels below a chosen level.
@@ -73,7 +73,7 @@ def declare_evaluate(parser: Parser) -> None:
     common.bundle(parser)
     common.data(parser, required=True, action="append")
     parser.option("split", "", "which part of the set (test)", values.one_of(*common.SPLITS), default="test")
-    parser.option("out", "DIR", "where tables and masks go (BUNDLE/eval/SPLIT)")
+    parser.option("out", "DIR", "where tables and masks go (BUNDLE/eval/SPLIT; results/NAME/SPLIT of a shipped bundle)")
     common.overwrite(parser, "the run")
     parser.option("tracking", "mlflow|FILE", "log to MLflow, or as a file of MONAI's settings says", tracking)
     common.setting(parser)
@@ -93,9 +93,7 @@ def evaluate(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
 
     from polyp_monai.evaluation import cross_dataset
 
-    # a shipped bundle may lie in a read-only installation
-    home = locate.RUNS / root.name if root in locate.shipped().values() else root
-    out = Path(args.out or home / "eval" / args.split).resolve()
+    out = Path(args.out or locate.results(root, args.split)).resolve()
     outs = [out] if len(sets) == 1 else cross_dataset.folders(out, sets)
     for place in outs:
         with mistakes.collecting():
@@ -151,7 +149,7 @@ def score(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     for names, lacking in ((without_prediction, "truths have no prediction"), (without_truth, "predictions no truth")):
         if names:
             print(f"polyp: {len(names)} {lacking} and are not scored: {shortened(names)}", file=sys.stderr)
-    options = external.Options(args.threshold, args.normalize == "minmax", args.resize, not args.quick)
+    options = external.ScoreOptions(args.threshold, args.normalize == "minmax", args.resize, not args.quick)
     scored = list(tqdm(external.score_all(matches, options), "score", len(matches), unit="frame", disable=None))
     if noisy := sum(s.row["truth_of_other_values"] for s in scored):
         print(f"polyp: {noisy} true masks hold values between their two; cut in the middle", file=sys.stderr)

@@ -52,7 +52,6 @@ def export(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
 
     from polyp_monai.export import export
 
-    line = export.export(root, args.format, args.precision, args.out, args.data, args.weights, args.overwrite)
-    file, _, finding = line.partition(": ")
-    content = {"file": file, "format": args.format, "precision": args.precision, "finding": finding}
-    return Outcome(line, content)
+    made = export.export(root, args.format, args.precision, args.out, args.data, args.weights, args.overwrite)
+    content = {"file": str(made.path), "format": args.format, "precision": args.precision}
+    return Outcome(str(made), content | {"bytes": made.size, "finding": made.finding})

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -36,7 +37,7 @@ EXAMPLES = """examples:
   polyp predict photo.jpg
   polyp predict runs/unet photo.jpg frames/ --out masks --overlay
   polyp score --pred maps --truth data/kvasir/masks --out results
-  polyp compare runs/unet/eval/test runs/efficient_unet/eval/test
+  polyp compare runs/unet/eval/test results/efficient_unet/test
   polyp export efficient_unet --format onnx
   polyp video clip.mp4 --out overlay.mp4
   polyp bundles
@@ -79,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # a name that the terminal cannot show must not end a command
             stream.reconfigure(errors="backslashreplace")
+    _log_to_stderr()
     words = sys.argv[1:] if arguments is None else list(arguments)
     if "_ARGCOMPLETE" in os.environ:
         _complete()
@@ -106,6 +108,14 @@ def _run(words: list[str]) -> int:
     elif outcome.text:
         print(outcome.text)
     return outcome.status
+
+
+def _log_to_stderr() -> None:
+    """Shows what polyp_monai logs, as a bundle's logging.conf does, which replaces this once a workflow runs."""
+    logs, root = logging.getLogger("polyp_monai"), logging.getLogger()
+    logs.setLevel(logging.INFO)
+    if not any(isinstance(handler, logging.StreamHandler) for handler in root.handlers):
+        root.addHandler(logging.StreamHandler())
 
 
 def _no_such_command(name: str) -> str:

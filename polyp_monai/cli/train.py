@@ -6,11 +6,9 @@ import argparse
 import csv
 import os
 from pathlib import Path
-from typing import Any
 
 from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser
-from polyp_monai.errors import PolypError
 
 TRAIN = """Train a bundle on a prepared data set.
 
@@ -48,7 +46,7 @@ def train(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai.bundle import locate, overrides
 
     with mistakes.collecting():
-        sets = common.prepared(args.data)
+        common.prepared(args.data)
     with mistakes.collecting():
         root = locate.template(args.bundle, args.out)
         given = overrides.check(root, "train", args.given, args.settings)
@@ -57,30 +55,11 @@ def train(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     mistakes.check()
     if args.tracking:
         given["tracking"] = args.tracking
-    return _run(args, sets, given)
+    from polyp_monai.bundle import run
 
-
-def _run(args: argparse.Namespace, sets: list[str], given: dict[str, Any]) -> Outcome:
-    from polyp_monai.bundle import locate, model_file, run
-    from polyp_monai.training import checkpoints
-
-    with locate.working_copy(args.bundle, args.out) as root:
-        print(f"training in {root}")
-        weights = Path(given.get("ckpt_dir", root / "models"))
-        if not given.get("resume") and not given.get("overwrite"):
-            checkpoints.check_free(weights)
-        before = _stamp(weights)
-        with model_file.kept(root, given):
-            run.run(root, "train", {"dataset_dir": sets if len(sets) > 1 else sets[0], **given})
-            if _stamp(weights) == before and not given.get("resume"):
-                raise PolypError(f"{weights}: the training wrote no weights; what did --set change?")
-    log = Path(given.get("output_dir", root / "eval")) / "training.csv"
-    return _outcome(root, weights / "model.pt", log)
-
-
-def _stamp(folder: Path) -> int | None:
-    last = folder / "last.pt"
-    return last.stat().st_mtime_ns if last.exists() else None
+    root = run.train(args.bundle, args.data, args.out, given)
+    weights = Path(given.get("ckpt_dir", root / "models")) / "model.pt"
+    return _outcome(root, weights, Path(given.get("output_dir", root / "eval")) / "training.csv")
 
 
 def _outcome(root: Path, weights: Path, log: Path) -> Outcome:

@@ -20,8 +20,6 @@ from monai.transforms import MapTransform, RandomizableTransform
 
 from polyp_monai.data.files import largest_channel
 
-cv2.setNumThreads(0)  # data loader workers and the network already use every core
-
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 RGB_TO_YIQ = np.array([LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 

@@ -126,7 +126,7 @@ def frames(
     found: dict[Path, Path] = {}
     out = Path(os.path.abspath(output_dir))
     for item in [inputs] if isinstance(inputs, (str, Path)) else inputs:
-        matches = _expand(str(item))
+        matches = find_frames(str(item))
         if Path(os.path.abspath(item)) in out.parents:  # masks of an earlier run, written below the input folder
             matches = [(path, name) for path, name in matches if out not in path.parents]
         if not matches:
@@ -170,8 +170,15 @@ def _below(path: Path) -> Path:
     return Path(path.name) if path.is_absolute() or ".." in path.parts else path
 
 
-def _expand(item: str) -> list[tuple[Path, Path]]:
-    """(absolute path, path to keep below the output folder) of every frame that one input names."""
+def find_frames(item: str) -> list[tuple[Path, Path]]:
+    """(absolute path, path to keep below an output folder) of every frame that one input names.
+
+    Args:
+        item: a file, folder, glob or data list (JSON).
+
+    Raises:
+        PolypError: nothing there, or a broken data list.
+    """
     path = Path(os.path.abspath(item))
     if path.is_dir():
         return [(p, p.relative_to(path)) for p in files.find_images(path)]

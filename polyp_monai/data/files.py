@@ -10,24 +10,24 @@ import csv
 import json
 import math
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from polyp_monai.errors import PolypError
 
+if TYPE_CHECKING:
+    import PIL.Image
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".nii", ".nii.gz")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
-
-_UMASK = os.umask(0)  # can only be read by setting it; once, at import, because it is not safe between threads
-os.umask(_UMASK)
 
 
 def suffix_of(path: str | Path) -> str:
@@ -100,11 +100,16 @@ def _read_pillow(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         if getattr(image, "n_frames", 1) > 1:
             raise PolypError(f"{path}: holds {image.n_frames} pages; one picture a file is expected")
-        if image.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
-            image = image.convert("RGB")
-        elif image.mode == "1":
-            image = image.convert("L")
-        return np.array(image)  # a copy: what Pillow shows of its own memory cannot be written to
+        return pixels_of(image)
+
+
+def pixels_of(image: PIL.Image.Image) -> np.ndarray:
+    """(H, W) or (H, W, channels) of a Pillow image of any mode; a copy, because Pillow's own memory is read-only."""
+    if image.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
+        image = image.convert("RGB")
+    elif image.mode == "1":
+        image = image.convert("L")
+    return np.array(image)
 
 
 def _read_tiff(path: Path) -> np.ndarray:
@@ -233,14 +238,13 @@ def atomic(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # the suffix stays last: writers choose their format by it
-    handle, name = tempfile.mkstemp(prefix=".partial-", suffix=suffix_of(path), dir=path.parent)
-    os.close(handle)
+    partial = path.parent / f".partial-{secrets.token_hex(8)}{suffix_of(path)}"
+    partial.touch(exist_ok=False)  # with the rights of any new file; those of tempfile nobody else could read
     try:
-        yield Path(name)
-        os.chmod(name, 0o666 & ~_UMASK)  # mkstemp gives 0600, which nobody else could read
-        os.replace(name, path)
+        yield partial
+        os.replace(partial, path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

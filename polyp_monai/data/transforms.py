@@ -26,14 +26,14 @@ FILE_AXES = "file_axes"  # meta key: 2 for a file of (W, H), 3 for (W, H, 1), wh
 
 
 class LoadPictured(MapTransform):
-    """Path -> MetaTensor (C, W, H) uint8 with affine, shape and file name in its meta.
+    """Path, or picture in memory, -> MetaTensor (C, W, H) uint8 with affine, shape and file name in its meta.
 
     Any format of `files.SUFFIXES` gives the same axis order, so a PNG and a TIFF of one frame are equal. MONAI's
     `LoadImaged` is not used because, when a given reader fails, it tries its other readers: a damaged file would
     then be read another way instead of refused.
 
     Args:
-        keys: keys of paths.
+        keys: keys of paths, or of `files.Picture`s.
         mask: False reads RGB 0..255, (3, W, H); True reads masks as {0, 1}, (1, W, H).
         like: key of a picture that was loaded before and must have the same size.
     """
@@ -47,8 +47,9 @@ class LoadPictured(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            path = str(d[key])
-            d[key] = self._load(path)
+            picture = d[key]
+            path = "a picture in memory" if isinstance(picture, files.Picture) else str(picture)
+            d[key] = self._load(picture if isinstance(picture, files.Picture) else files.read_picture(path), path)
             if self.like and (size := d[key].shape[1:]) != (expected := d[self.like].shape[1:]):
                 raise PolypError(
                     f"{path}: the mask is {size[0]} x {size[1]} but its image, {d[self.like].meta['filename_or_obj']}, "
@@ -56,8 +57,7 @@ class LoadPictured(MapTransform):
                 )
         return d
 
-    def _load(self, path: str) -> MetaTensor:
-        picture = files.read_picture(path)
+    def _load(self, picture: files.Picture, path: str) -> MetaTensor:
         pixels = files.to_mask(picture, path)[..., None] if self.mask else files.to_rgb(picture, path)
         meta = {
             MetaKeys.SPATIAL_SHAPE: np.asarray(pixels.shape[1::-1]),
@@ -174,14 +174,11 @@ class SavePredictiond(MapTransform):
         source = str(mask.meta["filename_or_obj"])
         nifti = files.suffix_of(source) in files.NIFTI_SUFFIXES
         suffix = files.mask_suffix(source)
-        pixels = _to_pixels(mask.to(torch.uint8))
-        like = None
-        if nifti:
-            shape = (*pixels.shape[::-1], *(1,) * (int(mask.meta[FILE_AXES]) - 2))
-            like = files.Picture(pixels, np.asarray(mask.meta[MetaKeys.ORIGINAL_AFFINE]), shape)
+        pixels = to_pixels(mask.to(torch.uint8))
+        like = in_geometry_of(mask.meta, pixels) if nifti else None
         files.write_mask(self.output_dir / f"{output}{suffix}", pixels, like)
         if probability is not None:
-            values = _to_pixels(probability.float())
+            values = to_pixels(probability.float())
             path = self.output_dir / f"{output}_probability{suffix}"
             files.write_nifti(path, values, like) if nifti else files.write_png(
                 path, (values * 255).round().astype(np.uint8)
@@ -190,7 +187,13 @@ class SavePredictiond(MapTransform):
             files.write_png(self.output_dir / f"{output}_overlay.png", draw_contour(files.read_rgb(source), pixels))
 
 
-def _to_pixels(tensor: torch.Tensor) -> np.ndarray:
+def in_geometry_of(meta: Mapping[str, Any], pixels: np.ndarray) -> files.Picture:
+    """(H, W) `pixels` with the affine and the shape of the file that `LoadPictured` read, as its `meta` says."""
+    shape = (*pixels.shape[::-1], *(1,) * (int(meta[FILE_AXES]) - 2))
+    return files.Picture(pixels, np.asarray(meta[MetaKeys.ORIGINAL_AFFINE]), shape)
+
+
+def to_pixels(tensor: torch.Tensor) -> np.ndarray:
     """(1, W, H) tensor -> (H, W) array."""
     return cv2.transpose(tensor[0].detach().cpu().numpy())  # many times as fast as numpy's
 

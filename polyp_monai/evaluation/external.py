@@ -30,7 +30,7 @@ class Match(NamedTuple):
     tags: str
 
 
-class Options(NamedTuple):
+class ScoreOptions(NamedTuple):
     threshold: float = 0.5
     normalize: bool = False
     resize: bool = False
@@ -102,7 +102,7 @@ def _known(data: Path | None) -> dict[str, dict]:
     }
 
 
-def score_all(matches: list[Match], options: Options) -> Iterator[Scored]:
+def score_all(matches: list[Match], options: ScoreOptions) -> Iterator[Scored]:
     """Score every match in order, on all cores; memory does not grow with their number.
 
     Raises:
@@ -128,7 +128,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _score(match: Match, options: Options) -> Scored:
+def _score(match: Match, options: ScoreOptions) -> Scored:
     import cv2
 
     probability, picture = files.read_map(match.prediction), files.read_picture(match.truth)

@@ -4,6 +4,7 @@ nothing and copies."""
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,10 @@ import numpy as np
 from polyp_monai.data import datalist, files, similarity
 from polyp_monai.errors import PolypError
 from polyp_monai.metrics.pixel import pixel_scores
+from polyp_monai.provenance import TRAINED_ON
 
-TRAINED_ON = "trained_on.json"
+logger = logging.getLogger(__name__)
+
 LIMIT = 0.05  # share of test frames with a neighbour in training above which a result is called leaked
 
 
@@ -44,7 +47,9 @@ def save_fingerprints(sets: str | Sequence[str], ckpt_dir: str | Path, weights: 
     """
     earlier = _read(weights) if weights else None
     if weights and earlier is None:
-        print(f"{weights}: no {TRAINED_ON} beside it, so a leak from what these weights have seen cannot be known")
+        logger.warning(
+            f"{weights}: no {TRAINED_ON} beside it, so a leak from what these weights have seen cannot be known"
+        )
     about, groups, hashes = earlier or ([], {}, [])
     for folder in [sets] if isinstance(sets, (str, Path)) else sets:
         content = datalist.read(folder)

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from polyp_monai.errors import PolypError
+from polyp_monai.runtime.exported import Call, same_logits
 
 TOLERANCE = 1e-4  # of a probability
-ROUNDING = 1e-3  # of a logit, as a share of the greatest
 ODD = (97, 131)  # a size that no stride divides
-Call = Callable[[Tensor], Tensor]
 
 
 def synthetic_frames(count: int = 3) -> list[np.ndarray]:
-    """`count` drawn frames with polyps, (320, 400, 3) uint8 RGB, always the same."""
-    from data_prep import synthetic
+    """`count` drawn frames, (320, 400, 3) uint8 RGB, always the same: a lit wall, its noise, and two bumps on it."""
+    import cv2
 
     rng = np.random.default_rng(0)
-    return [synthetic.render(rng, (400, 320), synthetic.draw_polyps(rng))[0] for _ in range(count)]
+    rows, columns = np.mgrid[:320, :400]
+    frames = []
+    for _ in range(count):
+        wall = cv2.resize(rng.normal(0, 1, (10, 12)), (400, 320), interpolation=cv2.INTER_CUBIC)
+        for x, y, radius in rng.uniform((80, 60, 25), (320, 260, 70), (2, 3)):
+            wall += 3 * np.clip(1 - np.hypot(columns - x, rows - y) / radius, 0, None)
+        light = 0.55 + 0.12 * wall + rng.normal(0, 0.02, wall.shape)
+        frames.append(np.clip(light[..., None] * (235, 130, 105), 0, 255).astype(np.uint8))
+    return frames
 
 
 def batches(frames: Sequence[np.ndarray], image_size: int, any_size: bool = True) -> list[Tensor]:
@@ -62,13 +69,3 @@ def check(one: Call, other: Call, frames: Sequence[Tensor], name: str) -> float:
     if not all(same_logits(one, other, batch) for batch in frames):
         raise PolypError(f"{name}: its logits differ from PyTorch's by more than rounding does")
     return found
-
-
-@torch.no_grad()
-def same_logits(one: Call, other: Call, frames: Tensor | None = None) -> bool:
-    """Whether both give the same logits, but for rounding; by default of one small frame of noise, which is quick."""
-    if frames is None:
-        frames = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-    expected, found = one(frames), other(frames)
-    limit = ROUNDING * (1 + float(expected.abs().max()))
-    return expected.shape == found.shape and bool((expected - found).abs().max() <= limit)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from polyp_monai import provenance
 from polyp_monai import runtime as runtimes
-from polyp_monai.bundle.run import clear_errors, inside
+from polyp_monai.bundle import locate
+from polyp_monai.bundle.read import BundleConfig, recipe_digest
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.export import agreement, quantize, writers
@@ -23,6 +24,8 @@ from polyp_monai.export.samples import Samples
 from polyp_monai.runtime import about
 from polyp_monai.runtime.about import About
 from polyp_monai.training import checkpoints
+
+logger = logging.getLogger(__name__)
 
 ALLOWED_LOSS = 0.005  # of the mean Dice, by a reduced precision
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2", "torchscript": ".ts", "tensorrt": ".ts"}
@@ -42,7 +45,19 @@ Network = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Source:
+class Exported:
+    """The file at `path`, its size with what belongs to it in bytes, and in words how far it is from PyTorch."""
+
+    path: Path
+    size: int
+    finding: str
+
+    def __str__(self) -> str:
+        return f"{os.path.relpath(self.path)}: {self.size / 1e6:.1f} MB; {self.finding}"
+
+
+@dataclass(frozen=True)
+class Original:
     """What is exported: the network with its weights, the facts that travel with it, and how the bundle predicts.
 
     `inferer(frames, network)` gives the logits of fitted frames of any size, `data` is a prepared set or None.
@@ -65,8 +80,8 @@ def export(
     data: str | None = None,
     weights: str | None = None,
     overwrite: bool = False,
-) -> str:
-    """Write the network of the bundle `root` in another format, check it, and say what came of it.
+) -> Exported:
+    """Write the network of the bundle `root` in another format, and check it.
 
     Args:
         root: folder of the bundle.
@@ -77,23 +92,30 @@ def export(
         weights: other than the bundle's.
         overwrite: whether `out` may be replaced.
 
-    Returns:
-        A line for the user: the file, its size, and how far it is from PyTorch.
-
     Raises:
         PolypError: an impossible combination, a missing package, a file in the way; or the export differs from the
             network by more than `agreement.TOLERANCE` or `ALLOWED_LOSS`, and then it is not kept.
     """
     _check_choice(format, precision, data)
     target = _target(root.resolve(), format, precision, out, overwrite)
-    data, weights = (path and os.path.abspath(path) for path in (data, weights))
-    with inside(root.resolve()), clear_errors():
-        source = _source(root.resolve(), precision, data, weights)
-        with _whole(target) as partial:
-            _write(source, format, partial)
-            finding = _check(source, format, partial)
-            size = sum(p.stat().st_size for p in (partial, partial.with_suffix(".bin")) if p.exists())
-    return f"{os.path.relpath(target)}: {size / 1e6:.1f} MB; {finding}"
+    source = _original(BundleConfig(root), precision, data, Path(weights).absolute() if weights else None)
+    with _whole(target) as partial:
+        _write(source, format, partial)
+        finding = _check(source, format, partial)
+        size = sum(p.stat().st_size for p in (partial, partial.with_suffix(".bin")) if p.exists())
+    return Exported(target, size, finding)
+
+
+def checked_onnx(network: nn.Module, weights: Path, root: Path, path: Path) -> None:
+    """Write `network`, which holds `weights` of the bundle `root`, as ONNX to `path`, and check it in every runtime.
+
+    Raises:
+        PolypError: it cannot be exported, or its export differs.
+    """
+    config = BundleConfig(root)
+    source = Original(network, _facts(config, weights, "fp32"), config["inferer"], None)
+    _write(source, "onnx", path)
+    _check(source, "onnx", path)
 
 
 def _check_choice(form: str, precision: str, data: str | None) -> None:
@@ -123,25 +145,27 @@ def _target(root: Path, form: str, precision: str, out: Path | None, overwrite: 
     return target
 
 
-def _source(root: Path, precision: str, data: str | None, weights: str | None) -> Source:
-    """The bundle's parts, by its configs/inference.yaml; in the bundle's folder."""
-    from monai.bundle import ConfigParser
-
-    parser = ConfigParser()
-    parser.read_config("configs/inference.yaml")
-    path = Path(weights or parser.get_parsed_content("weights"))
+def _original(config: BundleConfig, precision: str, data: str | None, weights: Path | None) -> Original:
+    """The bundle's parts, by its configs/inference.yaml."""
+    path = weights or Path(config["weights"])
     if path.suffix in runtimes.READERS:
         raise PolypError(f"{path}: is an export already; give the weights of a training, a .pt")
-    network = checkpoints.load_weights(parser.get_parsed_content("network_def"), path).eval()
-    settings = {key: parser.get_parsed_content(key) for key in ("image_size", "keep_aspect", "threshold")}
-    facts = About(
-        bundle=root.name,
-        bundle_version=about.version_of(root),
-        weights_sha256=provenance.digest(path),
+    locate.check_weights(path, config.root)
+    network = checkpoints.load_weights(config["network_def"], path).eval()
+    return Original(network, _facts(config, path, precision), config["inferer"], data)
+
+
+def _facts(config: BundleConfig, weights: Path, precision: str) -> About:
+    known = provenance.of_weights(weights)
+    return About(
+        bundle=config.root.name,
+        bundle_version=about.version_of(config.root),
+        weights_sha256=known.sha256,
         precision=precision,
-        **settings,
+        recipe=recipe_digest(config),
+        trained_on=known.trained_on,
+        **{key: config[key] for key in ("image_size", "keep_aspect", "threshold")},
     )
-    return Source(network, facts, parser.get_parsed_content("inferer"), data)
 
 
 @contextmanager
@@ -157,7 +181,7 @@ def _whole(target: Path) -> Iterator[Path]:
             numbers.unlink(missing_ok=True)
 
 
-def _write(source: Source, form: str, path: Path) -> None:
+def _write(source: Original, form: str, path: Path) -> None:
     if source.facts.precision == "int8":
         _write_int8(source, form, path)
         return
@@ -171,14 +195,13 @@ def _write(source: Source, form: str, path: Path) -> None:
     write(source.network, path, source.facts)
 
 
-def _write_int8(source: Source, form: str, path: Path) -> None:
+def _write_int8(source: Original, form: str, path: Path) -> None:
     samples = source.samples("training")
     with tempfile.TemporaryDirectory() as folder:
         plain, rounded = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         writers.onnx(source.network, plain, replace(source.facts, precision="fp32"))
-        print(f"calibrating on {len(samples)} training frames", file=sys.stderr)
-        frames = tqdm(samples.frames(), "calibrate", len(samples), unit="frame", disable=None)
-        quantize.int8(plain, rounded, frames)
+        logger.info(f"calibrating on {len(samples)} training frames")
+        quantize.int8(plain, rounded, tqdm(samples.frames(), "calibrate", len(samples), unit="frame", disable=None))
         writers.describe_onnx(rounded, source.facts)
         if form == "openvino":
             writers.openvino(rounded, path, source.facts)
@@ -186,7 +209,7 @@ def _write_int8(source: Source, form: str, path: Path) -> None:
             path.write_bytes(rounded.read_bytes())
 
 
-def _check(source: Source, form: str, path: Path) -> str:
+def _check(source: Original, form: str, path: Path) -> str:
     """What is to be said of the export at `path`. Raises PolypError when it is too far from the network."""
     import torch
 
@@ -203,14 +226,14 @@ def _check(source: Source, form: str, path: Path) -> str:
     return _check_dice(source, network, exported, device)
 
 
-def _batches(source: Source, any_size: bool) -> list[Tensor]:
+def _batches(source: Original, any_size: bool) -> list[Tensor]:
     """Frames of --data, of the validation split, where given; else drawn ones."""
     frames = list(zip(range(3), source.samples("validation").pictures(), strict=False)) if source.data else []
     pictures = [picture for _, picture in frames] or agreement.synthetic_frames()
     return agreement.batches((pictures * 3)[:3], source.facts.image_size, any_size)
 
 
-def _check_dice(source: Source, network: nn.Module, exported: list, device) -> str:
+def _check_dice(source: Original, network: nn.Module, exported: list, device) -> str:
     samples, threshold = source.samples("validation"), source.facts.threshold
 
     def dice(other: Network) -> float:

@@ -20,14 +20,16 @@ SHARE_CLASSES = ("< 2.5 %", "2.5-5 %", "5-15 %", "15-30 %", "> 30 %")
 
 
 class Components(NamedTuple):
-    """labels: int (H, W), 0 is background and i + 1 component i; areas: (n,) pixels; centres: (n, 2) row, column."""
+    """labels: int (H, W), 0 is background and i + 1 component i; areas: (n,) pixels; centres: (n, 2) row, column;
+    boxes: (n, 4) x0, y0, x1, y1 in pixels, x1 and y1 the first beyond."""
 
     labels: np.ndarray
     areas: np.ndarray
     centres: np.ndarray
+    boxes: np.ndarray
 
 
-class Polyp(NamedTuple):
+class TruePolyp(NamedTuple):
     """One component of the truth: area in pixels, share of the image 0..1, and whether it was found, per rule."""
 
     area: int
@@ -37,7 +39,7 @@ class Polyp(NamedTuple):
     centre: bool
 
 
-class Finding(NamedTuple):
+class PredictedPolyp(NamedTuple):
     """One component of the prediction: mean probability, IoU with each polyp of the image, the polyp at its centre."""
 
     confidence: float
@@ -58,8 +60,8 @@ class Finding(NamedTuple):
 class LesionMatch(NamedTuple):
     """One image."""
 
-    polyps: list[Polyp]
-    findings: list[Finding]
+    polyps: list[TruePolyp]
+    findings: list[PredictedPolyp]
 
 
 def size_class(area: float) -> str:
@@ -77,7 +79,9 @@ def components(mask: np.ndarray) -> Components:
     import cv2
 
     _, labels, stats, centroids = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    return Components(labels, stats[1:, cv2.CC_STAT_AREA], centroids[1:, ::-1])
+    corners, sizes = stats[1:, :2], stats[1:, 2:4]
+    boxes = np.concatenate([corners, corners + sizes], axis=1)
+    return Components(labels, stats[1:, cv2.CC_STAT_AREA], centroids[1:, ::-1], boxes)
 
 
 def match(probability: np.ndarray, prediction: np.ndarray, truth: np.ndarray) -> LesionMatch:
@@ -96,18 +100,18 @@ def match(probability: np.ndarray, prediction: np.ndarray, truth: np.ndarray) ->
     sums = np.bincount(predicted.labels.ravel(), weights=probability.ravel(), minlength=rows)[1:]
     at_centre = true.labels[tuple(np.rint(predicted.centres).astype(int).T)]
     findings = [
-        Finding(float(total / area), int(area), tuple(row.tolist()), int(label) - 1 if label else None)
+        PredictedPolyp(float(total / area), int(area), tuple(row.tolist()), int(label) - 1 if label else None)
         for total, area, row, label in zip(sums, predicted.areas, ious, at_centre, strict=True)
     ]
     by_50, by_30, hit = assign(findings, 0.5), assign(findings, 0.3), [f.centre_in for f in findings]
     polyps = [
-        Polyp(int(area), float(area / truth.size), i in by_50, i in by_30, i in hit)
+        TruePolyp(int(area), float(area / truth.size), i in by_50, i in by_30, i in hit)
         for i, area in enumerate(true.areas)
     ]
     return LesionMatch(polyps, findings)
 
 
-def assign(findings: Sequence[Finding], iou: float) -> list[int | None]:
+def assign(findings: Sequence[PredictedPolyp], iou: float) -> list[int | None]:
     """The polyp each finding is matched with; None for a false alarm.
 
     Greedy and one to one, as COCO does it: in order of confidence each takes the free polyp that it overlaps best, if
@@ -179,7 +183,7 @@ def _by_rule(matches: Sequence[LesionMatch], rule: str) -> dict[str, float]:
     }
 
 
-def _recalls(polyps: list[Polyp], classes: Sequence[str], class_of: Callable[[Polyp], str]) -> dict[str, Any]:
+def _recalls(polyps: list[TruePolyp], classes: Sequence[str], class_of: Callable[[TruePolyp], str]) -> dict[str, Any]:
     table = {}
     for name in classes:
         members = [polyp for polyp in polyps if class_of(polyp) == name]

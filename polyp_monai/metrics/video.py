@@ -20,7 +20,7 @@ RULES = ("any", "centre", "iou_30")
 SHORT = 0.5  # seconds; many alarms are shorter, and hardly seen
 
 
-class Frame(NamedTuple):
+class ScoredFrame(NamedTuple):
     """One frame of a video, prediction beside truth.
 
     number, time (seconds), seconds (until the next frame); alarms, polyps: who is in it, by names that last over the
@@ -41,7 +41,7 @@ class Video(NamedTuple):
     A polyp that `appeared` lacks came with the first of `frames` that shows it.
     """
 
-    frames: Sequence[Frame]
+    frames: Sequence[ScoredFrame]
     appeared: Mapping[Hashable, tuple[int, float]]
 
 
@@ -137,7 +137,7 @@ def pooled(videos: Mapping[str, Video]) -> dict[str, Any]:
     return scores(Video(frames, appeared), groups)
 
 
-def _durations(frames: Sequence[Frame]) -> dict[Hashable, float]:
+def _durations(frames: Sequence[ScoredFrame]) -> dict[Hashable, float]:
     """Seconds that each alarm is shown."""
     durations: dict[Hashable, float] = {}
     for f in frames:
@@ -166,7 +166,7 @@ def _polyps(video: Video) -> list[dict[str, Any]]:
 
 
 def _by_rule(
-    frames: Sequence[Frame],
+    frames: Sequence[ScoredFrame],
     rule: str,
     polyps: list[dict[str, Any]],
     durations: dict[Hashable, float],

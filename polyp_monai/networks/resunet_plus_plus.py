@@ -21,7 +21,7 @@ class SqueezedResidualUnit(nn.Sequential):
         super().__init__(ResidualUnit(inp, out, stride, first), ChannelSELayer(2, out, r=8))
 
 
-class ASPP(nn.Module):
+class SummedASPP(nn.Module):
     """Atrous spatial pyramid: the sum of 3x3 convolutions of several dilations, then a 1x1 convolution.
 
     MONAI's `SimpleASPP` puts the branches side by side instead, each with a share of the channels.
@@ -73,12 +73,12 @@ class ResUNetPlusPlus(nn.Module):
                 SqueezedResidualUnit(two, four, stride=2),
             ]
         )
-        self.bottom = nn.Sequential(SqueezedResidualUnit(four, eight, stride=2), ASPP(eight, bridge))
+        self.bottom = nn.Sequential(SqueezedResidualUnit(four, eight, stride=2), SummedASPP(eight, bridge))
         steps = [(four, bridge, eight), (two, eight, four), (one, four, two)]  # encoder's, decoder's, out
         self.attention = nn.ModuleList(Attention(fine, coarse) for fine, coarse, _ in steps)
         self.upsample = UpSample(2, scale_factor=2, mode="nontrainable")
         self.up = nn.ModuleList(SqueezedResidualUnit(fine + coarse, out) for fine, coarse, out in steps)
-        self.head = nn.Sequential(ASPP(two, one), nn.Conv2d(one, out_channels, 1))
+        self.head = nn.Sequential(SummedASPP(two, one), nn.Conv2d(one, out_channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         levels: list[Tensor] = []

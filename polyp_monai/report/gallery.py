@@ -8,7 +8,7 @@ from html import escape
 
 from polyp_monai.metrics.lesions import size_class
 from polyp_monai.report.pictures import Drawer
-from polyp_monai.report.run import Frame
+from polyp_monai.report.run import FrameRow
 from polyp_monai.report.tables import label, percent, show
 
 WORST, MIDDLE, BEST = 24, 12, 12  # up to their sum, all frames are shown in one row
@@ -16,10 +16,10 @@ MOST = 1000  # misses or false alarms that are shown, the largest first
 ALL = 12_000_000  # characters that the pictures of a page may take together
 LARGE, SMALL = 60_000, 30_000  # characters at most of a picture among the worst, and of another
 
-Section = tuple[str, Sequence[Frame]]
+Section = tuple[str, Sequence[FrameRow]]
 
 
-def gallery(frames: Sequence[Frame], draw: Drawer) -> str:
+def gallery(frames: Sequence[FrameRow], draw: Drawer) -> str:
     """Sections of figures; every frame stands in the first section that wants it, and answers to all its kinds."""
     kinds = _kinds(frames)
     sections = _sections(kinds)
@@ -36,7 +36,7 @@ def gallery(frames: Sequence[Frame], draw: Drawer) -> str:
     )
 
 
-def _kinds(frames: Iterable[Frame]) -> dict[str, list[Frame]]:
+def _kinds(frames: Iterable[FrameRow]) -> dict[str, list[FrameRow]]:
     """The frames of each kind; of two with one Dice, that with the larger polyp is the worse."""
     ranked = sorted((f for f in frames if "dice" in f.figures), key=lambda f: (f.figures["dice"], -f.share, f.name))
     start = max(0, (len(ranked) - MIDDLE) // 2)
@@ -51,7 +51,7 @@ def _kinds(frames: Iterable[Frame]) -> dict[str, list[Frame]]:
     }
 
 
-def _sections(kinds: dict[str, list[Frame]]) -> list[Section]:
+def _sections(kinds: dict[str, list[FrameRow]]) -> list[Section]:
     """Title and frames; none stands in two sections."""
     titles = {
         "all": "All {} frames with a polyp, worst first",
@@ -62,7 +62,7 @@ def _sections(kinds: dict[str, list[Frame]]) -> list[Section]:
         "alarm": "{} false alarms: frames without a polyp, prediction not empty",
     }
     sections: list[Section] = []
-    seen: set[Frame] = set()
+    seen: set[FrameRow] = set()
     for kind, title in titles.items():
         members = [frame for frame in kinds[kind] if frame not in seen]
         cut = f" (here the {MOST} largest)" if len(members) > MOST else ""
@@ -72,7 +72,7 @@ def _sections(kinds: dict[str, list[Frame]]) -> list[Section]:
     return sections
 
 
-def _figure(frame: Frame, picture: str, kinds: dict[str, list[Frame]]) -> str:
+def _figure(frame: FrameRow, picture: str, kinds: dict[str, list[FrameRow]]) -> str:
     name, dice = escape(frame.name), frame.figures.get("dice")
     mine = " ".join(kind for kind, members in kinds.items() if frame in members and kind != "all")
     size = size_class(frame.polyp_pixels) if frame.polyp_pixels else "none"

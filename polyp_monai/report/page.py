@@ -16,7 +16,7 @@ from polyp_monai.report import charts, tables
 from polyp_monai.report.curves import curves
 from polyp_monai.report.gallery import gallery
 from polyp_monai.report.pictures import Drawer
-from polyp_monai.report.run import Frame, read
+from polyp_monai.report.run import FrameRow, read
 
 
 def write(run: str | Path) -> Path:
@@ -73,7 +73,7 @@ def _figures(content: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _spread(frames: Sequence[Frame]) -> str:
+def _spread(frames: Sequence[FrameRow]) -> str:
     """How Dice is spread over the frames."""
     scored = [frame for frame in frames if "dice" in frame.figures]
     if not scored:

@@ -15,7 +15,7 @@ import numpy as np
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.metrics.structure import stretch
-from polyp_monai.report.run import Frame
+from polyp_monai.report.run import FrameRow
 
 GRID = 480  # units of the longer side, for outlines
 OUTLINES = 60  # a layer at most, the largest; more are specks of noise
@@ -31,7 +31,7 @@ class Drawer:
     threshold: float
     normalize: bool
 
-    def __call__(self, frame: Frame, budget: int) -> str:
+    def __call__(self, frame: FrameRow, budget: int) -> str:
         """HTML of at most about `budget` characters; what cannot be read is left out, and said."""
         missing, read = [], {}
         for name, reader in (("image", files.read_rgb), ("truth", files.read_mask), ("prediction", self._prediction)):

@@ -16,7 +16,7 @@ PICTURES = ("image", "truth", "prediction")
 
 
 @dataclass(frozen=True, eq=False)  # two frames are never the same one, whatever their names
-class Frame:
+class FrameRow:
     """One row of frames.csv. `figures` holds what of `FIGURES` is defined; `paths` what of `PICTURES` is known."""
 
     name: str
@@ -34,7 +34,7 @@ class Frame:
         return self.polyp_pixels / (self.size[0] * self.size[1])
 
 
-def read(run: Path) -> tuple[dict[str, Any], list[Frame]]:
+def read(run: Path) -> tuple[dict[str, Any], list[FrameRow]]:
     """The summary and the frames. Raises PolypError when the folder is no run or a file of it is broken."""
     for name in ("summary.json", "frames.csv"):
         if not (run / name).is_file():
@@ -53,12 +53,12 @@ def read(run: Path) -> tuple[dict[str, Any], list[Frame]]:
         raise PolypError(f"{path}: cannot be read ({summary(error)}); is it damaged or cut short?") from error
 
 
-def _frame(row: dict[str, str]) -> Frame:
+def _frame(row: dict[str, str]) -> FrameRow:
     values = {name: float(row[name]) for name in FIGURES if row.get(name)}
     size = int(row["width"]), int(row["height"])
     if min(size) < 1:
         raise ValueError(f"{row['name']} is {size[0]} x {size[1]} pixels")
-    return Frame(
+    return FrameRow(
         name=row["name"],
         group=row.get("group") or "",
         tags=row.get("tags") or "",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +21,18 @@ logger = logging.getLogger(__name__)
 RUNTIMES = ("torch", "onnxruntime", "openvino")
 AUTO = "auto"
 FASTEST = ("openvino", "onnxruntime")  # on a CPU, in this order, and both before PyTorch
+# writes a network, which holds the weights of a file, of a bundle's folder, as ONNX to a path, and checks it
+Exporter = Callable[["nn.Module", Path, Path, Path], None]
 READERS = {".onnx": FASTEST, ".xml": ("openvino",), ".pt2": ("torch",), ".ts": ("torch",)}
 
 
 def network(
-    runtime: str, network_def: nn.Module, weights: str | Path, bundle_root: str | Path, device: str | torch.device
+    runtime: str,
+    network_def: nn.Module,
+    weights: str | Path,
+    bundle_root: str | Path,
+    device: str | torch.device,
+    export: Exporter | None = None,
 ) -> nn.Module:
     """A module from frames (B, 3, H, W) to logits (B, C, H, W), whichever runtime runs it; see its `description`.
 
@@ -36,6 +43,7 @@ def network(
         weights: a state dict, or an exported file (.onnx, .xml, .pt2, .ts).
         bundle_root: folder of the bundle that the weights must be of.
         device: of the frames. OpenVINO runs on the CPU all the same, and on a CUDA device "auto" is PyTorch.
+        export: `polyp_monai.export.export.checked_onnx`, which a state dict needs for any runtime but torch.
 
     Raises:
         PolypError: an unknown runtime, or one that is not installed; weights or a file that cannot be read, or are of
@@ -43,17 +51,21 @@ def network(
     """
     import torch
 
+    from polyp_monai.bundle import locate
     from polyp_monai.runtime import torch_network
 
     if runtime not in (*RUNTIMES, AUTO):
         raise PolypError(f"--runtime {runtime}: no such runtime; known are {', '.join((AUTO, *RUNTIMES))}")
-    weights, device = Path(weights).resolve(), torch.device(device)
+    weights, root, device = Path(weights).resolve(), Path(bundle_root).resolve(), torch.device(device)
     if weights.suffix in READERS:
-        found = _of_file(runtime, weights, bundle_root, device)
-    elif runtime == "torch":
+        found = file(runtime, weights, device)
+        about.check_bundle(found.about, weights, root)
+        _tell_other_weights(found, weights, root)
+        return found
+    locate.check_weights(weights, root)
+    if runtime == "torch":
         return torch_network.plain(network_def, weights, device)
-    else:
-        found = _of_weights(runtime, network_def, weights, bundle_root, device)
+    found = _of_weights(runtime, network_def, weights, root, device, export)
     logger.info(f"network: {found.description}")
     return found
 
@@ -78,38 +90,49 @@ def load(runtime: str, path: Path, device: torch.device) -> ExportedNetwork:
     return module.load(path, device)
 
 
-def _of_file(runtime: str, path: Path, bundle_root: str | Path, device: torch.device) -> ExportedNetwork:
+def file(runtime: str, path: Path, device: torch.device) -> ExportedNetwork:
+    """An exported file by `runtime`, of "auto" and "torch" by what reads it; says in one line which weights it holds.
+
+    Raises:
+        PolypError: that runtime does not read it, or as `load`.
+    """
     readers = READERS[path.suffix]
     if runtime in (AUTO, "torch"):  # the configs' default cannot be known from a wish
         runtime = next((name for name in readers if about.installed(name)), readers[-1])
     check({"weights": path, "runtime": runtime})
     found = load(runtime, path, device)
-    about.check_bundle(found.about, path, bundle_root)
-    _tell_other_weights(found, path, bundle_root)
+    logger.info(f"weights: {found.about.weights(path)}")
+    logger.info(f"network: {found.description}")
     return found
 
 
-def _tell_other_weights(found: ExportedNetwork, path: Path, bundle_root: str | Path) -> None:
+def _tell_other_weights(found: ExportedNetwork, path: Path, root: Path) -> None:
     """A line where the bundle was trained again since the export: the file still holds the older weights."""
     from polyp_monai import provenance
 
-    own = Path(bundle_root) / "models/model.pt"
+    own = root / "models/model.pt"
     if own.is_file() and provenance.digest(own) != found.about.weights_sha256:
-        logger.warning(f"{path}: was exported from other weights than {own.resolve()}; it is used as it is")
+        logger.warning(f"{path}: was exported from other weights than {own}; it is used as it is")
 
 
 def _of_weights(
-    runtime: str, network_def: nn.Module, weights: Path, bundle_root: str | Path, device: torch.device
+    runtime: str, network_def: nn.Module, weights: Path, root: Path, device: torch.device, export: Exporter | None
 ) -> nn.Module:
     from polyp_monai.runtime import cache, torch_network
     from polyp_monai.training import checkpoints
 
     loaded = checkpoints.load_weights(network_def, weights).eval()
+
+    def kept(name: str) -> ExportedNetwork:
+        if export is None:
+            raise PolypError(f"{root}/configs: hand no exporter to `runtimes.network`; copy them from a shipped bundle")
+        return cache.network(name, loaded, weights, device, lambda path: export(loaded, weights, root, path))
+
     if runtime != AUTO:
-        return cache.network(runtime, loaded, weights, bundle_root, device)
+        return kept(runtime)
     for name in FASTEST if device.type != "cuda" else ():
         try:
-            return cache.network(name, loaded, weights, bundle_root, device)
+            return kept(name)
         except (PolypError, OSError) as error:
             logger.warning(f"not with {name}: {error}")
-    return torch_network.plain(network_def, weights, device)
+    return torch_network.ready(loaded, device)

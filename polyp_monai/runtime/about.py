@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,20 +13,24 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import polyp_monai
+from polyp_monai import provenance
 from polyp_monai.errors import PolypError
 
 INPUT, OUTPUT = "image", "logits"
 CLASSES = ("background", "polyp")
 BIN = "bin_sha256"  # digest of the .bin that belongs to a .xml
 INSTALL = "pip install 'polyp_monai[runtime]'"
+_quiet = threading.RLock()
 
 
 @dataclass(frozen=True)
 class About:
-    """The facts that travel in an exported file.
+    """The facts that travel in an exported file; with them it predicts without its bundle.
 
     `bundle` is the name of the bundle's folder, `image_size` the side of its input in pixels, `threshold` the probability
-    from which a pixel counts as polyp, `precision` fp32, fp16, bf16 or int8, `polyp_monai` the version that wrote it.
+    from which a pixel counts as polyp, `precision` fp32, fp16, bf16 or int8, `trained_on` the data sets of the
+    training, a phrase each, `recipe` the digest of what stands around the network in the bundle's configs (see
+    `bundle.read.recipe_digest`), `polyp_monai` the version that wrote it.
     """
 
     bundle: str
@@ -35,12 +40,18 @@ class About:
     keep_aspect: bool
     threshold: float
     precision: str
+    recipe: str
+    trained_on: Sequence[str] = ()
     classes: Sequence[str] = CLASSES
     polyp_monai: str = polyp_monai.__version__
 
     def texts(self) -> dict[str, str]:
         """As the formats keep it: a text for each name. Texts stand as they are, the rest is JSON."""
         return {k: v if isinstance(v, str) else json.dumps(v) for k, v in asdict(self).items()}
+
+    def weights(self, path: Path) -> provenance.Weights:
+        """Which weights the file `path`, that says this of itself, holds."""
+        return provenance.Weights(path, self.weights_sha256, tuple(self.trained_on), provenance.modified(path))
 
 
 KEYS = tuple(field.name for field in fields(About))
@@ -52,12 +63,12 @@ def parse(texts: Mapping[str, str], path: Path) -> About:
         raise PolypError(
             f"{path}: was not written by `polyp export`: its metadata has no {', '.join(missing)}; export it again"
         )
-    plain = {key: texts[key] for key in ("bundle", "bundle_version", "weights_sha256", "precision", "polyp_monai")}
+    json_keys = ("image_size", "keep_aspect", "threshold", "trained_on", "classes")
     try:
-        read = {key: json.loads(texts[key]) for key in ("image_size", "keep_aspect", "threshold", "classes")}
+        read = {key: json.loads(texts[key]) for key in json_keys}
     except ValueError as error:
         raise PolypError(f"{path}: its metadata cannot be read ({error}); export it again") from error
-    return About(**plain, **read)
+    return About(**{key: texts[key] for key in KEYS if key not in json_keys}, **read)
 
 
 def version_of(root: str | Path) -> str:
@@ -128,12 +139,16 @@ def readable(load: Callable, path: Path, program: str):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what exporters and readers tell their own developers, by warnings and by logging."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
+    """Without what exporters and readers tell their own developers, by warnings and by logging.
+
+    Both switches are of the whole process: one thread at a time, so that each finds what it has to restore.
+    """
+    with _quiet:
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            logging.disable(before)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import yaml
 from torch import nn
 
 import polyp_monai
@@ -16,9 +16,8 @@ from polyp_monai import provenance
 from polyp_monai import runtime as runtimes
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
-from polyp_monai.export import agreement, writers
 from polyp_monai.runtime import about
-from polyp_monai.runtime.exported import ExportedNetwork
+from polyp_monai.runtime.exported import ExportedNetwork, same_logits
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +28,15 @@ def folder() -> Path:
 
 
 def network(
-    runtime: str, loaded: nn.Module, weights: Path, bundle_root: str | Path, device: torch.device
+    runtime: str, loaded: nn.Module, weights: Path, device: torch.device, export: Callable[[Path], None]
 ) -> ExportedNetwork:
     """`loaded`, a network that holds `weights`, as ONNX in the hands of `runtime`; from the cache where it is there.
 
     ONNX serves both runtimes: OpenVINO reads it as fast as its own format. What the cache holds is held against the
     network each time, with one small frame, because a network's code can change while its name stays.
+
+    Args:
+        export: writes `loaded` to a path, and checks it.
 
     Raises:
         PolypError: a package is missing, the network cannot be exported, or its export differs; nothing is kept then.
@@ -48,13 +50,9 @@ def network(
     except OSError as error:
         raise PolypError(f"{path.parent}: no folder to keep exports in; name another with POLYP_CACHE") from error
     logger.warning(f"exporting for {runtime}, once (about 20 s), to {path}")
-    facts = _facts(bundle_root, weights)
     with files.atomic(path) as partial:
-        writers.onnx(loaded, partial, facts)
-        made = runtimes.load(runtime, partial, device)
-        frames = agreement.batches(agreement.synthetic_frames(), facts.image_size)
-        agreement.check(loaded, made, frames, f"the export for {runtime}")
-    return made
+        export(partial)
+        return runtimes.load(runtime, partial, device)
 
 
 def _kept(runtime: str, path: Path, loaded: nn.Module, device: torch.device) -> ExportedNetwork | None:
@@ -64,24 +62,9 @@ def _kept(runtime: str, path: Path, loaded: nn.Module, device: torch.device) -> 
         kept = runtimes.load(runtime, path, device)
     except PolypError:
         return None  # damaged: made again
-    return kept if agreement.same_logits(loaded, kept) else None
+    return kept if same_logits(loaded, kept) else None
 
 
 def _name(loaded: nn.Module, weights: Path) -> str:
     layers = hashlib.sha256(str(loaded).encode()).hexdigest()
     return f"{provenance.digest(weights)[:16]}-{layers[:16]}-{polyp_monai.__version__}.onnx"
-
-
-def _facts(bundle_root: str | Path, weights: Path) -> about.About:
-    root = Path(bundle_root).resolve()
-    model = yaml.safe_load((root / "configs/model.yaml").read_text(encoding="utf-8"))
-    inference = yaml.safe_load((root / "configs/inference.yaml").read_text(encoding="utf-8"))
-    return about.About(
-        bundle=root.name,
-        bundle_version=about.version_of(root),
-        weights_sha256=provenance.digest(weights),
-        image_size=model["image_size"],
-        keep_aspect=model["keep_aspect"],
-        threshold=inference["threshold"],
-        precision="fp32",
-    )

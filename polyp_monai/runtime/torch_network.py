@@ -17,7 +17,12 @@ EXTRA = "polyp_monai.json"  # the metadata's name among a file's extra files
 
 def plain(network_def: nn.Module, weights: str | Path, device: torch.device) -> nn.Module:
     """`network_def` itself with the weights of a state dict, on `device`; in addition it has a `description`."""
-    network = checkpoints.load_weights(network_def, weights).to(device, memory_format=torch.channels_last)
+    return ready(checkpoints.load_weights(network_def, weights), device)
+
+
+def ready(loaded: nn.Module, device: torch.device) -> nn.Module:
+    """`loaded` itself on `device`, with a `description`."""
+    network = loaded.to(device, memory_format=torch.channels_last)
     network.description = _description("fp32", device)
     return network
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +12,10 @@ import torch
 from torch import nn
 
 from polyp_monai.data import files
+from polyp_monai import provenance
 from polyp_monai.errors import PolypError
+
+logger = logging.getLogger(__name__)
 
 
 def check_free(ckpt_dir: str | Path) -> None:
@@ -52,7 +56,11 @@ def read(path: str | Path, device: str | torch.device = "cpu") -> Any:
 
 
 def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
-    """`network` with the weights of a plain state dict. Raises PolypError when they are of another network."""
+    """`network` with the weights of a plain state dict; says in one line which they are.
+
+    Raises:
+        PolypError: no such file, damaged, or of another network.
+    """
     state, path = read(path), Path(path).resolve()
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise PolypError(f"{path}: holds no plain state dict of a network")
@@ -68,4 +76,5 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     if broken := [k for k, v in state.items() if not v.isfinite().all()]:
         raise PolypError(f"{path}: holds numbers that are not finite, such as in {broken[0]}; the training diverged")
     network.load_state_dict(state)
+    logger.info(f"weights: {provenance.of_weights(path)}")
     return network

@@ -146,6 +146,7 @@ class Checkpointer:
             checkpoints.check_free(ckpt_dir)
 
     def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.prepare)
         engine.add_event_handler(Events.STARTED, self.load)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.store)
 
@@ -167,14 +168,20 @@ class Checkpointer:
         }
         checkpoints.save(self.last_path, {**state, "progress": progress})
 
-    def load(self, engine: Engine) -> None:
-        """Restore `last.pt` and the engine's counters, when asked to resume."""
-        for leftover in self.last_path.parent.glob(".partial-*") if self.save else ():  # of a run killed while writing
+    def prepare(self) -> None:
+        """Clear the folder of what a killed run left half-written, and of the run that this one overwrites."""
+        if not self.save:
+            return
+        for leftover in self.last_path.parent.glob(".partial-*"):
             leftover.unlink()
+        for path in () if self.resume else (self.last_path, self.best_path):
+            if path.exists():  # an earlier run must not be taken for this one
+                logger.info(f"{path}: of the earlier training, is removed")
+                path.unlink()
+
+    def load(self, engine: Engine) -> None:
+        """Restore `last.pt` and the engine's counters, when asked to resume; changes no file."""
         if not self.resume:
-            if self.save:  # a run that is overwritten must not be taken for this one
-                self.last_path.unlink(missing_ok=True)
-                self.best_path.unlink(missing_ok=True)
             return
         if self.best_path.exists() and not self.last_path.exists():
             raise PolypError(

@@ -15,8 +15,8 @@ import numpy as np
 
 from polyp_monai.errors import PolypError, shortened
 from polyp_monai.evaluation.scoring import plain
-from polyp_monai.metrics.video import RULES, Frame, Video, hits, pooled, scores
-from polyp_monai.video.tables import Prediction, read_prediction
+from polyp_monai.metrics.video import RULES, ScoredFrame, Video, hits, pooled, scores
+from polyp_monai.video.tables import PredictedVideo, read_prediction
 from polyp_monai.video.truth import TrueFrame, boxes, masks
 
 ALL = "all videos"
@@ -108,12 +108,12 @@ def _video(pred: Path, truth: Path, rate: float | None, notes: list[str]) -> Vid
     return video
 
 
-def _meet(prediction: Prediction, true: Iterator[TrueFrame], truth: Path, notes: list[str]) -> Video:
-    """Prediction and truth frame by frame."""
+def _meet(prediction: PredictedVideo, true: Iterator[TrueFrame], truth: Path, notes: list[str]) -> Video:
+    """PredictedVideo and truth frame by frame."""
     numbers, times = (np.array(list(side), float) for side in (prediction.times, prediction.times.values()))
     lasting = dict(zip(prediction.times, np.append(np.diff(times), prediction.last).tolist(), strict=True))
     begin = min(prediction.times)
-    frames: list[Frame] = []
+    frames: list[ScoredFrame] = []
     appeared: dict[str, tuple[int, float]] = {}
     unseen, beyond = [], 0
     for frame in true:
@@ -130,7 +130,7 @@ def _meet(prediction: Prediction, true: Iterator[TrueFrame], truth: Path, notes:
         found = hits(found_boxes, frame.boxes, frame.labels)
         names = tuple(name for name, _ in alarms)
         time = prediction.times[frame.number]
-        frames.append(Frame(frame.number, time, lasting[frame.number], names, tuple(frame.polyps), found))
+        frames.append(ScoredFrame(frame.number, time, lasting[frame.number], names, tuple(frame.polyps), found))
     if unseen:
         notes.append(f"{len(unseen)} frames are not in {prediction.path} and not scored: {shortened(unseen)}")
     if beyond:

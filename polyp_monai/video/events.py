@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from polyp_monai.metrics.video import is_short
-from polyp_monai.video.tracking import Polyp
+from polyp_monai.video.tracking import TrackedPolyp
 
 COLUMNS = ("frame", "time", "polyp", "confidence", "x0", "y0", "x1", "y1", "area")
 POINTS = 200  # at most, of an event's area over time
@@ -29,15 +29,14 @@ class _Event:
     areas: list[list[float]] = field(default_factory=list)
     every: int = 1  # frames between two points of `areas`
 
-    def add(self, frame: int, time: float, polyp: Polyp) -> None:
-        found = polyp.detection
+    def add(self, frame: int, time: float, polyp: TrackedPolyp) -> None:
         if self.frames % self.every == 0:
-            self.areas.append([round(time, 4), round(found.area)])
+            self.areas.append([round(time, 4), round(polyp.area)])
         if len(self.areas) > POINTS:
             self.areas, self.every = self.areas[::2], self.every * 2
         self.frames, self.last_frame, self.last_time = self.frames + 1, frame, time
-        self.max_confidence = max(self.max_confidence, found.confidence)
-        self.max_area = max(self.max_area, found.area)
+        self.max_confidence = max(self.max_confidence, polyp.confidence)
+        self.max_area = max(self.max_area, polyp.area)
 
 
 class Events:
@@ -49,18 +48,17 @@ class Events:
         self._time = 0.0
 
     @staticmethod
-    def rows(frame_index: int, time: float, polyps: Sequence[Polyp]) -> list[dict[str, Any]]:
+    def rows(frame_index: int, time: float, polyps: Sequence[TrackedPolyp]) -> list[dict[str, Any]]:
         """The rows of one frame, with `COLUMNS` as keys: one a polyp; without a polyp one with only frame and time."""
         place = {"frame": frame_index, "time": round(time, 4)}
         rows = []
         for polyp in polyps:
-            found = polyp.detection
-            corners = zip(("x0", "y0", "x1", "y1"), (round(v, 1) for v in found.box), strict=True)
-            about = {"polyp": polyp.number, "confidence": round(found.confidence, 4)}
-            rows.append(place | about | dict(corners) | {"area": round(found.area)})
+            corners = zip(("x0", "y0", "x1", "y1"), (round(v, 1) for v in polyp.box), strict=True)
+            about = {"polyp": polyp.number, "confidence": round(polyp.confidence, 4)}
+            rows.append(place | about | dict(corners) | {"area": round(polyp.area)})
         return rows or [place | dict.fromkeys(COLUMNS[2:], "")]
 
-    def update(self, frame_index: int, time: float, polyps: Sequence[Polyp]) -> None:
+    def update(self, frame_index: int, time: float, polyps: Sequence[TrackedPolyp]) -> None:
         """Take in a frame, also one without a polyp: it ends what the frame before showed. Frames come in order."""
         self._show_until(time)
         for polyp in polyps:

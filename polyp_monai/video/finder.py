@@ -9,10 +9,13 @@ import numpy as np
 import torch
 from scipy.special import expit
 
+from polyp_monai.bundle.predictor import Predictor
 from polyp_monai.data.transforms import FitFrame
+from polyp_monai.metrics.regions import find_polyps
 from polyp_monai.video.latency import Latency
 from polyp_monai.video.pipeline import Item
-from polyp_monai.video.tracking import Tracker, detections
+from polyp_monai.video.smoothing import smoother
+from polyp_monai.video.tracking import Tracker
 from polyp_monai.video.view import SteadyView
 
 
@@ -45,6 +48,23 @@ class Finder:
         self.tracker, self.view, self.device, self.latency = tracker, view, device, latency
         self._before = 0.0
 
+    @classmethod
+    def of(
+        cls, predictor: Predictor, smooth: str, half_life: float, on: tuple[int, int], crop: bool, latency: Latency
+    ) -> Finder:
+        """That of a loaded bundle.
+
+        Args:
+            smooth, half_life: of `smoothing.smoother`.
+            on: k and n: a polyp is shown once k of the last n frames saw it.
+            crop: whether black borders around the endoscope's picture are left out.
+        """
+        view = SteadyView() if crop else None
+        over_time = smoother(smooth, half_life), Tracker(on)
+        return cls(
+            predictor.logits, predictor.fit_image, predictor.threshold, *over_time, view, predictor.device, latency
+        )
+
     def __call__(self, item: Item) -> None:
         image, seconds = item.frame.image, item.frame.time
         with self.latency.timed("preprocess"):
@@ -61,7 +81,7 @@ class Finder:
             probability = self.smooth(probability, fitted.transpose(2, 1, 0), seconds - self._before)
             self._before = seconds
             item.probability = probability
-            item.polyps = self.tracker.update(detections(probability, self.threshold, item.view), seconds)
+            item.polyps = self.tracker.update(find_polyps(probability, self.threshold, item.view), seconds)
 
     def _view(self, image: np.ndarray) -> tuple[int, int, int, int]:
         if self.view is None:

@@ -8,21 +8,20 @@ import cv2
 import numpy as np
 
 from polyp_monai.data.transforms import OUTLINE
-from polyp_monai.video.tracking import Polyp
+from polyp_monai.video.tracking import TrackedPolyp
 
 YELLOW, BLACK = OUTLINE, (0, 0, 0)
 
 
-def draw(image: np.ndarray, polyps: Sequence[Polyp]) -> None:
+def draw(image: np.ndarray, polyps: Sequence[TrackedPolyp]) -> None:
     """Draw into the (H, W, 3) RGB image. Lines are about 0.3 % of its width thick."""
     thick = max(1, round(image.shape[1] / 400))
     for polyp in polyps:
-        found = polyp.detection
-        x0, y0, x1, y1 = (round(v) for v in found.box)
+        x0, y0, x1, y1 = (round(v) for v in polyp.box)
         if polyp.seen:  # else the outline is of an earlier frame
-            cv2.polylines(image, [found.contour], True, YELLOW, thick + 1)
+            cv2.polylines(image, [polyp.outline], True, YELLOW, thick + 1)
         cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), YELLOW, 1)
-        _label(image, f"polyp {polyp.number}  {found.confidence:.0%}", x0, y0)
+        _label(image, f"polyp {polyp.number}  {polyp.confidence:.0%}", x0, y0)
 
 
 def _label(image: np.ndarray, text: str, x: int, y: int) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from polyp_monai.video.latency import Latency
 from polyp_monai.video.source import Frame, Source
-from polyp_monai.video.tracking import Polyp
+from polyp_monai.video.tracking import TrackedPolyp
 
 WAITING = 3  # frames between two stages
 STUCK = 10.0  # seconds that an interrupted source may take for its next frame
@@ -31,7 +31,7 @@ class Item:
 
     frame: Frame
     began: float  # when its decoding began, in seconds of time.perf_counter
-    polyps: list[Polyp] = field(default_factory=list)
+    polyps: list[TrackedPolyp] = field(default_factory=list)
     probability: np.ndarray | None = None  # (h, w) float32 0..1, over `view`
     view: tuple[int, int, int, int] = (0, 0, 0, 0)  # x0, y0, x1, y1 in pixels of the frame
 

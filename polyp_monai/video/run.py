@@ -18,7 +18,7 @@ import cv2
 from tqdm import tqdm
 
 from polyp_monai import provenance
-from polyp_monai.bundle.run import clear_errors, inside
+from polyp_monai.bundle.predictor import Predictor
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.video import overlay
@@ -28,10 +28,7 @@ from polyp_monai.video.finder import Finder
 from polyp_monai.video.latency import Latency
 from polyp_monai.video.pipeline import Item, Pipeline
 from polyp_monai.video.sink import VideoSink
-from polyp_monai.video.smoothing import smoother
 from polyp_monai.video.source import Source
-from polyp_monai.video.tracking import Tracker
-from polyp_monai.video.view import SteadyView
 
 LISTED = 12  # events that are printed
 
@@ -80,7 +77,8 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
     with ExitStack() as stack:
         stack.enter_context(_one_thread())
         source = stack.enter_context(open_source(options.source, options.rate))
-        finder, network = _finder(root, given, options, latency)
+        predictor = Predictor.of_bundle(root, given)
+        finder = Finder.of(predictor, options.smooth, options.half_life, options.on, options.crop, latency)
         events = Events()
         write_rows = stack.enter_context(_table(options.csv))
         show = stack.enter_context(_screen(source, options))
@@ -107,7 +105,7 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
                         pipeline.stop()
                 frames += 1
         took = time.perf_counter() - began
-        summary = _about(source, network) | {
+        summary = _about(source, predictor.description) | {
             "settings": _settings(options, finder) | given,
             "frames": frames,
             "frames_dropped": pipeline.dropped,
@@ -155,30 +153,6 @@ def _check(options: Options) -> None:
             raise PolypError(f"{path}: is a folder; give the name of a file")
         if path.exists() and not options.overwrite:
             raise PolypError(f"{path}: is there already; give another name, or add --overwrite")
-
-
-def _finder(root: Path, given: dict[str, Any], options: Options, latency: Latency) -> tuple[Finder, str]:
-    """The stage that finds polyps, and in words what runs its network."""
-    from monai.bundle import ConfigParser
-
-    with inside(root), clear_errors():
-        parser = ConfigParser()
-        parser.read_config("configs/inference.yaml")
-        parser.update(given)
-        network, fit, threshold, device = (
-            parser.get_parsed_content(key) for key in ("network", "fit", "threshold", "device")
-        )
-        finder = Finder(
-            network.eval(),
-            fit.fit["image"],
-            threshold,
-            smoother(options.smooth, options.half_life),
-            Tracker(options.on),
-            SteadyView() if options.crop else None,
-            device,
-            latency,
-        )
-        return finder, network.description
 
 
 @contextmanager

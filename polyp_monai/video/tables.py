@@ -18,7 +18,7 @@ CORNERS = ("x0", "y0", "x1", "y1")
 Box = tuple[float, float, float, float]
 
 
-class Prediction(NamedTuple):
+class PredictedVideo(NamedTuple):
     """What frames.csv says.
 
     times: number of each frame, in order -> seconds; alarms: number -> polyp and box of each; last: seconds that the
@@ -31,7 +31,7 @@ class Prediction(NamedTuple):
     last: float
 
 
-def read_prediction(path: Path, rate: float | None) -> Prediction:
+def read_prediction(path: Path, rate: float | None) -> PredictedVideo:
     """Raises PolypError: not such a table, a row that makes no sense, times that go back, or no frame."""
     times: dict[int, float] = {}
     alarms: dict[int, list[tuple[str, Box]]] = defaultdict(list)
@@ -52,7 +52,7 @@ def read_prediction(path: Path, rate: float | None) -> Prediction:
         back = list(times)[int((steps < 0).argmax()) + 1]
         raise PolypError(f"{path}: the time of frame {back} is before that of the frame before; mend it or give --fps")
     last = float(np.median(steps)) if len(steps) else 1 / rate if rate else 0.0
-    return Prediction(path, times, alarms, last)
+    return PredictedVideo(path, times, alarms, last)
 
 
 def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:

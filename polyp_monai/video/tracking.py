@@ -1,4 +1,4 @@
-"""From probability maps to the polyps that are shown: regions of a frame, and their numbers over time."""
+"""From the polyps of single frames to those that are shown, and their numbers over time."""
 
 from __future__ import annotations
 
@@ -7,103 +7,20 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from polyp_monai.errors import PolypError
+from polyp_monai.metrics.regions import Polyp, rank
 from polyp_monai.metrics.video import box_ious
 
-MIN_AREA_SHARE = 0.0005  # of the view: 62 pixels of a window of 352 x 352, 26 x 26 of a frame of 1280 x 1024
 
-
-@dataclass(frozen=True, eq=False)
-class Detection:
-    """One connected region of a frame, in pixels of the source frame.
-
-    box: x0, y0, x1, y1; x1 and y1 are the first beyond. area: in pixels. confidence: mean probability within, 0..1.
-    contour: (n, 2) int32 x, y; the outer one, holes are not in it.
-    """
-
-    box: tuple[float, float, float, float]
-    area: float
-    confidence: float
-    contour: np.ndarray
-
-
-@dataclass(frozen=True)
-class Polyp:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrackedPolyp(Polyp):
     """A polyp that is shown. `number`: from 1. `seen`: False while its last detection is held."""
 
     number: int
-    detection: Detection
     seen: bool = True
-
-
-def detections(
-    probability: np.ndarray,
-    threshold: float,
-    view: tuple[int, int, int, int],
-    min_area_share: float = MIN_AREA_SHARE,
-) -> list[Detection]:
-    """The 8-connected regions where the probability reaches `threshold`, largest first.
-
-    Outlines are drawn on the map enlarged to the size of the source: they run between the map's pixels and have no
-    steps. They lie at `threshold` itself, as the masks of `polyp predict` do.
-
-    Args:
-        probability: (h, w) 0..1, which covers `view`, stretched.
-        view: x0, y0, x1, y1 in pixels of the source frame.
-        min_area_share: regions below this share of the view, 0..1, are left out.
-    """
-    height, width = probability.shape
-    scale = np.array([(view[2] - view[0]) / width, (view[3] - view[1]) / height])
-    least = min_area_share * probability.size
-    inside = (probability >= threshold).view(np.uint8)
-    left, top, wide, high = cv2.boundingRect(inside)
-    if not wide:
-        return []
-    # only where there is anything, and the pixel around it: an eighth of the time for a polyp of usual size
-    x, y = max(left - 1, 0), max(top - 1, 0)
-    part = slice(y, top + high + 1), slice(x, left + wide + 1)
-    probability, origin = probability[part], view[:2] + scale * (x, y)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(inside[part], connectivity=8)
-    found = []
-    for label, (left, top, wide, high, area) in enumerate(stats[1:].tolist(), start=1):
-        if area < least:
-            continue
-        corners = np.array([[left, top], [left + wide, top + high]])
-        own = slice(top, top + high), slice(left, left + wide)
-        confidence = float(probability[own][labels[own] == label].mean())
-        contour = _contour(probability, threshold, labels, label, corners, scale, origin)
-        box = tuple((corners * scale + origin).ravel().tolist())
-        found.append(Detection(box, area * float(scale.prod()), confidence, contour))
-    return sorted(found, key=_rank)
-
-
-def _contour(
-    probability: np.ndarray,
-    threshold: float,
-    labels: np.ndarray,
-    label: int,
-    corners: np.ndarray,
-    scale: np.ndarray,
-    origin: np.ndarray,
-) -> np.ndarray:
-    """Outline of one region, (n, 2) int32 x, y of the source frame; its box where nothing is left to outline."""
-    (x0, y0), (x1, y1) = np.clip(corners + [[-1], [1]], 0, probability.shape[::-1])  # the edge lies between two pixels
-    part, owner = probability[y0:y1, x0:x1], labels[y0:y1, x0:x1]
-    others = (owner != label) & (owner != 0)
-    if others.any():
-        part = np.where(others, np.float32(0), part)
-    start, end = np.rint([[x0, y0], [x1, y1]] * scale + origin).astype(int)
-    enlarged = cv2.resize(part, np.maximum(end - start, 1).tolist(), interpolation=cv2.INTER_LINEAR)
-    inside = (enlarged >= threshold).view(np.uint8)
-    contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    if not contours:  # a speck on a frame that is smaller than the map
-        left, top, right, bottom = np.rint(corners * scale + origin).ravel()
-        return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.int32)
-    return max(contours, key=cv2.contourArea)[:, 0] + np.int32(start)
 
 
 class Tracker:
@@ -146,7 +63,7 @@ class Tracker:
         self._tracks: list[_Track] = []
         self._time = -math.inf
 
-    def update(self, found: Sequence[Detection], time: float) -> list[Polyp]:
+    def update(self, found: Sequence[Polyp], time: float) -> list[TrackedPolyp]:
         """The polyps to show in a frame, by number.
 
         Args:
@@ -156,7 +73,7 @@ class Tracker:
         if time < self._time:
             self.reset()
         self._time = time
-        found = sorted(found, key=_rank)
+        found = sorted(found, key=rank)
         partners = self._match(found)
         for track, partner in zip(self._tracks, partners, strict=True):
             track.add(None if partner is None else found[partner], time)
@@ -168,9 +85,10 @@ class Tracker:
                 self._numbers += 1
                 track.number = self._numbers
         shown = [t for t in self._tracks if t.number is not None and (t.seen or time - t.time <= self.hold)]
-        return sorted((Polyp(t.number, t.last, t.seen) for t in shown), key=lambda polyp: polyp.number)
+        polyps = (TrackedPolyp(**vars(t.last), number=t.number, seen=t.seen) for t in shown)
+        return sorted(polyps, key=lambda polyp: polyp.number)
 
-    def _match(self, found: list[Detection]) -> list[int | None]:
+    def _match(self, found: list[Polyp]) -> list[int | None]:
         """The index of the detection that each track goes on with."""
         if not (self._tracks and found):
             return [None] * len(self._tracks)
@@ -188,7 +106,7 @@ class Tracker:
 class _Track:
     """What may be a polyp. last: its last detection, at `time`. hits: whether each of the last n frames saw it."""
 
-    def __init__(self, detection: Detection, time: float, frames: int) -> None:
+    def __init__(self, detection: Polyp, time: float, frames: int) -> None:
         self.number: int | None = None
         self.hits: deque[bool] = deque(maxlen=frames)
         self.add(detection, time)
@@ -197,12 +115,7 @@ class _Track:
     def seen(self) -> bool:
         return self.hits[-1]
 
-    def add(self, detection: Detection | None, time: float) -> None:
+    def add(self, detection: Polyp | None, time: float) -> None:
         self.hits.append(detection is not None)
         if detection is not None:
             self.last, self.time = detection, time
-
-
-def _rank(detection: Detection) -> tuple:
-    """Largest first; of equal size by place, so that their order changes no number."""
-    return -detection.area, *detection.box

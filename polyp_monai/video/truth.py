@@ -14,7 +14,7 @@ from polyp_monai.data import files
 from polyp_monai.errors import PolypError, shortened
 from polyp_monai.metrics.lesions import components
 from polyp_monai.metrics.video import common_areas
-from polyp_monai.video.tables import CORNERS, Box, Prediction, box, frame_number, rows
+from polyp_monai.video.tables import CORNERS, Box, PredictedVideo, box, frame_number, rows
 
 SPECK = 1e-4  # share of a mask below which a component is a slip of the pen: 11 pixels of a frame of 384 x 288
 
@@ -28,7 +28,7 @@ class TrueFrame(NamedTuple):
     labels: np.ndarray | None = None
 
 
-def boxes(path: Path, prediction: Prediction) -> Iterator[TrueFrame]:
+def boxes(path: Path, prediction: PredictedVideo) -> Iterator[TrueFrame]:
     """Every predicted frame and every frame that the truth's table lists, in order."""
     table: dict[int, list[tuple[str, Box]]] = {}
     for line, row in rows(path, ("frame", *CORNERS)):
@@ -43,7 +43,7 @@ def boxes(path: Path, prediction: Prediction) -> Iterator[TrueFrame]:
     return _named_boxes(table, sorted(prediction.times.keys() | table.keys()), named == {False})
 
 
-def _check_common(prediction: Prediction, numbers: Iterable[int], truth: Path) -> None:
+def _check_common(prediction: PredictedVideo, numbers: Iterable[int], truth: Path) -> None:
     if prediction.times.keys().isdisjoint(numbers):
         raise PolypError(
             f"{prediction.path} and {truth}: no frame in common; the prediction has {min(prediction.times)} to "
@@ -63,7 +63,7 @@ def _named_boxes(table: Mapping[int, list[tuple[str, Box]]], numbers: list[int],
         before, earlier = names, corners
 
 
-def masks(folder: Path, prediction: Prediction, notes: list[str]) -> Iterator[TrueFrame]:
+def masks(folder: Path, prediction: PredictedVideo, notes: list[str]) -> Iterator[TrueFrame]:
     """Every mask of the folder, in order."""
     paths = _numbered(folder)
     shift = _shift(list(paths), list(prediction.times))
@@ -84,34 +84,26 @@ def _named_masks(paths: Mapping[int, Path], notes: list[str]) -> Iterator[TrueFr
         if earlier is not None and mask.shape != earlier.shape:
             sizes = [f"{shape[1]} x {shape[0]}" for shape in (mask.shape, earlier.shape)]
             raise PolypError(f"{path}: is {sizes[0]}, but {first} is {sizes[1]}; the masks of a video have one size")
-        labels, left_out = _without_specks(mask)
+        labels, corners, left_out = _without_specks(mask)
         specks += left_out
-        polyps = int(labels.max())
+        polyps = len(corners)
         shared = np.zeros((len(before), polyps), int)
         if shared.size:
             pairs = np.bincount((earlier * (polyps + 1) + labels).ravel(), minlength=(len(before) + 1) * (polyps + 1))
             shared = pairs.reshape(len(before) + 1, polyps + 1)[1:, 1:]
         names = _follow(shared, before, fresh)
-        yield TrueFrame(number, names, _boxes_of(labels, polyps), labels)
+        yield TrueFrame(number, names, corners, labels)
         before, earlier = names, labels
     if specks:
         notes.append(f"{specks} specks of the masks, below {SPECK:.2%} of the frame, are no polyps here")
 
 
-def _without_specks(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """Labels (H, W) of the components of a mask, 0 is background, and how many were too small."""
+def _without_specks(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Labels (H, W) of the components of a mask, 0 is background; their boxes (n, 4); and how many were too small."""
     found = components(mask)
     kept = found.areas >= SPECK * mask.size
     renumber = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)])
-    return renumber[found.labels], int((~kept).sum())
-
-
-def _boxes_of(labels: np.ndarray, polyps: int) -> np.ndarray:
-    """(n, 4) x0, y0, x1, y1 of the labels 1..n."""
-    from scipy.ndimage import find_objects
-
-    slices = find_objects(labels, max_label=polyps)
-    return np.array([(x.start, y.start, x.stop, y.stop) for y, x in slices], float).reshape(-1, 4)
+    return renumber[found.labels], found.boxes[kept].astype(float), int((~kept).sum())
 
 
 def _follow(shared: np.ndarray, before: list[str], fresh: Iterator[str]) -> list[str]:

@@ -153,15 +153,15 @@ def test_weights_of_a_shipped_bundle_go_by_its_name(bundle, tmp_path, monkeypatc
     assert overrides.check(bundle, "inference", {"weights": "w.pt"}) == {"weights": str(tmp_path / "w.pt")}
 
 
-def test_changes_are_printed(trained, dataset, tmp_path, capsys):
+def test_changes_are_printed(trained, dataset, tmp_path, caplog):
     main(["evaluate", str(trained), "--data", str(dataset), "--out", str(tmp_path / "e"), "--threshold", "0.4"])
-    assert "threshold: 0.5 -> 0.4" in capsys.readouterr().out
+    assert "threshold: 0.5 -> 0.4" in caplog.text
 
 
-def test_a_nested_key_below_a_macro_can_be_set(trained, dataset, tmp_path, capsys):
+def test_a_nested_key_below_a_macro_can_be_set(trained, dataset, tmp_path, caplog):
     words = ["--set", "validate::inferer::inferer::overlap=0.5"]
     assert main([*map(str, ["evaluate", trained, "--data", dataset, "--out", tmp_path / "e"]), *words]) == 0
-    assert "validate::inferer::inferer::overlap: 0.25 -> 0.5" in capsys.readouterr().out
+    assert "validate::inferer::inferer::overlap: 0.25 -> 0.5" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -99,14 +103,27 @@ def test_output_that_cannot_be_written(trained, dataset, tmp_path, capsys):
     assert "file" in fails(capsys, "predict", trained, image, "--out", tmp_path / "file")
 
 
-def test_a_bundle_by_name_is_found_from_anywhere(trained, dataset, tmp_path, monkeypatch):
-    runs = tmp_path / "runs"
-    runs.mkdir()
-    shutil.copytree(trained, runs / "unet")
+def test_a_name_is_the_shipped_bundle_and_a_run_is_named_by_its_path(trained, dataset, tmp_path, monkeypatch, capsys):
+    shutil.copytree(trained, tmp_path / "runs/unet")
+    shutil.copytree(trained, tmp_path / "runs/mine")
     monkeypatch.chdir(tmp_path)
     image = os.path.relpath(next((dataset / "images").iterdir()))
-    assert main(["predict", "unet", image, "--out", "masks"]) == 0
+    assert "for those that you trained, give runs/unet" in fails(capsys, "predict", "unet", image, "--out", "masks")
+    assert "a run is named by its path, runs/mine" in fails(capsys, "predict", "mine", image, "--out", "masks")
+    assert "no such bundle" in fails(capsys, "predict", "efficientunet", image, "--out", "masks")
+    assert "`polyp train resunet --data DIR`" in fails(capsys, "predict", "resunet", image, "--out", "masks")
+    assert not Path("masks").exists()
+    assert main(["predict", "runs/unet", image, "--out", "masks"]) == 0
     assert len(list((tmp_path / "masks").glob("*.png"))) == 1
+
+
+def test_it_says_which_weights_were_taken(trained, dataset, tmp_path):
+    image, weights = next((dataset / "images").iterdir()), trained / "models/model.pt"
+    words = ["predict", trained, image, "--out", tmp_path / "out"]
+    run = subprocess.run([sys.executable, "-m", "polyp_monai", *map(str, words)], capture_output=True, text=True)
+    (line,) = [line for line in run.stderr.splitlines() if line.startswith("weights: ")]
+    assert line.startswith(f"weights: {weights}, trained on synthetic (16 frames), of 20")
+    assert line.endswith(f"sha256 {hashlib.sha256(weights.read_bytes()).hexdigest()[:12]}")
 
 
 def test_a_line_and_a_row_a_photo(trained, dataset, tmp_path, capsys):
@@ -138,15 +155,20 @@ def test_the_line_of_a_photo(polyps, share, confidence, text):
     assert predictions.line(row) == text
 
 
-def test_polyps_of_a_map():
-    probability = np.zeros((80, 100), np.float32)
-    probability[10:30, 10:50] = 0.8
-    probability[60:68, 60:68] = 0.6
-    probability[40, 80] = 0.9  # a speck, of an eighth of a thousandth
-    found = predictions.describe(probability, 0.5)
-    assert found == {"polyps": 2, "polyp_share": 864 / 8000, "confidence": pytest.approx(0.8)}
-    assert predictions.describe(probability, 0.7)["polyps"] == 1
-    assert predictions.describe(probability, 0.95) == {"polyps": 0, "polyp_share": 0.0, "confidence": None}
+def test_the_boxes_of_a_photo_hold_its_polyps(trained, dataset, tmp_path, capfd):
+    image = sorted((dataset / "images").iterdir())[2]
+    capfd.readouterr()
+    words = ["predict", str(trained), str(image), "--out", str(tmp_path), "--threshold", "0.3", "--json"]
+    assert main(words) == 0
+    (row,) = json.loads(capfd.readouterr().out)["frames"]
+    mask = np.asarray(Image.open(tmp_path / row["mask"])) > 0
+    inside = np.zeros_like(mask)
+    for x0, y0, x1, y1 in row["boxes"]:
+        assert mask[y0:y1, x0].any()  # boxes are tight, and x comes before y
+        assert mask[y0, x0:x1].any()
+        inside[y0:y1, x0:x1] = True
+    assert len(row["boxes"]) == row["polyps"] > 0
+    assert (mask & ~inside).mean() < 0.002
 
 
 def test_without_a_bundle_the_shipped_weights_look(dataset, tmp_path, monkeypatch, capfd):

@@ -23,7 +23,7 @@ def frames(made):
 
 
 def one_polyp(shape: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    return synthetic.render(np.random.default_rng(seed), (321, 300), [synthetic.Polyp(shape, 0.06, (0.3, -0.2))])
+    return synthetic.render(np.random.default_rng(seed), (321, 300), [synthetic.DrawnPolyp(shape, 0.06, (0.3, -0.2))])
 
 
 def test_same_seed_same_bytes_whatever_the_count(made, tmp_path):
@@ -75,7 +75,7 @@ def test_views_of_one_sequence_look_alike_but_differ(made, frames):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_polyp_lies_inside_the_visible_field(seed):
-    at_border = [synthetic.Polyp("round", 0.2, (0.65, 0.6)), synthetic.Polyp("sessile", 0.1, (-0.7, 0.5))]
+    at_border = [synthetic.DrawnPolyp("round", 0.2, (0.65, 0.6)), synthetic.DrawnPolyp("sessile", 0.1, (-0.7, 0.5))]
     image, mask = synthetic.render(np.random.default_rng(seed), (401, 333), at_border)
     outside = ndimage.maximum_filter(image.max(axis=2), 9) == 0  # noise never leaves 9 x 9 black pixels in the field
     assert outside.any()
@@ -95,7 +95,7 @@ def test_inset_covers_the_mask():
 
 @pytest.mark.parametrize("area", [0.003, 0.05, 0.3])
 def test_whole_polyp_has_the_area_asked_for(area):
-    polyp = synthetic.Polyp("sessile", area, (0.05, 0.0))
+    polyp = synthetic.DrawnPolyp("sessile", area, (0.05, 0.0))
     shares = [synthetic.render(np.random.default_rng(seed), (400, 380), [polyp])[1].mean() for seed in range(3)]
     assert np.allclose(shares, area, rtol=0.3)  # the camera moves nearer and further
 

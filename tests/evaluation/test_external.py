@@ -124,8 +124,8 @@ def test_bad_input(folders, tmp_path, capsys):
 
 def test_processes_change_nothing(folders, monkeypatch):
     matches = external.match(*folders)[0]
-    alone = [s.row for s in external.score_all(matches, external.Options(outlines=False))]
+    alone = [s.row for s in external.score_all(matches, external.ScoreOptions(outlines=False))]
     monkeypatch.setattr(external, "FEW", 1)
     monkeypatch.setattr(external.os, "cpu_count", lambda: 2)
-    together = [s.row for s in external.score_all(matches, external.Options(outlines=False))]
+    together = [s.row for s in external.score_all(matches, external.ScoreOptions(outlines=False))]
     assert together == alone

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.bundle import ConfigParser
 
 from polyp_monai import runtime
 from polyp_monai.bundle.locate import shipped
-from polyp_monai.bundle.run import inside
+from polyp_monai.bundle.read import BundleConfig
 from polyp_monai.errors import PolypError
 from polyp_monai.export import agreement
 from polyp_monai.export import export as module
@@ -38,7 +37,7 @@ def names(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize(("form", "name"), [("torchscript", "tiny.ts"), ("torch-export", "tiny.pt2")])
 def test_formats_of_torch(tiny, here, form, name):
-    assert re.match(rf"{name}: 0\.\d MB; probabilities differ from PyTorch's by \d", export(tiny, form))
+    assert re.match(rf"{name}: 0\.\d MB; probabilities differ from PyTorch's by \d", str(export(tiny, form)))
     assert names(here) == [name]
 
 
@@ -107,7 +106,7 @@ def test_an_export_that_differs_leaves_nothing(tiny, here, monkeypatch):
 
 
 def test_a_lower_precision_is_held_against_the_dice(tiny, here, dataset, monkeypatch):
-    assert "tiny.bf16.ts: 0.0 MB; mean Dice 0." in export(tiny, "torchscript", "bf16", data=str(dataset))
+    assert "tiny.bf16.ts: 0.0 MB; mean Dice 0." in str(export(tiny, "torchscript", "bf16", data=str(dataset)))
     monkeypatch.setattr(module, "ALLOWED_LOSS", -2)
     with pytest.raises(PolypError, match=r"mean Dice on 2 validation frames falls from 0\.\d+ to 0\.\d+"):
         export(tiny, "torchscript", "bf16", data=str(dataset), overwrite=True, out=Path("b.ts"))
@@ -136,7 +135,7 @@ def onnx_packages():
 
 @pytest.mark.usefixtures("onnx_packages")
 def test_int8(tiny, here, dataset, monkeypatch):
-    told = export(tiny, "onnx", "int8", data=str(dataset))
+    told = str(export(tiny, "onnx", "int8", data=str(dataset)))
     assert "tiny.int8.onnx: 0.0 MB; mean Dice 0." in told
     for name in runtime.READERS[".onnx"]:
         assert runtime.load(name, here / "tiny.int8.onnx", CPU).about.precision == "int8"
@@ -162,10 +161,7 @@ def seasoned(name: str, out: Path) -> Path:
     root = Path(shutil.copytree(shipped()[name], out / name))
     if not (root / "models/model.pt").is_file():
         torch.manual_seed(0)
-        with inside(root):
-            parser = ConfigParser()
-            parser.read_config("configs/inference.yaml")
-            network = parser.get_parsed_content("network_def").train()
+        network = BundleConfig(root)["network_def"].train()
         frames = agreement.batches(agreement.synthetic_frames(), 96)[1]
         with torch.no_grad():
             for _ in range(5):
@@ -181,12 +177,9 @@ def test_every_bundle_agrees_as_onnx_in_both_runtimes(name, here, tmp_path):
     root = seasoned(name, tmp_path)
     print(export(root, "onnx"))
     path = here / f"{name}.onnx"
-    with inside(root):
-        parser = ConfigParser()
-        parser.read_config("configs/inference.yaml")
-        network = checkpoints.load_weights(parser.get_parsed_content("network_def"), root / "models/model.pt").eval()
-        image_size = parser.get_parsed_content("image_size")
-    frames = agreement.batches(agreement.synthetic_frames(), image_size)
+    config = BundleConfig(root)
+    network = checkpoints.load_weights(config["network_def"], root / "models/model.pt").eval()
+    frames = agreement.batches(agreement.synthetic_frames(), config["image_size"])
     for reader in runtime.READERS[".onnx"]:
         found = agreement.check(network, runtime.load(reader, path, CPU), frames, f"{name} in {reader}")
         print(f"{name}: {path.stat().st_size / 1e6:.1f} MB, {reader} {found:.1e}")

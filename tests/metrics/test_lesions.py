@@ -8,8 +8,8 @@ import pytest
 from skimage.measure import label, regionprops
 
 from polyp_monai.metrics.lesions import (
-    Finding,
     LesionMatch,
+    PredictedPolyp,
     assign,
     average_precision,
     components,
@@ -80,7 +80,11 @@ def test_a_centre_outside_its_own_component_hits_nothing():
 
 
 def test_the_surest_finding_chooses_first_and_takes_its_best_free_polyp():
-    findings = [Finding(0.5, 1, (0.6, 0.3), None), Finding(0.9, 1, (0.4, 0.35), None), Finding(0.1, 1, (0.9, 0), None)]
+    findings = [
+        PredictedPolyp(0.5, 1, (0.6, 0.3), None),
+        PredictedPolyp(0.9, 1, (0.4, 0.35), None),
+        PredictedPolyp(0.1, 1, (0.9, 0), None),
+    ]
     assert assign(findings, 0.3) == [1, 0, None]
     assert assign(findings, 0.36) == [None, 0, None]
     assert assign([], 0.3) == []

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyp_monai.metrics.video import RULES, Frame, Video, box_ious, hits, is_short, pooled, scores
+from polyp_monai.metrics.video import RULES, ScoredFrame, Video, box_ious, hits, is_short, pooled, scores
 
 RATE = 25
 POLYP, OFF, HALF = (10.0, 10.0, 30.0, 30.0), (60.0, 60.0, 80.0, 80.0), (22.0, 10.0, 42.0, 30.0)
@@ -18,7 +18,7 @@ def _video(*frames: tuple[dict, dict], start: float = 0.0, rate: float = RATE) -
     made = []
     for i, (alarms, polyps) in enumerate(frames):
         found = hits(*(np.array(list(side.values()), float).reshape(-1, 4) for side in (alarms, polyps)))
-        made.append(Frame(i, start + i / rate, 1 / rate, tuple(alarms), tuple(polyps), found))
+        made.append(ScoredFrame(i, start + i / rate, 1 / rate, tuple(alarms), tuple(polyps), found))
     return Video(made, {})
 
 
@@ -102,7 +102,7 @@ def test_delay_runs_from_when_the_polyp_came_into_sight():
 
 def test_two_parts_of_one_polyp_are_one():
     found = hits(np.array([POLYP]), np.array([OFF, POLYP]))
-    result = scores(Video([Frame(0, 0.0, 0.04, ("t",), ("a", "a"), found)], {}))
+    result = scores(Video([ScoredFrame(0, 0.0, 0.04, ("t",), ("a", "a"), found)], {}))
     assert (result["rules"]["centre"]["polyps"], result["rules"]["centre"]["polyps_found"]) == (1, 1)
     assert result["polyps"][0]["frames"] == 1
 

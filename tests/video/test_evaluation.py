@@ -11,7 +11,7 @@ from polyp_monai.errors import PolypError
 from polyp_monai.metrics.video import RULES
 from polyp_monai.video.evaluation import evaluate, text
 from polyp_monai.video.events import COLUMNS, Events
-from polyp_monai.video.tracking import Detection, Polyp
+from polyp_monai.video.tracking import TrackedPolyp
 
 RATE, SIZE = 25, (60, 80)
 HEADER = ",".join(COLUMNS)
@@ -26,7 +26,7 @@ def _write_prediction(path: Path, shown: dict[int, list[tuple]], frames: int = 2
     """A frames.csv as `polyp video` writes it; shown: frame -> (number, box)."""
     rows = []
     for i in range(frames):
-        found = [Polyp(n, Detection(box, 256, 0.9, np.zeros((0, 2), np.int32))) for n, box in shown.get(i, [])]
+        found = [TrackedPolyp(box, 256, 0.9, np.zeros((0, 2), np.int32), number=n) for n, box in shown.get(i, [])]
         rows += Events.rows(i, i / RATE, found)
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_csv(path, rows)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from polyp_monai.video.events import COLUMNS, POINTS, Events
-from polyp_monai.video.tracking import Detection, Polyp
+from polyp_monai.video.tracking import TrackedPolyp
 
 
-def _polyp(number: int, confidence: float = 0.9, area: float = 400) -> Polyp:
-    return Polyp(number, Detection((1, 2, 21.26, 22), area, confidence, np.zeros((0, 2), np.int32)))
+def _polyp(number: int, confidence: float = 0.9, area: float = 400) -> TrackedPolyp:
+    return TrackedPolyp((1, 2, 21.26, 22), area, confidence, np.zeros((0, 2), np.int32), number=number)
 
 
-def _events(shown: list[list[Polyp]], rate: float = 25) -> dict:
+def _events(shown: list[list[TrackedPolyp]], rate: float = 25) -> dict:
     events = Events()
     for i, polyps in enumerate(shown):
         events.update(i, i / rate, polyps)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from polyp_monai.video import overlay
-from polyp_monai.video.tracking import Detection, Polyp
+from polyp_monai.video.tracking import TrackedPolyp
 
 CONTOUR = np.array([[40, 30], [80, 30], [80, 60], [40, 60]], np.int32)
-POLYP = Polyp(3, Detection((40, 30, 81, 61), 1200.0, 0.9, CONTOUR))
+POLYP = TrackedPolyp((40, 30, 81, 61), 1200.0, 0.9, CONTOUR, number=3)
 
 
 def test_outline_and_label_are_drawn_and_the_rest_stays():
@@ -29,8 +29,8 @@ def test_nothing_is_drawn_without_a_polyp():
 def test_a_label_stays_inside_at_any_border():
     for x, y in ((0, 0), (150, 0), (150, 110), (-20, 60)):
         image = np.zeros((120, 160, 3), np.uint8)
-        found = Detection((x, y, x + 30, y + 20), 600.0, 0.5, CONTOUR - CONTOUR[0] + [x, y])
-        overlay.draw(image, [Polyp(12, found)])
+        polyp = TrackedPolyp((x, y, x + 30, y + 20), 600.0, 0.5, CONTOUR - CONTOUR[0] + [x, y], number=12)
+        overlay.draw(image, [polyp])
         assert image.any()
 
 

@@ -1,0 +1,542 @@
+"""polyp_monai from Python: load a bundle once, give it frames of any kind, get masks at their native size.
+
+    bundle = polyp_monai.load("efficient_unet")
+    result = bundle.predict("photo.jpg")
+    result.save("mask.png")
+
+Nothing here changes the working directory, draws from or seeds a global random generator, prints, or sets the number
+of threads. Threads may share a bundle. What happens is told to the logger `polyp_monai`; what a user can mend is a
+`polyp_monai.errors.PolypError` of one line.
+"""
+
+from __future__ import annotations
+
+import glob
+import io as memory
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Union, overload
+
+import numpy as np
+
+from polyp_monai import provenance
+from polyp_monai.bundle import locate
+from polyp_monai.data import datalist, files
+from polyp_monai.errors import PolypError
+from polyp_monai.metrics.regions import Polyp, find_polyps
+
+if TYPE_CHECKING:
+    import PIL.Image
+    import torch
+
+    from polyp_monai.bundle.predictor import Predictor, Segmented
+    from polyp_monai.video.tracking import TrackedPolyp
+
+Picture = Union[np.ndarray, "PIL.Image.Image", "torch.Tensor"]
+SHOWN = 640  # pixels of the longer side at most, in a notebook
+RENAMED = {"image_size": "image_size"}  # argument of `load` -> key of the configs
+
+
+def load(
+    bundle: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    runtime: str | None = None,
+    image_size: int | None = None,
+    threshold: float | None = None,
+    tta: Literal["none", "flip"] | None = None,
+    weights: str | Path | None = None,
+) -> Bundle:
+    """Load a bundle.
+
+    A bundle's config can run code, and a zip holds one: load those of people you trust. An exported file runs none.
+
+    Args:
+        bundle: name of a shipped bundle; or a path: a bundle's folder (such as runs/unet), a zip of one, or a file that
+            `polyp export` wrote (.onnx, .xml, .pt2, .ts), which needs nothing beside it.
+        device: "cpu", "cuda", "cuda:1"; by default CUDA where there is some.
+        runtime: "torch", "onnxruntime", "openvino", or "auto" for the fastest that is installed; by default the
+            config's, which is torch. Exported files are run by what reads them.
+        image_size: side of the network's input in pixels; by default what it was trained with.
+        threshold: probability from which a pixel counts as polyp, 0..1; by default the bundle's.
+        tta: "flip" takes the mean over a frame and its mirror images, four times as slow.
+        weights: a state dict (.pt) or an exported file, in place of the bundle's; or the name of a shipped bundle.
+
+    Raises:
+        PolypError: no such bundle; a value out of range; weights that are damaged, or of another network. Of a bundle
+            without weights only what needs them raises.
+    """
+    from polyp_monai import runtime as runtimes
+
+    values = {"device": device, "runtime": runtime, "image_size": image_size, "threshold": threshold}
+    values |= {"tta": tta, "weights": weights}
+    settings = _settings({key: value for key, value in values.items() if value is not None})
+    path, folder = Path(bundle), None
+    if path.suffix in runtimes.READERS and path.is_file():
+        return Bundle(None, path.resolve(), settings)
+    if path.suffix == ".zip" and path.is_file():
+        from polyp_monai.bundle.unpack import unpack
+
+        folder = tempfile.TemporaryDirectory(prefix="polyp_monai-")
+        root = unpack(path, Path(folder.name).resolve())
+    else:
+        root = locate.find(str(bundle))
+    return Bundle(root, None, settings, folder)
+
+
+def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `load` as keys of the configs."""
+    settings = {RENAMED.get(key, key): value for key, value in values.items()}
+    if (tta := settings.pop("tta", None)) is not None:
+        if tta not in ("none", "flip"):
+            raise PolypError(f"tta {tta!r}: expected 'none' or 'flip'")
+        settings["flips"] = tta == "flip"
+    return settings
+
+
+class Bundle:
+    """A loaded bundle; `load` makes it.
+
+    Attributes:
+        name: of the bundle.
+        root: its folder; None of an exported file.
+    """
+
+    def __init__(
+        self,
+        root: Path | None,
+        file: Path | None,
+        settings: Mapping[str, Any],
+        folder: tempfile.TemporaryDirectory | None = None,
+    ) -> None:
+        from polyp_monai.bundle import overrides
+
+        self.root, self._file, self._folder = root, file, folder
+        self._loading = threading.Lock()
+        self._loaded: Predictor | None = None
+        if root is None:
+            overrides.check_values(settings)
+            self._given = dict(settings)
+        else:
+            self._given = overrides.check(root, "inference", overrides.words(settings))
+        self.name = root.name if root else str(self.predictor.network.about.bundle)
+        if root and ("weights" in self._given or (root / "models/model.pt").is_file()):
+            _ = self.predictor
+
+    def __repr__(self) -> str:
+        state = self._loaded
+        if state is None:
+            return f"<Bundle {self.name}, without weights>"
+        return f"<Bundle {self.name}: {state.description}, {state.image_size} x {state.image_size}, weights {self.weights}>"
+
+    @property
+    def predictor(self) -> Predictor:
+        """The network with all that stands around it. Raises PolypError when the bundle has no weights."""
+        with self._loading:
+            if self._loaded is None:
+                from polyp_monai.bundle.predictor import Predictor
+
+                if self.root is None:
+                    self._loaded = Predictor.of_file(self._file, self._given)
+                else:
+                    self._loaded = Predictor.of_bundle(self.root, self._given)
+        return self._loaded
+
+    @property
+    def weights(self) -> provenance.Weights:
+        """Which weights were taken: `path`, `sha256`, `trained_on`, `modified`."""
+        return self.predictor.weights
+
+    @property
+    def image_size(self) -> int:
+        """Side of the network's input in pixels."""
+        return self.predictor.image_size
+
+    @property
+    def threshold(self) -> float:
+        """Probability from which a pixel counts as polyp, 0..1."""
+        return self.predictor.threshold
+
+    @property
+    def description(self) -> str:
+        """What runs the network: runtime, precision, threads or device."""
+        return self.predictor.description
+
+    @overload
+    def predict(self, source: Sequence[str | Path | Picture], errors: str = ...) -> list[Prediction]: ...
+    @overload
+    def predict(self, source: str | Path | Picture, errors: str = ...) -> Prediction: ...
+    @overload
+    def predict(self, source: Iterator[str | Path | Picture], errors: str = ...) -> Iterator[Prediction]: ...
+
+    def predict(self, source: Any, errors: Literal["raise", "skip"] = "raise") -> Any:
+        """Find polyps in one frame or in many.
+
+        Args:
+            source: what decides about the result:
+
+                - a path of a picture (PNG, JPEG, TIFF, BMP, NIfTI), an array (H, W, 3) RGB of uint8 (or uint16, or
+                  floats in 0..1; (H, W) is grey), a PIL image, a MetaTensor or tensor (3, W, H), MONAI's axis order:
+                  a `Prediction`
+                - a list or tuple of these: a list, predicted in batches
+                - a folder (searched in depth), a glob or a data list (.json), as `polyp predict` takes them, or an
+                  iterator of the above: a generator, which holds two batches however many frames come
+            errors: "raise", or "skip": a frame that cannot be read is named in the log (WARNING) and left out; a single
+                frame always raises.
+
+        Raises:
+            PolypError: a frame that cannot be read; from a generator after the results of the frames before it.
+        """
+        if errors not in ("raise", "skip"):
+            raise PolypError(f"errors {errors!r}: expected 'raise' or 'skip'")
+        if isinstance(source, (list, tuple)):
+            return list(self._predictions(source, errors == "skip"))
+        if isinstance(source, Iterator):
+            return self._predictions(source, errors == "skip")
+        if isinstance(source, (str, os.PathLike)) and _is_many(Path(source)):
+            paths = [path for path, _ in datalist.find_frames(str(source))]
+            if not paths:
+                raise PolypError(f"{source}: no frames there; known formats are {', '.join(files.SUFFIXES)}")
+            return self._predictions(paths, errors == "skip")
+        return next(self._predictions([source], skip=False))
+
+    def _predictions(self, frames: Iterable[Any], skip: bool) -> Iterator[Prediction]:
+        predictor, asked = self.predictor, _Asked(frames)
+        for found in predictor.segment(asked, skip):
+            yield Prediction.of(found, asked.taken(found.position), predictor.threshold)
+
+    def track(
+        self,
+        source: str | Path,
+        *,
+        confirm: tuple[int, int] = (3, 5),
+        smooth: Literal["none", "exponential", "flow"] = "exponential",
+        half_life: float = 0.1,
+        crop: bool = True,
+        realtime: bool = False,
+        fps: float | None = None,
+    ) -> Iterator[TrackedFrame]:
+        """Follow the polyps of a video, frame by frame, as `polyp video` does. Needs the package `av` for files.
+
+        Args:
+            source: a video file, a folder or glob of frames, "camera:0", or the address of a stream.
+            confirm: (k, n): a polyp is shown once k of the last n frames saw it.
+            smooth: how probabilities are smoothed over time; "flow" carries them along with the optical flow.
+            half_life: of the smoothing, in seconds.
+            crop: whether black borders and text around the endoscope's picture are left out.
+            realtime: drops frames of a file instead of lagging behind; cameras and streams always do.
+            fps: frames a second of a folder of frames (25).
+
+        Raises:
+            PolypError: the source cannot be opened; or it breaks, after the frames before that.
+        """
+        from polyp_monai.video.address import open_source
+        from polyp_monai.video.finder import Finder
+        from polyp_monai.video.latency import Latency
+        from polyp_monai.video.pipeline import Pipeline
+
+        latency = Latency()
+        finder = Finder.of(self.predictor, smooth, half_life, confirm, crop, latency)
+        with open_source(source, fps) as frames:
+            for item in Pipeline(frames, [finder], latency, realtime or frames.live):
+                yield TrackedFrame(item.frame.index, item.frame.time, item.polyps, item.frame.image)
+            if frames.broken:
+                raise PolypError(frames.broken)
+
+    def evaluate(
+        self, data: str | Path, split: str = "test", out: str | Path | None = None, **keys: Any
+    ) -> dict[str, Any]:
+        """Score the bundle on a prepared set at native size, as `polyp evaluate`: report, tables and masks in `out`.
+
+        Args:
+            data: folder that `polyp prepare` wrote.
+            split: "training", "validation", "test" or "all".
+            out: folder; by default eval/SPLIT in the bundle's, and results/NAME/SPLIT for a shipped bundle or a zip.
+            keys: of configs/evaluate.yaml.
+
+        Returns:
+            The content of `out`/summary.json.
+
+        Raises:
+            PolypError: a key that is unknown or out of range, no such data, or a frame that cannot be read.
+        """
+        from polyp_monai.bundle import overrides, run
+
+        root = self._home("evaluate")
+        given = overrides.check(root, "evaluate", overrides.words({**self._given, **keys}))
+        place = Path(out) if out else Path("results") / self.name / split if self._folder else None
+        place = (place or locate.results(root, split)).absolute()
+        datalist.read(data)
+        about = {"dataset_dir": str(Path(data).resolve()), "split": split, "output_dir": str(place)}
+        with run.random_state_kept():
+            run.run(root, "evaluate", {**about, **given}, log=False)
+        return json.loads((place / "summary.json").read_text(encoding="utf-8"))
+
+    def train(self, data: str | Path | Sequence[str | Path], out: str | Path | None = None, **keys: Any) -> Bundle:
+        """Train the bundle on one prepared set or several, as `polyp train`.
+
+        A shipped bundle is copied to `out` (runs/NAME) and trained there; another is trained where it is, or in `out`.
+
+        Args:
+            data: folders that `polyp prepare` wrote.
+            out: folder of the run.
+            keys: of configs/train.yaml: `epochs=40`, `weights="efficient_unet"`, `resume=True` ...
+
+        Returns:
+            The trained bundle.
+
+        Raises:
+            PolypError: a key that is unknown or out of range, no such data, or an earlier training in `out`.
+        """
+        from polyp_monai.bundle import overrides, run
+
+        root = self._home("train")
+        if self._folder and not out:
+            raise PolypError(f"{self.name}: comes from a zip, so say with out=DIR where the trained bundle goes")
+        kept = {key: self._given[key] for key in ("device", "image_size") if key in self._given}
+        folders = [data] if isinstance(data, (str, Path)) else data
+        bundle = root.name if locate.is_shipped(root) else str(root)
+        source = locate.template(bundle, out and str(out))
+        given = overrides.check(source, "train", overrides.words({**kept, **keys}))
+        with run.random_state_kept():
+            place = run.train(bundle, folders, out and str(out), given, log=False)
+        return Bundle(place, None, {key: value for key, value in self._given.items() if key != "weights"})
+
+    def export(
+        self,
+        format: str,  # noqa: A002  as the command's --format
+        out: str | Path | None = None,
+        *,
+        precision: str = "fp32",
+        data: str | Path | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write the network as one file for other runtimes, check it, and return its path, as `polyp export`.
+
+        Args:
+            format: "onnx", "openvino", "torch-export", "torchscript" or "tensorrt".
+            out: file; by default NAME and a suffix, in the working directory.
+            precision: "fp32", "fp16", "bf16" or "int8".
+            data: a prepared set, to calibrate and check a lower precision.
+            overwrite: whether `out` may be replaced.
+
+        Raises:
+            PolypError: an impossible combination, a missing package, a file in the way, or an export that differs.
+        """
+        from polyp_monai.bundle import run
+        from polyp_monai.export.export import export
+
+        root, weights = self._home("export"), str(self.weights.path)
+        file, data = Path(out) if out else None, str(data) if data else None
+        with run.random_state_kept():
+            return export(root, format, precision, file, data, weights, overwrite).path
+
+    def _home(self, verb: str) -> Path:
+        if self.root is None:
+            raise PolypError(f"{self._file}: an exported file cannot {verb}; load its bundle, {self.name}")
+        return self.root
+
+
+class _Asked:
+    """Passes frames on to be read, and keeps what is needed of each until its result has come."""
+
+    def __init__(self, frames: Iterable[Any]) -> None:
+        self._frames = frames
+        self._waiting: dict[int, tuple[str | None, np.ndarray | None]] = {}
+
+    def __iter__(self) -> Iterator[str | files.Picture]:
+        for position, frame in enumerate(self._frames):
+            if isinstance(frame, (str, os.PathLike)):
+                path = os.path.abspath(frame)
+                self._waiting[position] = path, None
+                yield path
+            else:
+                picture = _picture(frame)
+                self._waiting[position] = None, picture.pixels
+                yield picture
+
+    def taken(self, position: int) -> tuple[str | None, np.ndarray | None]:
+        """Path, or pixels, of the frame that came as number `position`; those before it are not wanted any more."""
+        for earlier in [key for key in self._waiting if key < position]:  # left out, as they could not be read
+            del self._waiting[earlier]
+        return self._waiting.pop(position)
+
+
+def _is_many(path: Path) -> bool:
+    return path.is_dir() or path.suffix.lower() == ".json" or (not path.exists() and glob.has_magic(str(path)))
+
+
+def _picture(frame: Any) -> files.Picture:
+    """A frame in memory as a file would have it. Raises PolypError when it is none."""
+    import PIL.Image
+    import torch
+
+    if isinstance(frame, PIL.Image.Image):
+        pixels, affine, axes = files.pixels_of(frame), np.eye(4), 2
+    elif isinstance(frame, torch.Tensor):
+        if frame.ndim != 3 or frame.shape[0] not in (1, 3, 4):
+            raise PolypError(f"a tensor of shape {tuple(frame.shape)}: expected (3, W, H), MONAI's order")
+        pixels = np.ascontiguousarray(torch.as_tensor(frame).detach().cpu().numpy().transpose(2, 1, 0))
+        affine = np.asarray(getattr(frame, "affine", np.eye(4)), dtype=float)
+        axes = int(getattr(frame, "meta", {}).get("file_axes", 2))
+    elif isinstance(frame, np.ndarray):
+        pixels, affine, axes = frame, np.eye(4), 2
+    else:
+        raise PolypError(f"a {type(frame).__name__}: expected a path, an array, a PIL image or a tensor")
+    if pixels.ndim not in (2, 3) or not pixels.size or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)):
+        raise PolypError(f"an array of shape {pixels.shape}: expected (H, W, 3) RGB; give several as a list")
+    if pixels.dtype.kind not in "buif":
+        raise PolypError(f"an array of {pixels.dtype}: expected uint8")
+    if not pixels.flags.writeable:  # torch would warn
+        pixels = pixels.copy()
+    return files.Picture(pixels, affine, (*pixels.shape[1::-1], *(1,) * (axes - 2)))
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What was found in one frame, at its native size.
+
+    Attributes:
+        mask: (H, W) bool, True where a polyp is.
+        probability: (H, W) float32 in 0..1.
+        threshold: from which a pixel counts as polyp.
+        source: path of the frame; None of one in memory.
+    """
+
+    mask: np.ndarray
+    probability: np.ndarray
+    threshold: float
+    source: str | None
+    geometry: files.Picture = field(repr=False)
+    pixels: np.ndarray | None = field(repr=False)
+
+    @classmethod
+    def of(cls, found: Segmented, asked: tuple[str | None, np.ndarray | None], threshold: float) -> Prediction:
+        """From what a predictor says, and from where the frame came."""
+        source, pixels = asked
+        return cls(found.mask, found.probability, threshold, source, found.geometry, pixels)
+
+    def __repr__(self) -> str:
+        where = self.source or "a picture in memory"
+        return f"<Prediction of {where}, {self.size[0]} x {self.size[1]}: {len(self.polyps)} polyps>"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(W, H) in pixels."""
+        return self.mask.shape[1], self.mask.shape[0]
+
+    @cached_property
+    def polyps(self) -> list[Polyp]:
+        """The connected regions of the mask, largest first: `box`, `area`, `confidence` and `outline` of each.
+
+        Specks below 0.05 % of the frame are in the mask, and not here.
+        """
+        within = np.where(self.mask, np.maximum(self.probability, self.threshold), 0).astype(np.float32)
+        return find_polyps(within, self.threshold, (0, 0, *self.size))
+
+    @property
+    def image(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB: the frame, which is read again when it came from a file.
+
+        Raises:
+            PolypError: the file has gone.
+        """
+        if self.source is not None:
+            return files.read_rgb(self.source)
+        return files.to_rgb(files.Picture(self.pixels, np.eye(4), self.size), "a picture in memory")
+
+    def save(self, path: str | Path, probability: bool = False) -> Path:
+        """Write the mask, {0, 255} as PNG or {0, 1} as NIfTI with affine and shape of its frame; returns the path.
+
+        Args:
+            path: ends in .png, .nii or .nii.gz; a file there is replaced.
+            probability: writes the probability instead, 0..255 as PNG, 0..1 as NIfTI.
+
+        Raises:
+            PolypError: another suffix, or `path` is the frame itself.
+        """
+        path = Path(path)
+        if self.source is not None and path.resolve() == Path(self.source).resolve():
+            raise PolypError(f"{path}: is the frame itself; give the mask another name")
+        if (suffix := files.suffix_of(path)) not in (".png", *files.NIFTI_SUFFIXES):
+            raise PolypError(f"{path}: a mask is written as .png, .nii or .nii.gz")
+        if not probability:
+            files.write_mask(path, self.mask.astype(np.uint8), self.geometry)
+        elif suffix == ".png":
+            files.write_png(path, (self.probability * 255).round().astype(np.uint8))
+        else:
+            files.write_nifti(path, self.probability, self.geometry)
+        return path
+
+    def plot(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB: the frame with the outline of the mask in yellow."""
+        from polyp_monai.data.transforms import draw_contour
+
+        return draw_contour(self.image, self.mask.astype(np.uint8))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON can hold: source, size, threshold, polyp_pixels, and of each polyp its box, area, confidence and
+        outline, in pixels."""
+        return {
+            "source": self.source,
+            "size": list(self.size),
+            "threshold": float(self.threshold),
+            "polyp_pixels": int(self.mask.sum()),
+            "polyps": [_plain(polyp) for polyp in self.polyps],
+        }
+
+    def _repr_png_(self) -> bytes:
+        return _png(self.plot())
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedFrame:
+    """One frame of a video.
+
+    Attributes:
+        index: from 0.
+        time: seconds since the first frame.
+        polyps: those that are shown, by their numbers: `number`, `seen`, and as of a `Prediction`.
+        image: (H, W, 3) uint8 RGB.
+    """
+
+    index: int
+    time: float
+    polyps: list[TrackedPolyp]
+    image: np.ndarray = field(repr=False)
+
+    def plot(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB: the frame with outline, box, number and confidence of each polyp."""
+        from polyp_monai.video import overlay
+
+        drawn = self.image.copy()
+        overlay.draw(drawn, self.polyps)
+        return drawn
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON can hold: index, time, and of each polyp its number, box, area, confidence and outline."""
+        polyps = [{"number": polyp.number, "seen": polyp.seen, **_plain(polyp)} for polyp in self.polyps]
+        return {"index": self.index, "time": self.time, "polyps": polyps}
+
+    def _repr_png_(self) -> bytes:
+        return _png(self.plot())
+
+
+def _plain(polyp: Polyp) -> dict[str, Any]:
+    about = {"box": list(polyp.box), "area": polyp.area, "confidence": polyp.confidence}
+    return about | {"outline": polyp.outline.tolist()}
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    import PIL.Image
+
+    image = PIL.Image.fromarray(pixels)
+    image.thumbnail((SHOWN, SHOWN))
+    image.save(buffer := memory.BytesIO(), format="PNG")
+    return buffer.getvalue()
