@@ -33,7 +33,7 @@ def declare_new(parser: Parser) -> None:
     parser.any_key = True
     parser.add_argument("name", metavar="NAME", help="of the bundle: letters, digits and _")
     parser.option("network", "CLASS", "PACKAGE.MODULE.CLASS or FILE.py:CLASS", required=True)
-    parser.option("divisor", "N", "product of the network's strides (32)", values.whole(1, 4096), default=32)
+    parser.option("divisor", "N", "product of the network's strides (32)", values.whole(1), default=32)
     parser.option("out", "DIR", "where the bundle's folder goes (here)", default=".")
 
 

@@ -146,28 +146,29 @@ def test_scored_against_its_truth_it_is_perfect(clip, sees_red, tmp_path, capsys
     assert video(clip, *words, bundle=sees_red) == 0
     out = tmp_path / "scores.json"
     words = ["--pred", tmp_path / "t.csv", "--truth", tmp_path / "truth.csv", "--out", out]
-    assert main(["evaluate-video", *map(str, words)]) == 0
+    assert main(["score-video", *map(str, words)]) == 0
     assert out.is_file()
     assert "1.000" in capsys.readouterr().out
-    assert main(["evaluate-video", *map(str, words)]) == 1
+    assert main(["score-video", *map(str, words)]) == 1
     assert "is there already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "message", "expected"),
     [
-        (["--confirm", "5/3"], "expected K/N"),
-        (["--batch_size", "4"], "has no meaning for a video"),
-        (["--half-life", "-1"], "half"),
-        (["--bundle", "nothing"], "no such bundle"),
-        (["--output_dir", "x"], "has no meaning for a video"),
-        (["--weights", "x.onnx", "--runtime", "torch"], "does not read it"),
-        (["--csv", "."], "is a folder"),
+        (["--confirm", "5/3"], "expected K/N", 1),
+        (["--batch_size", "4"], "has no meaning for a video", 2),
+        (["--half-life", "-1"], "expected 0 to 60", 1),
+        (["--bundle", "nothing"], "no such bundle", 1),
+        (["--output_dir", "x"], "is set by --out", 2),
+        (["--rank", "3"], "no such option", 2),
+        (["--weights", "x.onnx", "--runtime", "torch"], "does not read it", 1),
+        (["--csv", "."], "is a folder", 1),
     ],
 )
-def test_wrong_options_are_one_line_and_write_nothing(words, message, clip, sees_red, tmp_path, capsys):
+def test_wrong_options_are_one_line_and_write_nothing(words, message, expected, clip, sees_red, tmp_path, capsys):
     status = main(["video", str(clip), "--bundle", str(sees_red), "--out", str(tmp_path / "o.mp4"), *words])
-    assert status == 1
+    assert status == expected
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.err.count("\n") == 1
