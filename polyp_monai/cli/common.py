@@ -86,7 +86,7 @@ def bundle_of(words: list[str], option: str | None) -> tuple[str, list[str]]:
 
 
 def _almost_a_bundle(word: str) -> bool:
-    """Whether a word that is no file is a misspelt bundle, or a run without its folder; `locate.find` says what then."""
+    """Whether a word that is no file is a misspelt bundle, or a run without its folder: `locate.find` says which."""
     misspelt = difflib.get_close_matches(word, locate.shipped(), n=1, cutoff=0.8)
     return not Path(word).exists() and bool(misspelt or (locate.RUNS / word / "configs").is_dir())
 

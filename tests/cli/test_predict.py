@@ -239,3 +239,20 @@ def test_a_frame_whose_overlay_would_have_an_over_long_name(trained, dataset, tm
     assert "name is too long" in error
     assert not (tmp_path / "out").exists()
     assert main(["predict", str(trained), str(frames), "--out", str(tmp_path / "out")]) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
+def test_a_terminal_gets_a_bar_over_frames(trained, dataset, tmp_path):
+    import pty
+
+    images = sorted((dataset / "images").iterdir())[:5]  # two batches
+    mine, theirs = pty.openpty()
+    words = [sys.executable, "-m", "polyp_monai", "predict", trained, *images, "--out", tmp_path / "out"]
+    shown = subprocess.run(words, stdout=subprocess.PIPE, stderr=theirs, text=True)
+    os.close(theirs)
+    bar = os.read(mine, 100_000).decode()
+    os.close(mine)
+    assert shown.returncode == 0
+    assert "5/5" in bar
+    assert "frame" in bar
+    assert "5/5" not in shown.stdout
