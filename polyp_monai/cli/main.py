@@ -110,12 +110,21 @@ def _run(words: list[str]) -> int:
     return outcome.status
 
 
+class _ToStderr(logging.Handler):
+    """Writes to what is stderr now, not to what it was when the handler was made."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
 def _log_to_stderr() -> None:
     """Shows what polyp_monai logs, as a bundle's logging.conf does, which replaces this once a workflow runs."""
-    logs, root = logging.getLogger("polyp_monai"), logging.getLogger()
-    logs.setLevel(logging.INFO)
-    if not any(isinstance(handler, logging.StreamHandler) for handler in root.handlers):
-        root.addHandler(logging.StreamHandler())
+    logging.getLogger("polyp_monai").setLevel(logging.INFO)
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if isinstance(handler, _ToStderr) or type(handler) is logging.StreamHandler:  # of an earlier command
+            root.removeHandler(handler)
+    root.addHandler(_ToStderr())
 
 
 def _no_such_command(name: str) -> str:

@@ -243,10 +243,14 @@ def test_a_frame_whose_overlay_would_have_an_over_long_name(trained, dataset, tm
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
 def test_a_terminal_gets_a_bar_over_frames(trained, dataset, tmp_path):
+    import fcntl
     import pty
+    import struct
+    import termios
 
     images = sorted((dataset / "images").iterdir())[:5]  # two batches
     mine, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # else it has no column
     words = [sys.executable, "-m", "polyp_monai", "predict", trained, *images, "--out", tmp_path / "out"]
     shown = subprocess.run(words, stdout=subprocess.PIPE, stderr=theirs, text=True)
     os.close(theirs)
