@@ -90,15 +90,26 @@ def inference(frames: Path, out: Path, weights: Path, **keys: object) -> ConfigW
 @contextmanager
 def scratch_bundle() -> Iterator[tuple[Path, Path]]:
     """(temporary folder, copy of the shipped bundle in it), with the bundle as the working folder and a quiet log."""
-    from polyp_monai.bundle import locate, run
+    from polyp_monai.bundle import locate
 
     logging.disable(logging.INFO)
     with TemporaryDirectory(prefix="polyp-bench-") as name:
         folder = Path(name).resolve()
         ignored = shutil.ignore_patterns("models", "eval", "predictions")
         root = Path(shutil.copytree(locate.shipped()[BUNDLE], folder / BUNDLE, ignore=ignored))
-        with run.inside(root), run.clear_errors():
+        with working_in(root):
             yield folder, root
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """`folder` as the working folder, as stock MONAI wants a bundle's to be."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -16,11 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from common import alternate, find_pairs, machine
-from monai.bundle import ConfigParser
 from realtime import loop, networks, tensors
 
 from polyp_monai.bundle import locate
-from polyp_monai.bundle import run as bundle_run
+from polyp_monai.bundle.read import BundleConfig
 from polyp_monai.errors import PolypError
 from polyp_monai.export import export
 from polyp_monai.export.samples import Samples
@@ -45,15 +44,12 @@ def exports(root: Path, data: str, folder: Path) -> dict[str, Path]:
 def rows(root: Path, data: str, folder: Path, images: list[Path], rounds: int) -> list[str]:
     """The table's rows of one bundle."""
     files = exports(root, data, folder)
-    with bundle_run.inside(root), bundle_run.clear_errors():
-        sides = networks(root, list(files.values()))
-        parser = ConfigParser()
-        parser.read_config("configs/inference.yaml")
-        image_size, keep_aspect, threshold, inferer = (
-            parser.get_parsed_content(key) for key in ("image_size", "keep_aspect", "threshold", "inferer")
-        )
-        frames = tensors(images)
-        taken = alternate({name: loop(network, frames) for name, network in sides.items()}, rounds)
+    sides, frames = networks(root, list(files.values())), tensors(images)
+    taken = alternate({name: loop(network, frames) for name, network in sides.items()}, rounds)
+    config = BundleConfig(root)
+    image_size, keep_aspect, threshold, inferer = (
+        config[k] for k in ("image_size", "keep_aspect", "threshold", "inferer")
+    )
     eager, *exported = sides
     samples = Samples.of(data, "validation", image_size, keep_aspect)
     fastest = {p: min((n for n in exported if n.endswith(p)), key=lambda n: statistics.median(taken[n])) for p in files}

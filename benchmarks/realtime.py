@@ -24,11 +24,11 @@ from pathlib import Path
 import cv2
 import torch
 from clip import SIZE, write_clip
-from common import alternate, copies, find_pairs, inference, machine, report, scratch_bundle, verdict
+from common import alternate, copies, find_pairs, inference, machine, report, scratch_bundle, verdict, working_in
 
 from polyp_monai import runtime
 from polyp_monai.bundle import locate, overrides
-from polyp_monai.bundle import run as bundle_run
+from polyp_monai.bundle.read import BundleConfig
 from polyp_monai.data import files
 from polyp_monai.export import export
 from polyp_monai.video import run as video
@@ -40,12 +40,8 @@ Network = Callable[[torch.Tensor], torch.Tensor]
 
 def networks(root: Path, paths: list[Path]) -> dict[str, Network]:
     """What each side calls: PyTorch, and every exported file in every runtime that reads it, named by its precision."""
-    from monai.bundle import ConfigParser
-
-    parser = ConfigParser()
-    parser.read_config("configs/inference.yaml")
-    parser.update({"weights": str(root / "models/model.pt"), "bundle_root": str(root)})
-    sides: dict[str, Network] = {"PyTorch, eager, channels_last": parser.get_parsed_content("network").eval()}
+    config = BundleConfig(root, overrides={"weights": str(root / "models/model.pt")})
+    sides: dict[str, Network] = {"PyTorch, eager, channels_last": config["network"].eval()}
     for path in paths:
         for name in runtime.READERS[path.suffix]:
             network = load(path, name)
@@ -138,7 +134,7 @@ def main() -> None:
     args = options.parse_args()
     root = locate.shipped()[BUNDLE]
     data, exports = args.data and str(Path(args.data).resolve()), [path.resolve() for path in args.exports]
-    with scratch_bundle() as (folder, _), bundle_run.inside(root):
+    with scratch_bundle() as (folder, _), working_in(root):
         paths = [folder / "network.onnx", *exports]
         print(export.export(root, "onnx", "fp32", paths[0]))
         if data:

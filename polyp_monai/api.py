@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from polyp_monai.video.tracking import TrackedPolyp
 
 Picture = Union[np.ndarray, "PIL.Image.Image", "torch.Tensor"]
+Errors = Literal["raise", "skip"]
 SHOWN = 640  # pixels of the longer side at most, in a notebook
 RENAMED = {"image_size": "image_size"}  # argument of `load` -> key of the configs
 
@@ -74,7 +75,7 @@ def load(
     """
     from polyp_monai import runtime as runtimes
 
-    values = {"device": device, "runtime": runtime, "image_size": image_size, "threshold": threshold}
+    values: dict[str, Any] = {"device": device, "runtime": runtime, "image_size": image_size, "threshold": threshold}
     values |= {"tta": tta, "weights": weights}
     settings = _settings({key: value for key, value in values.items() if value is not None})
     path, folder = Path(bundle), None
@@ -125,7 +126,7 @@ class Bundle:
             self._given = dict(settings)
         else:
             self._given = overrides.check(root, "inference", overrides.words(settings))
-        self.name = root.name if root else str(self.predictor.network.about.bundle)
+        self.name = root.name if root else self.predictor.name
         if root and ("weights" in self._given or (root / "models/model.pt").is_file()):
             _ = self.predictor
 
@@ -142,10 +143,10 @@ class Bundle:
             if self._loaded is None:
                 from polyp_monai.bundle.predictor import Predictor
 
-                if self.root is None:
+                if self._file is not None:
                     self._loaded = Predictor.of_file(self._file, self._given)
                 else:
-                    self._loaded = Predictor.of_bundle(self.root, self._given)
+                    self._loaded = Predictor.of_bundle(self._home("predict"), self._given)
         return self._loaded
 
     @property
@@ -169,13 +170,15 @@ class Bundle:
         return self.predictor.description
 
     @overload
-    def predict(self, source: Sequence[str | Path | Picture], errors: str = ...) -> list[Prediction]: ...
+    def predict(self, source: list[Any] | tuple[Any, ...], errors: Errors = ...) -> list[Prediction]: ...
     @overload
-    def predict(self, source: str | Path | Picture, errors: str = ...) -> Prediction: ...
+    def predict(self, source: Iterator[Any], errors: Errors = ...) -> Iterator[Prediction]: ...
     @overload
-    def predict(self, source: Iterator[str | Path | Picture], errors: str = ...) -> Iterator[Prediction]: ...
+    def predict(self, source: Picture, errors: Errors = ...) -> Prediction: ...
+    @overload
+    def predict(self, source: str | Path, errors: Errors = ...) -> Any: ...
 
-    def predict(self, source: Any, errors: Literal["raise", "skip"] = "raise") -> Any:
+    def predict(self, source: Any, errors: Errors = "raise") -> Any:
         """Find polyps in one frame or in many.
 
         Args:
@@ -299,13 +302,13 @@ class Bundle:
         root = self._home("train")
         if self._folder and not out:
             raise PolypError(f"{self.name}: comes from a zip, so say with out=DIR where the trained bundle goes")
-        kept = {key: self._given[key] for key in ("device", "image_size") if key in self._given}
+        kept: dict[str, Any] = {key: self._given[key] for key in ("device", "image_size") if key in self._given}
         folders = [data] if isinstance(data, (str, Path)) else data
         bundle = root.name if locate.is_shipped(root) else str(root)
-        source = locate.template(bundle, out and str(out))
+        source = locate.template(bundle, str(out) if out else None)
         given = overrides.check(source, "train", overrides.words({**kept, **keys}))
         with run.random_state_kept():
-            place = run.train(bundle, folders, out and str(out), given, log=False)
+            place = run.train(bundle, folders, str(out) if out else None, given, log=False)
         return Bundle(place, None, {key: value for key, value in self._given.items() if key != "weights"})
 
     def export(
@@ -449,6 +452,7 @@ class Prediction:
         """
         if self.source is not None:
             return files.read_rgb(self.source)
+        assert self.pixels is not None  # a frame has come from somewhere
         return files.to_rgb(files.Picture(self.pixels, np.eye(4), self.size), "a picture in memory")
 
     def save(self, path: str | Path, probability: bool = False) -> Path:

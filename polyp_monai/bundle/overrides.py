@@ -138,7 +138,7 @@ class _Check:
 
     def _option(self, key: str, text: str) -> Any:
         self._check_known(key)
-        if key == "weights" and text in locate.shipped() and not Path(text).exists():
+        if key == "weights" and text in locate.shipped():
             return str(locate.shipped()[text] / "models/model.pt")
         if key == "loss":
             return self._loss(text)

@@ -6,7 +6,7 @@ import copy
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -61,7 +61,7 @@ class Predictor:
         self._inferer, self._amp = config["inferer"], bool(config["evaluator::amp"])
         finish = [t for t in config["postprocessing"].transforms if not isinstance(t, _WRITERS)]
         self._transforms = config["preprocessing"], Compose(finish)
-        self._turn = threading.Lock()
+        self._root, self._turn = config.root, threading.Lock()
 
     @classmethod
     def of_bundle(cls, root: Path, given: Mapping[str, Any]) -> Predictor:
@@ -101,6 +101,12 @@ class Predictor:
         return cls(config, network, about.weights(path))
 
     @property
+    def name(self) -> str:
+        """Of the bundle, which an exported file tells too."""
+        exported = getattr(self.network, "about", None)
+        return exported.bundle if exported else self._root.name
+
+    @property
     def description(self) -> str:
         """Runtime, precision and threads or device."""
         return str(getattr(self.network, "description", type(self.network).__name__))
@@ -129,7 +135,7 @@ class Predictor:
         numbered = enumerate(frames)
         with ThreadPoolExecutor(1, "polyp-read") as reader:
 
-            def ahead():
+            def ahead() -> Future[_Read]:
                 return reader.submit(_read, read, list(islice(numbered, self.batch_size)), skip)
 
             batch = ahead()
@@ -152,14 +158,14 @@ class Predictor:
         return decollate_batch(batch)
 
 
+_Read = tuple["list[int]", "list[dict]", PolypError | None, bool]
 _WRITERS = (SavePredictiond, SaveImaged, SaveImage)
 
 
-def _read(
-    transform: Compose, frames: Sequence[tuple[int, str | files.Picture]], skip: bool
-) -> tuple[list[int], list[dict], PolypError | None, bool]:
+def _read(transform: Compose, frames: Sequence[tuple[int, str | files.Picture]], skip: bool) -> _Read:
     """Positions and samples of the frames that could be read, the error that stopped it, and whether any were asked."""
-    positions, samples = [], []
+    positions: list[int] = []
+    samples: list[dict] = []
     for position, frame in frames:
         try:
             samples.append(transform({"image": frame}))

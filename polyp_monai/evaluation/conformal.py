@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from polyp_monai.bundle import locate
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.metrics.calibration import conformal_threshold
 from polyp_monai.metrics.curves import at_least
 
-NAME = "calibration.json"  # beside the weights
+NAME = "calibration.json"
 
 
 def calibrate(run: str | Path, missed: float) -> tuple[dict[str, Any], Path]:
     """The threshold that keeps the share of missed polyp pixels below `missed`, from an evaluated calibration split.
 
-    Writes it beside the weights that were evaluated (or into RUN, when it holds somebody else's maps).
+    Writes it where `home` says of the weights that were evaluated (or into RUN, when it holds somebody else's maps).
 
     Returns:
         what `conformal_threshold` gives, with the part and the data it comes from; and the file.
@@ -43,18 +44,24 @@ def calibrate(run: str | Path, missed: float) -> tuple[dict[str, Any], Path]:
     except ValueError as error:
         raise PolypError(f"{run}: {error}") from error
     found |= {key: about.get(key) for key in ("split", "dataset", "datalist_sha256", "weights_sha256")}
-    path = (Path(about["weights"]).parent if about.get("weights") else run) / NAME
+    path = (home(Path(about["weights"])) if about.get("weights") else run) / NAME
     files.write_json(path, found)
     return found, path
 
 
+def home(weights: Path) -> Path:
+    """The folder in which the threshold of `weights` is kept: theirs, but for a shipped bundle, which is left alone."""
+    root = weights.parent.parent
+    return Path("results") / root.name if locate.is_shipped(root) else weights.parent
+
+
 def reached(weights: str | Path, weights_sha256: str, histograms: Sequence[np.ndarray]) -> dict[str, Any] | None:
-    """What the threshold beside the weights misses here: mean share of polyp pixels; None without one of these weights.
+    """What the threshold that was found for the weights misses here: mean share of polyp pixels; None without one.
 
     Args:
         histograms: levels of the probability inside the polyp, (256,) a frame; frames without a polyp do not count.
     """
-    path = Path(weights).parent / NAME
+    path = home(Path(weights)) / NAME
     if not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))

@@ -65,9 +65,9 @@ def network(
     locate.check_weights(weights, root)
     if runtime == "torch":
         return torch_network.plain(network_def, weights, device)
-    found = _of_weights(runtime, network_def, weights, root, device, export)
-    logger.info(f"network: {found.description}")
-    return found
+    kept = _of_weights(runtime, network_def, weights, root, device, export)
+    logger.info(f"network: {kept.description}")
+    return kept
 
 
 def check(given: Mapping[str, object]) -> None:

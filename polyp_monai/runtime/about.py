@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import polyp_monai
 from polyp_monai import provenance
@@ -68,7 +69,8 @@ def parse(texts: Mapping[str, str], path: Path) -> About:
         read = {key: json.loads(texts[key]) for key in json_keys}
     except ValueError as error:
         raise PolypError(f"{path}: its metadata cannot be read ({error}); export it again") from error
-    return About(**{key: texts[key] for key in KEYS if key not in json_keys}, **read)
+    plain: dict[str, Any] = {key: texts[key] for key in KEYS if key not in json_keys}
+    return About(**plain, **read)
 
 
 def version_of(root: str | Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import logging
 import math
 import os
 import shutil
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +22,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from polyp_monai.cli.main import main
+from polyp_monai.errors import PolypError
 from polyp_monai.training import checkpoints
 from polyp_monai.training.handlers import Checkpointer
 from tests.conftest import small_options
@@ -154,6 +157,21 @@ def test_the_latest_of_the_weights_that_validate_alike_are_kept(tmp_path):
         validated.best_metric = max(validated.best_metric, dice)
         keep.store(SimpleNamespace(state=SimpleNamespace(epoch=epoch, epoch_length=1)))
     assert checkpoints.read(tmp_path / "model.pt")["weight"].item() == 3
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_loading_changes_no_file_and_preparing_says_what_it_removes(tmp_path, caplog, resume):
+    caplog.set_level(logging.INFO, "polyp_monai")
+    names = ["last.pt", "model.pt"]
+    keep = Checkpointer(str(tmp_path), torch.nn.Linear(1, 1), {}, SimpleNamespace(), {}, resume=resume, overwrite=True)
+    for name in (*names, ".partial-1.pt"):
+        (tmp_path / name).write_bytes(b"earlier")
+    with pytest.raises(PolypError) if resume else nullcontext():  # what it would go on with cannot be read
+        keep.load(SimpleNamespace(state=SimpleNamespace(device="cpu")))
+    assert len(list(tmp_path.iterdir())) == 3
+    keep.prepare()
+    assert sorted(path.name for path in tmp_path.iterdir()) == (names if resume else [])
+    assert caplog.text.count("of the earlier training, is removed") == (0 if resume else 2)
 
 
 def test_early_stopping(tmp_path, dataset):
