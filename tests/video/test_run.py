@@ -153,6 +153,22 @@ def test_scored_against_its_truth_it_is_perfect(clip, sees_red, tmp_path, capsys
     assert "is there already" in capsys.readouterr().err
 
 
+def test_json_is_one_document_on_stdout(clip, sees_red, tmp_path, capsys):
+    table = tmp_path / "frames.csv"
+    capsys.readouterr()
+    assert video(clip, "--csv", table, "--json", *RAW, bundle=sees_red) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["frames"] > 0
+    assert found["files"] == [str(table)]
+
+
+def test_an_old_way_of_naming_the_events_is_refused(clip, sees_red, tmp_path, capsys):
+    words = ["video", clip, "--bundle", sees_red, "--csv", tmp_path / "f.csv", "--json", tmp_path / "events.json"]
+    assert main([*map(str, words)]) == 2
+    assert "--json is a flag; --events FILE writes the events" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("words", "message", "expected"),
     [
