@@ -84,8 +84,11 @@ class Tracker:
             if track.number is None and sum(track.hits) >= self.on[0]:
                 self._numbers += 1
                 track.number = self._numbers
-        shown = [t for t in self._tracks if t.number is not None and (t.seen or time - t.time <= self.hold)]
-        polyps = (TrackedPolyp(**vars(t.last), number=t.number, seen=t.seen) for t in shown)
+        polyps = [
+            TrackedPolyp(**vars(t.last), number=t.number, seen=t.seen)
+            for t in self._tracks
+            if t.number is not None and (t.seen or time - t.time <= self.hold)
+        ]
         return sorted(polyps, key=lambda polyp: polyp.number)
 
     def _match(self, found: list[Polyp]) -> list[int | None]:
