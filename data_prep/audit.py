@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.findings import KEPT, LEFT_OUT, Finding, shortened
+from data_prep.findings import KEPT, LEFT_OUT, Finding
 from data_prep.pair import Pair
 from polyp_monai.data import files, similarity
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, shortened
 
 BETWEEN = slice(64, 192)  # mask values far from 0 and 255; soft edges and JPEG put few pixels on each of them
 THIRD_CLASS = 0.002  # share of the pixels at one such value: a class of its own; JPEG masks (BKAI-IGH) stay below .001

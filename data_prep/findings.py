@@ -28,14 +28,7 @@ class Finding:
     names: tuple[str, ...] = ()
 
 
-def shortened(words: list[str] | tuple[str, ...], limit: int = 5) -> str:
-    """ "a, b, c and 7 more": a list that fits a line."""
-    words = list(words)
-    rest = len(words) - limit
-    return ", ".join(words[:limit]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def counted(findings: Iterable[Finding]) -> list[str]:
+def count_by_code(findings: Iterable[Finding]) -> list[str]:
     """A line a code: "empty mask: 125 frames"; of what concerns no single frame, in how many findings it is."""
     by_code: dict[str, list[Finding]] = {}
     for finding in findings:

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from data_prep.findings import KEPT, Finding, shortened
+from data_prep.findings import KEPT, Finding
 from data_prep.matching import keyed, match, twin_folders
 from data_prep.pair import Pair
 from polyp_monai.data import files
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, shortened
 
 SPLITS = ("ratio", "kfold")
 OPTIONS = ("images", "masks", "mask_suffix", "group_regex", "group_csv", "name")

@@ -16,9 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from data_prep.findings import shortened
 from polyp_monai.data import files
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, shortened
 
 LIST = "datalist.json"
 LEDGER = ".polyp-prepare.json"
@@ -60,7 +59,13 @@ class OutputFolder:
         except (ValueError, KeyError, TypeError) as error:
             raise PolypError(f"{ledger}: damaged ({error}); give another --out") from error
         if identity != self.identity and not overwrite:
-            what = identity["name"] + " of another source" * (identity["name"] == self.identity["name"])
+            what = identity["name"]
+            if what == self.identity["name"]:
+                what += (
+                    " with another split"
+                    if identity.get("source") == self.identity.get("source")
+                    else " of another source"
+                )
             raise PolypError(f"{self.path}: already holds {what}; give another --out or --overwrite")
         return paths
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from data_prep import audit, splits
-from data_prep.findings import SEVERITIES, Finding, shortened
+from data_prep.findings import SEVERITIES, Finding
 from data_prep.output import OutputFolder, place
 from data_prep.pair import Pair
 from data_prep.progress import in_parallel
 from polyp_monai import __version__
 from polyp_monai.data import files
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, shortened
 
 LISTED = 50  # findings that a refusal prints
 

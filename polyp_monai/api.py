@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 Picture = Union[np.ndarray, "PIL.Image.Image", "torch.Tensor"]
 Errors = Literal["raise", "skip"]
 SHOWN = 640  # pixels of the longer side at most, in a notebook
-RENAMED = {"image_size": "image_size"}  # argument of `load` -> key of the configs
 
 
 def load(
@@ -77,7 +76,7 @@ def load(
 
     values: dict[str, Any] = {"device": device, "runtime": runtime, "image_size": image_size, "threshold": threshold}
     values |= {"tta": tta, "weights": weights}
-    settings = _settings({key: value for key, value in values.items() if value is not None})
+    settings = {key: value for key, value in values.items() if value is not None}
     path, folder = Path(bundle), None
     if path.suffix in runtimes.READERS and path.is_file():
         return Bundle(None, path.resolve(), settings)
@@ -89,16 +88,6 @@ def load(
     else:
         root = locate.find(str(bundle))
     return Bundle(root, None, settings, folder)
-
-
-def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `load` as keys of the configs."""
-    settings = {RENAMED.get(key, key): value for key, value in values.items()}
-    if (tta := settings.pop("tta", None)) is not None:
-        if tta not in ("none", "flip"):
-            raise PolypError(f"tta {tta!r}: expected 'none' or 'flip'")
-        settings["flips"] = tta == "flip"
-    return settings
 
 
 class Bundle:
@@ -305,8 +294,10 @@ class Bundle:
         kept: dict[str, Any] = {key: self._given[key] for key in ("device", "image_size") if key in self._given}
         folders = [data] if isinstance(data, (str, Path)) else data
         bundle = root.name if locate.is_shipped(root) else str(root)
+        source = locate.template(bundle, str(out) if out else None)
+        given = overrides.check(source, "train", overrides.words({**kept, **keys}))
         with run.random_state_kept():
-            place = run.train(bundle, folders, str(out) if out else None, overrides.words({**kept, **keys}), log=False)
+            place = run.train(bundle, folders, str(out) if out else None, given, log=False)
         return Bundle(place, None, {key: value for key, value in self._given.items() if key != "weights"})
 
     def export(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 class PolypError(Exception):
@@ -13,6 +14,28 @@ class PolypError(Exception):
 
     The command line prints that line without a traceback and exits with 1.
     """
+
+    status = 1
+
+    @property
+    def lines(self) -> list[str]:
+        return [str(self)]
+
+
+class CombinedError(PolypError):
+    """Several mistakes at once, a line each; `status` is the exit status."""
+
+    def __init__(self, lines: Sequence[str], status: int = 1) -> None:
+        super().__init__("; ".join(lines))
+        self._lines, self.status = list(lines), status
+
+    @property
+    def lines(self) -> list[str]:
+        return self._lines
+
+
+class FramesLeftOutError(PolypError):
+    """Some frames have no result; what the others gave is complete."""
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -31,21 +54,47 @@ def summary(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
 
 
+def shortened(words: Sequence[str], limit: int = 5) -> str:
+    """ "a, b, c and 7 more": a list that fits a line."""
+    words = list(words)
+    rest = len(words) - limit
+    return ", ".join(words[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 frame", "2 frames", "1,200 frames"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def exit_status(command: Callable[[], int | None]) -> int:
-    """Run a command; a mistake in the input becomes one line on stderr and status 1, an interrupt status 130."""
+    """Run a command; a mistake in the input becomes one line on stderr and status 1, an interrupt status 130.
+
+    A reader of stdout that went away, as in `polyp bundles | head -1`, ends it without a word, with status 141.
+    """
     try:
-        return command() or 0
+        status = command() or 0
+        sys.stdout.flush()
+        return status
     except PolypError as error:
-        reason = str(error)
+        lines, status = error.lines, error.status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
+        return 141
     except OSError as error:
-        if isinstance(error, shutil.Error):  # of many files that were copied
-            full, first = "[Errno 28]" in str(error), str(error.args[0][0][2]) if error.args[0] else str(error)
-            error = OSError(errno.ENOSPC if full else 0, first)
-        full = error.errno == errno.ENOSPC
-        what = "the disk is full; free some space and run it again" if full else error.strerror or str(error)
-        reason = f"{error.filename}: {what}" if error.filename else what
+        lines, status = [_reason(error)], 1
     except KeyboardInterrupt:
         print("polyp: interrupted; nothing is half-written", file=sys.stderr)
         return 130
-    print(f"polyp: error: {' '.join(reason.split())}", file=sys.stderr)
-    return 1
+    for line in lines:
+        print(f"polyp: error: {' '.join(line.split())}", file=sys.stderr)
+    return status
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, shutil.Error):  # of many files that were copied
+        full, first = "[Errno 28]" in str(error), str(error.args[0][0][2]) if error.args[0] else str(error)
+        error = OSError(errno.ENOSPC if full else 0, first)
+    full = error.errno == errno.ENOSPC
+    what = "the disk is full; free some space and run it again" if full else error.strerror or str(error)
+    place = error.filename2 or error.filename  # of a rename the target: the other is a temporary name
+    return f"{os.fsdecode(place) if isinstance(place, bytes) else place}: {what}" if place else what

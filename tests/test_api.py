@@ -454,7 +454,7 @@ def test_a_bundles_files_never_stand_for_a_library_and_its_scripts_are_its_own(d
         (None, {"threshold": 7}, "expected 0 to 1"),
         (None, {"image_size": 5}, "expected 32"),
         (None, {"device": "abacus"}, "no such device"),
-        (None, {"runtime": "tvm"}, "no such runtime"),
+        (None, {"runtime": "tvm"}, "expected torch, onnxruntime"),
         (None, {"tta": "yes"}, "expected 'none' or 'flip'"),
         (None, {"weights": "nowhere.pt"}, "nowhere.pt: no such weights"),
         (None, {"weights": "efficient_unet"}, "weights of another network"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 from polyp_monai.bundle.locate import shipped
 
@@ -22,9 +24,25 @@ def table() -> str:
     return "\n".join([*lines, "", NOTE])
 
 
+def facts() -> list[dict[str, Any]]:
+    """What the table shows, a dictionary a bundle; None where it is not known."""
+    found = []
+    for name, root in shipped().items():
+        metadata = _metadata(root)
+        scores, scores = metadata.get("network_stats", {}), metadata.get("eval_metrics", {})
+        known = {key: scores.get(key) for key in ("parameters", "gmacs_352", "cpu_images_per_second_352")}
+        dice = {"published_dice": scores.get("published_dice"), "measured_dice": scores.get("mean_dice")}
+        found.append({"bundle": name, **known, **dice, "weights": (root / "models/model.pt").is_file()})
+    return found
+
+
+def _metadata(root: Path) -> dict[str, Any]:
+    return json.loads((root / "configs/metadata.json").read_text(encoding="utf-8"))
+
+
 def _row(name: str) -> tuple[str, ...]:
     root = shipped()[name]
-    metadata = json.loads((root / "configs/metadata.json").read_text(encoding="utf-8"))
+    metadata = _metadata(root)
     scores = metadata.get("network_stats", {})
     return (
         name,

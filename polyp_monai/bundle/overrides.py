@@ -1,48 +1,28 @@
-"""--KEY VALUE on the command line: strict, where MONAI takes anything.
+"""--KEY VALUE and --set KEY=VALUE for a bundle's config: strict, where MONAI takes anything.
 
-MONAI accepts a misspelt key without a word, and trains with the default. Here an unknown key is refused with the
-nearest known one, and so is a value of another type or out of range.
+MONAI accepts a misspelt key without a word, and trains with the default. Here a key is an option of the config or it is
+refused with the nearest one, a value has the type of the default and lies in its range, and code has no place in it.
 """
 
 from __future__ import annotations
 
-import ast
-import difflib
 import importlib.util
 import logging
 import math
 import os
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from polyp_monai import runtime
-from polyp_monai.bundle import locate
-from polyp_monai.bundle.read import check_root, clear_errors, replace_macros
-from polyp_monai.data import files
-from polyp_monai.errors import PolypError
+from polyp_monai.bundle import locate, values
+from polyp_monai.bundle.options import at, check_files, is_expression, options, paths, put, read_settings, resolved
+from polyp_monai.errors import CombinedError, PolypError
 
 logger = logging.getLogger(__name__)
 
-RUN_OPTIONS = ("tracking", "init_id", "run_id", "final_id")
-PATHS = ("ckpt_dir", "output_dir", "weights", "logging_file", "meta_file")  # looked up from where the user is
+PATHS = ("ckpt_dir", "output_dir", "weights")  # looked up from where the user is
 ARGUMENTS = {"dataset_dir": "--data", "split": "--split", "inputs": "INPUT", "bundle_root": "BUNDLE"}
-MODEL_KEYS = (
-    "network_def",
-    "loss",
-    "pretrained",
-    "pretrained_sha256",
-    "encoder_lr_scale",
-    "image_size",
-    "keep_aspect",
-    "epochs",
-    "batch_size",
-    "learning_rate",
-)
 RANGES = {  # lowest and highest sensible value
     "epochs": (1, math.inf),
     "batch_size": (1, math.inf),
@@ -60,270 +40,248 @@ RANGES = {  # lowest and highest sensible value
     "patience": (1, math.inf),
     "num_workers": (0, 1024),
     "cache_rate": (0, 1),
+    "seed": (0, values.LARGEST_SEED),
 }
+KINDS = {  # of keys whose default is an expression, or does not tell what they take
+    "device": values.device,
+    "runtime": values.one_of(*runtime.RUNTIMES, runtime.AUTO),
+    "tta": values.one_of("none", "flip"),
+    "batch_size": values.whole(*RANGES["batch_size"]),
+    "num_workers": values.whole(*RANGES["num_workers"]),
+}
+ESCAPE = "--set KEY=VALUE takes those"
 
 
-def parse(words: list[str]) -> dict[str, str]:
-    """["--key", "value", "--other=value"] -> {key: value}. Raises PolypError for a word out of place."""
-    overrides: dict[str, str] = {}
-    rest = iter(words)
-    for word in rest:
-        if not word.startswith("--") or len(word) == 2:
-            raise PolypError(f"{word!r}: expected --KEY VALUE")
-        key, equals, value = word[2:].partition("=")
-        if not equals:
-            try:
-                value = next(rest)
-            except StopIteration:
-                raise PolypError(f"--{key}: a value is missing") from None
-        overrides[key.replace("#", "::")] = value
-    return overrides
-
-
-def check(root: Path, config: str, given: Mapping[str, str]) -> dict[str, Any]:
+def check(root: Path, config: str, given: Mapping[str, str], extra: Sequence[str] = ()) -> dict[str, Any]:
     """The user's pairs as values of the types that the config holds; logs each change.
 
     Args:
         root: folder of the bundle.
         config: "train", "evaluate" or "inference".
-        given: key -> text, as from `parse`; relative paths are looked up from the working directory.
+        given: key -> text: options of the config, or parts of one ("network_def::body::channels").
+        extra: "KEY=VALUE" of --set: any key of the config, and expressions of MONAI too.
 
     Raises:
-        PolypError: a key that the config does not hold, with the nearest that it does; a value of another type or out
-            of range; CUDA where there is none.
+        CombinedError: all that is wrong: a key that is no option, with the nearest that is; a value of another type or
+            out of range; CUDA where there is none.
     """
-    with clear_errors():
-        return _check(check_root(root), config, given, Path.cwd())
+    check_files(root, config)
+    return _Check(root, config).run(given, extra)
 
 
-def words(values: Mapping[str, Any]) -> dict[str, str]:
+def words(arguments: Mapping[str, Any]) -> dict[str, str]:
     """Python values as the texts that `check` takes: None is "null", True "true", lists and dictionaries as written."""
-    return {key: "null" if value is None else str(value) for key, value in values.items()}
+    return {key: "null" if value is None else str(value) for key, value in arguments.items()}
 
 
-def check_values(values: Mapping[str, Any]) -> None:
-    """The same for values alone, of `RANGES`, `device` and `runtime`, where there is no config."""
-    for key, value in values.items():
-        if key in RANGES and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise PolypError(f"--{key} {value}: expected a number")
-        _check_value(key, value)
+def check_values(given: Mapping[str, Any]) -> None:
+    """The same for values alone, of `RANGES` and `KINDS`, where there is no config. Raises CombinedError."""
+    mistakes = []
+    for key, value in given.items():
+        try:
+            if key in KINDS:
+                KINDS[key](str(value))
+            elif key in RANGES:
+                values.number(*RANGES[key])(str(value))
+        except ValueError as error:
+            mistakes.append(f"--{key} {value}: {error}")
+    if mistakes:
+        raise CombinedError(mistakes)
 
 
-def _check(root: Path, config: str, given: Mapping[str, str], here: Path) -> dict[str, Any]:
-    from monai.bundle import ConfigParser
+class _Check:
+    """One check; `mistakes` grows."""
 
-    _check_files(root, config)
-    config_file = f"configs/{config}.yaml"
-    parser = ConfigParser()
-    parser.read_config(str(root / config_file))
-    written = {path: parser[path] for path in _paths(parser.config)}
-    parser.set(config=replace_macros(parser.get(), root))
-    parser.resolve_macro_and_relative_ids()
-    checked: dict[str, Any] = {}
-    for key, text in given.items():
-        if key in ARGUMENTS:
-            raise PolypError(f"--{key}: is set by {ARGUMENTS[key]}")
-        if key == "output_dir" and config != "train":
-            raise PolypError("--output_dir: is set by --out")
-        if key == "weights" and text in locate.shipped():
-            text = str(locate.shipped()[text] / "models/model.pt")
-        if key in PATHS and text[:1] not in ("$", "@", "%"):
-            checked[key] = os.path.abspath(here / text)
-            continue
-        if key in RUN_OPTIONS:
-            checked[key] = _tracking(text, here) if key == "tracking" else text
-            continue
-        if key not in parser or key.startswith("_"):
-            raise PolypError(f"--{key}: no such key in {config_file}{_nearest(key, parser.config)}")
-        value = _value(parser[key], text, key, here, root)
-        _check_value(key, value)
-        if value != parser[key]:
-            logger.info(f"{key}: {_short(parser[key])} -> {_short(value)}")
+    def __init__(self, root: Path, config: str) -> None:
+        self.root, self.config, self.file = root, config, f"configs/{config}.yaml"
+        self.options = {k: o for k, o in options(root, config).items() if own(k, config)}
+        self.written = read_settings(root / self.file)
+        self.resolved = resolved(root, config)
+        self.before = resolved(root, config)
+        self.checked: dict[str, Any] = {}
+        self.mistakes: list[str] = []
+
+    def run(self, given: Mapping[str, str], extra: Sequence[str]) -> dict[str, Any]:
+        for key, text in given.items():
+            self._take(f"--{key}", text, key, lambda k=key, t=text: self._option(k, t))
+        for pair in extra:
+            key, _, text = pair.partition("=")
+            self._take(f"--set {key}", text, key, lambda k=key, t=text: self._any_key(k, t))
+        if "pretrained" in self.checked:  # the bundle's digest is of the bundle's weights
+            self.checked.setdefault("pretrained_sha256", None)
+        self._together()
+        if self.mistakes:
+            raise CombinedError(self.mistakes)
+        for key in (*given, *(pair.partition("=")[0] for pair in extra)):
+            was, new = (at(content, key) for content in (self.before, self.resolved))
+            if was != new:
+                logger.info(f"{key}: {_short(was)} -> {_short(new)}")
+        return self.checked
+
+    def _take(self, word: str, text: str, key: str, value_of) -> None:
+        try:
+            self._set(key, value_of())
+        except ValueError as error:
+            self.mistakes.append(f"{word} {_short(text)}: {error}")
+        except PolypError as error:
+            self.mistakes.append(f"{word}: {error}")
+
+    def _set(self, key: str, value: Any) -> None:
         pieces = key.split("::")
-        stems = ("::".join(pieces[:n]) for n in range(1, len(pieces)))
-        if stem := next((s for s in stems if isinstance(written.get(s), str)), None):
-            checked.setdefault(stem, parser[stem])  # a macro stands there: give MONAI what it stands for
-        parser[key] = value
-        checked[key] = value
-    if "pretrained" in checked:  # the bundle's digest is of the bundle's weights
-        checked.setdefault("pretrained_sha256", None)
-    runtime.check(checked)
-    epochs, interval = parser.get("epochs"), parser.get("val_interval")
-    if isinstance(epochs, int) and isinstance(interval, int) and interval > epochs:
-        raise PolypError(f"--val_interval {interval}: is more than the {epochs} epochs, so no weights would be kept")
-    return checked
+        for stem in ("::".join(pieces[:n]) for n in range(1, len(pieces))):
+            if isinstance(_at_or_none(self.written, stem), str):
+                # a macro stands there: give MONAI what it stands for
+                self.checked.setdefault(stem, at(self.before, stem))
+                break
+        put(self.resolved, key, value)
+        self.checked[key] = value
+
+    def _option(self, key: str, text: str) -> Any:
+        self._check_known(key)
+        if key == "weights" and text in locate.shipped():
+            return str(locate.shipped()[text] / "models/model.pt")
+        if key == "loss":
+            return self._loss(text)
+        if key == "pretrained":
+            return _pretrained(text)
+        if key == "pretrained_sha256":
+            return None if text.lower() in ("null", "none") else text
+        if key in PATHS:
+            return _file(text)
+        if key in KINDS:
+            return KINDS[key](text)
+        value = _as_type_of(at(self.resolved, key), text)
+        low, high = RANGES.get(key, (-math.inf, math.inf))
+        return values.within(value, low, high) if isinstance(value, (int, float)) else value
+
+    def _check_known(self, key: str) -> None:
+        head, _, below = key.partition("::")
+        if head in self.options and not below:
+            return
+        if head not in self.options:
+            near = values.did_you_mean(key, self.options, "--")
+            reason = explain(self.root, self.config, key)
+            raise PolypError(
+                reason or f"no such option in {self.file}{near or '; known are ' + ', '.join(self.options)}"
+            )
+        if any(piece.startswith("_") for piece in key.split("::")):
+            raise PolypError(f"says what code is run; {ESCAPE}")
+        if _at_or_none(self.resolved, key) is None:
+            near = values.did_you_mean(key, paths({head: at(self.resolved, head)}), "--")
+            raise PolypError(f"no such key in {self.file}{near}")
+
+    def _any_key(self, key: str, text: str) -> Any:
+        if not key or not text:
+            raise ValueError("expected KEY=VALUE")
+        if key in ARGUMENTS:
+            raise PolypError(f"is set by {ARGUMENTS[key]}")
+        try:
+            current = at(self.resolved, key)
+        except KeyError:
+            near = values.did_you_mean(key, paths(self.resolved))
+            raise PolypError(f"no such key in {self.file}{near}") from None
+        if is_expression(text) or is_expression(current) or current is None:
+            return values.literal(text)
+        return _as_type_of(current, text, code=True)
+
+    def _loss(self, text: str) -> Any:
+        losses = read_settings(self.root / "configs/losses.yaml")
+        if text not in losses:
+            near = values.did_you_mean(text, losses) or f"; known are {', '.join(losses)}"
+            raise ValueError(f"no such loss{near}")
+        return losses[text]
+
+    def _together(self) -> None:
+        """What single values do not tell."""
+        try:
+            runtime.check(self.checked)
+        except PolypError as error:
+            self.mistakes.append(str(error))
+        epochs, interval = self.resolved.get("epochs"), self.resolved.get("val_interval")
+        if isinstance(epochs, int) and isinstance(interval, int) and interval > epochs:
+            self.mistakes.append(
+                f"--val_interval {interval}: is more than the {epochs} epochs, so no weights would be kept"
+            )
 
 
-def _check_files(root: Path, config: str) -> None:
-    """Raises PolypError where the user's own edit of the bundle left no settings, or a wrong one."""
-    for name in (config, "data", "model"):
-        path = root / f"configs/{name}.yaml"
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise PolypError(f"{path}: holds no settings; copy it from a shipped bundle")
-    for key in MODEL_KEYS:
-        if key not in content:
-            raise PolypError(f"{path}: the key {key!r} is missing")
-        numeric = key in RANGES and not str(content[key]).startswith(("$", "@", "%"))
-        if numeric and (isinstance(content[key], bool) or not isinstance(content[key], (int, float))):
-            raise PolypError(f"{path}: {key} is {content[key]!r}, expected a number")
+def own(key: str, config: str) -> bool:
+    """Whether the user sets this option by its name; an argument of the command sets the others."""
+    return key not in ARGUMENTS and not (key == "output_dir" and config != "train")
 
 
-def _value(current: Any, text: str, key: str, here: Path, root: Path) -> Any:
-    if key == "loss":
-        return _loss(text, root)
-    if key == "pretrained":
-        return _weights(text, here)
-    if key == "pretrained_sha256":
-        return None if text.lower() in ("null", "none") else text
-    return _as_type_of(current, text, key)
+def explain(root: Path, config: str, key: str) -> str:
+    """Why a word that looks like a key is no option; "" when nothing is known of it."""
+    if key in ARGUMENTS:
+        return f"is set by {ARGUMENTS[key]}"
+    if key == "output_dir":
+        return "is set by --out"
+    if _at_or_none(resolved(root, config), key.split("::")[0]) is None:
+        return ""
+    return f"is no option: configs/{config}.yaml makes it out of the options; {ESCAPE}"
 
 
-def _tracking(text: str, here: Path) -> str:
+def tracking(text: str) -> str:
     """MONAI's own settings for MLflow, or a file of settings."""
     if text == "mlflow":
         if importlib.util.find_spec("mlflow") is None:
-            raise PolypError("--tracking mlflow: MLflow is not installed; pip install 'polyp_monai[mlflow]'")
+            raise ValueError("MLflow is not installed; pip install 'polyp_monai[mlflow]'")
         return text
-    if not (here / text).is_file():
-        raise PolypError(f"--tracking {text}: expected mlflow, or a file with MONAI's settings for tracking")
-    return os.path.abspath(here / text)
+    if not os.path.isfile(text):
+        raise ValueError("expected mlflow, or a file with MONAI's settings for tracking")
+    return os.path.abspath(text)
 
 
-def _weights(text: str, here: Path) -> str | None:
-    """Where pretrained weights come from: a path is looked up from where the user is."""
-    if text.lower() in ("null", "none"):
-        return None
-    return text if text.startswith(("pip:", "http://", "https://", "$", "@", "%")) else os.path.abspath(here / text)
-
-
-def _loss(text: str, root: Path) -> Any:
-    """The definition of a loss that `configs/losses.yaml` names, or that a macro stands for; definitions pass."""
-    value = literal(text)
-    if isinstance(value, dict) or text[:1] in ("$", "@"):
-        return value
-    if text[:1] == "%":
-        return replace_macros(text, root)
-    losses = yaml.safe_load((root / "configs/losses.yaml").read_text(encoding="utf-8"))
-    if text not in losses:
-        raise PolypError(f"--loss {text}: no such loss{_nearest(text, losses, '')}")
-    return losses[text]
-
-
-def _nearest(key: str, config: dict, dashes: str = "--") -> str:
-    names = list(_paths(config)) if dashes else list(config)
-    close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    return (
-        f"; did you mean {dashes}{close[0]}?"
-        if close
-        else f"; known are {', '.join(k for k in config if k != '_meta_')}"
-    )
-
-
-def _paths(node: Any, prefix: str = "") -> Iterator[str]:
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in items:
-        path = f"{prefix}::{key}" if prefix else str(key)
-        yield path
-        yield from _paths(value, path)
-
-
-def _as_type_of(current: Any, text: str, key: str) -> Any:
-    """`text` as a value of the type of `current`; references and expressions pass, and so does any type for them."""
+def _file(text: str) -> str:
     if text[:1] in ("$", "@", "%"):
-        return text
-    value = literal(text)
-    if isinstance(current, str):
-        return value if current[:1] in ("$", "@", "%") else text
-    if isinstance(current, bool):
-        if not isinstance(value, bool):
-            raise PolypError(f"--{key} {text}: expected true or false")
-    elif isinstance(current, int):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise PolypError(f"--{key} {text}: expected a whole number, such as {current}")
-    elif isinstance(current, float):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise PolypError(f"--{key} {text}: expected a number, such as {current}")
-        value = float(value)
-    elif isinstance(current, (list, dict)) and not isinstance(value, type(current)):
-        raise PolypError(f"--{key} {text}: expected a {type(current).__name__}, such as {_short(current)}")
-    return value
+        raise ValueError(f"is no path: $, @ and % begin MONAI's expressions; {ESCAPE}, ./{text} is a file")
+    return os.path.abspath(text)
 
 
-def literal(text: str) -> Any:
-    """true, false, null, numbers, lists and dictionaries as what they are; anything else as text."""
+def _pretrained(text: str) -> str | None:
+    """Where pretrained weights come from."""
     if text.lower() in ("null", "none"):
         return None
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
+    return text if text.startswith(("pip:", "http://", "https://")) else _file(text)
+
+
+def _as_type_of(current: Any, text: str, code: bool = False) -> Any:
+    """`text` as a value of the type of `current`; an expression and null take any plain value."""
+    value = values.literal(text)
+    if not code and _is_code(value):
+        raise ValueError(f"holds an expression of MONAI ($, @, %, _target_); {ESCAPE}")
+    if isinstance(current, bool):
+        return values.boolean(text)
+    if isinstance(current, int):
+        return _like(current, values.whole(), text)
+    if isinstance(current, float):
+        return _like(current, values.number(), text)
+    if isinstance(current, (list, dict)):
+        if not isinstance(value, type(current)):
+            raise ValueError(f"expected a {type(current).__name__}, such as {_short(current)}")
+        return value
+    return text if isinstance(current, str) and not is_expression(current) else value
+
+
+def _like(current: Any, kind, text: str) -> Any:
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+        return kind(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, such as {current}") from None
 
 
-def _check_value(key: str, value: Any) -> None:
-    low, high = RANGES.get(key, (-math.inf, math.inf))
-    if isinstance(value, (int, float)) and not low <= value <= high:
-        raise PolypError(f"--{key} {value}: expected {low} {'or more' if high == math.inf else f'to {high}'}")
-    if key == "device" and str(value)[:1] not in ("$", "@", "%"):
-        _check_device(value)
+def _is_code(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(str(key).startswith("_") or _is_code(item) for key, item in value.items())
+    return any(map(_is_code, value)) if isinstance(value, (list, tuple, set)) else is_expression(value)
 
 
-def _check_device(value: Any) -> None:
-    import torch
-
+def _at_or_none(content: Any, key: str) -> Any:
     try:
-        device = torch.device(value)
-    except (RuntimeError, TypeError) as error:
-        raise PolypError(f"--device {value}: no such device; give cpu, cuda or cuda:0") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise PolypError(f"--device {value}: no CUDA device is available here; give --device cpu")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise PolypError(f"--device {value}: there are {torch.cuda.device_count()} CUDA devices here")
+        return at(content, key)
+    except KeyError:
+        return None
 
 
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-@contextmanager
-def kept(root: Path, values: dict[str, Any]) -> Iterator[None]:
-    """Write those of the changed keys that `configs/model.yaml` holds into it, for the training in the block.
-
-    Weights belong to a network and an image size: evaluation and inference read both from there, so a bundle trained with
-    another image size must say so. A training that ends before its first epoch leaves the file as it was.
-    """
-    path, last = root / "configs/model.yaml", root / "models/last.pt"
-    before = path.read_text(encoding="utf-8")
-    stamp = last.stat().st_mtime_ns if last.exists() else None
-    after = changed(before, values, str(path))
-    if after != before:
-        files.write_text(path, after)
-    try:
-        yield
-    except BaseException:
-        if (last.stat().st_mtime_ns if last.exists() else None) == stamp:
-            files.write_text(path, before)
-        raise
-
-
-def changed(text: str, values: dict[str, Any], name: str) -> str:
-    """The YAML `text` with the blocks of the changed keys replaced; the rest, comments too, stays."""
-    from monai.bundle import ConfigParser
-
-    content = yaml.safe_load(text)
-    text = text if text.endswith("\n") else text + "\n"
-    parser = ConfigParser(content)
-    own = {key: value for key, value in values.items() if key.split("::")[0] in content}
-    for key, value in own.items():
-        parser[key] = value
-    for key in dict.fromkeys(k.split("::")[0] for k in own):
-        flow = None if isinstance(parser[key], (dict, list)) else False
-        block = yaml.safe_dump({key: parser[key]}, sort_keys=False, default_flow_style=flow, width=120)
-        text = re.sub(rf"^{key}:.*\n(?:\n*[ -].*\n)*", lambda _, b=block: b, text, flags=re.MULTILINE)
-    intended = {key: parser[key] for key in content}
-    if yaml.safe_load(text) != intended:
-        raise PolypError(f"{name}: cannot be changed line by line; set the keys in it by hand")
-    return text

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -187,7 +188,7 @@ def clear_errors() -> Iterator[None]:
         if isinstance(error, ErrorDuringImport):
             raise PolypError(f"code that a config of the bundle names cannot be imported: {summary(reason)}") from error
         if isinstance(reason, PolypError):
-            raise PolypError(str(reason)) from None
+            raise reason from None
         if isinstance(reason, ValueError) and "more than 1 value per channel" in str(reason):
             raise PolypError("this network's batch norm needs two frames or more; raise --batch_size") from None
         if isinstance(reason, ModuleNotFoundError) and "Cannot locate" in str(reason):
@@ -196,4 +197,6 @@ def clear_errors() -> Iterator[None]:
             raise PolypError(f"a config of the bundle is not YAML: {reason}") from None
         if isinstance(reason, OSError):
             raise reason from None
+        if split := re.search("Failed to instantiate component '([^']*)'", str(error)):
+            raise PolypError(f"{split[1]} cannot be built: {summary(reason)}") from error
         raise

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from polyp_monai.bundle import locate, overrides
+from polyp_monai.bundle import locate, model_file
 from polyp_monai.bundle.read import check_hashes, check_root, clear_errors, scripts_of
 from polyp_monai.data import datalist
+from polyp_monai.errors import PolypError
 from polyp_monai.training import checkpoints
 
 logger = logging.getLogger(__name__)
@@ -42,30 +43,38 @@ def run(root: Path, config: str, overrides: dict[str, Any], log: bool = True) ->
         workflow.finalize()
 
 
-def train(bundle: str, data: Sequence[str | Path], out: str | None, given: Mapping[str, str], log: bool = True) -> Path:
+def train(bundle: str, data: Sequence[str | Path], out: str | None, given: Mapping[str, Any], log: bool = True) -> Path:
     """Train a bundle; returns the folder in which it was trained.
 
     Args:
         bundle: a name, which is copied to `out` (runs/NAME) and trained there; or a path.
         data: prepared sets.
         out: folder of the run.
-        given: key -> text, overrides of configs/train.yaml.
+        given: overrides of configs/train.yaml, as `overrides.check` gives them.
         log: as of `run`.
 
     Raises:
-        PolypError: a wrong override, no such data, or an earlier training in the way.
+        PolypError: no such data, an earlier training in the way, or a training that writes no weights.
     """
     for folder in data:
         datalist.read(folder)
     sets = [str(Path(folder).resolve()) for folder in data]
-    checked = overrides.check(locate.template(bundle, out), "train", given)
     with locate.working_copy(bundle, out) as root:
         logger.info(f"training in {root}")
-        if not checked.get("resume") and not checked.get("overwrite"):
-            checkpoints.check_free(checked.get("ckpt_dir", root / "models"))
-        with overrides.kept(root, checked):
-            run(root, "train", {"dataset_dir": sets if len(sets) > 1 else sets[0], **checked}, log)
+        weights = Path(given.get("ckpt_dir", root / "models"))
+        if not given.get("resume") and not given.get("overwrite"):
+            checkpoints.check_free(weights)
+        before = _stamp(weights)
+        with model_file.kept(root, given):
+            run(root, "train", {"dataset_dir": sets if len(sets) > 1 else sets[0], **given}, log)
+            if _stamp(weights) == before and not given.get("resume"):
+                raise PolypError(f"{weights}: the training wrote no weights; an override keeps it from that")
     return root
+
+
+def _stamp(folder: Path) -> int | None:
+    last = folder / "last.pt"
+    return last.stat().st_mtime_ns if last.exists() else None
 
 
 @contextmanager

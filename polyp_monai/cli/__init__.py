@@ -1,1 +1,5 @@
-"""The command `polyp`: arguments and messages; the one place that knows every room."""
+"""The command `polyp`: words and messages. What does the work is imported when a command needs it."""
+
+from polyp_monai.cli.main import main
+
+__all__ = ["main"]

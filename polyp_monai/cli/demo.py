@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from polyp_monai.cli import main as cli
+from polyp_monai.cli.main import main as polyp
 from polyp_monai.data import datalist, files
 
 FOLDER = Path("demo")
@@ -23,11 +23,11 @@ LOWEST_DICE = 0.7
 COMMANDS = [
     "polyp prepare synthetic --count 400 --out demo/data",
     # Dice + BCE settles in a few minutes, Tversky takes longer; the synthetic set has negative frames of its own
-    "polyp train unet --data demo/data --out demo/unet --overwrite true --image_size 128 --epochs 26 --learning_rate 0.002 "
-    "--loss dice_bce --negative_crops 0",
-    "polyp evaluate demo/unet --data demo/data --out demo/evaluation --tta flip",
-    "polyp predict demo/unet demo/data/images --out demo/predictions --overlay true --overwrite true",
-    "polyp predict efficient_unet demo/data/images/*0.jpg --out demo/shipped --overlay true --overwrite true",
+    "polyp train unet --data demo/data --out demo/unet --overwrite --image-size 128 --epochs 26 --learning-rate 0.002 "
+    "--loss dice_bce --negative-crops 0",
+    "polyp evaluate demo/unet --data demo/data --out demo/evaluation --overwrite --tta flip",
+    "polyp predict demo/unet demo/data/images --out demo/predictions --overlay --overwrite",
+    "polyp predict efficient_unet demo/data/images/*0.jpg --out demo/shipped --overlay --overwrite",
 ]
 
 
@@ -36,7 +36,7 @@ def main() -> int:
     started = time.monotonic()
     for command in COMMANDS:
         print(f"\n$ {command}", flush=True)
-        status = cli.main(shlex.split(command)[1:])
+        status = polyp(shlex.split(command)[1:])
         if status:
             return status
     picture = FOLDER / "pictures.png"

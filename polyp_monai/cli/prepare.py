@@ -1,15 +1,17 @@
-"""`polyp prepare`: options, messages, and the order of the steps. Light to import."""
+"""`polyp prepare`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep import registry
+from polyp_monai.bundle import values
+from polyp_monai.cli import common
+from polyp_monai.cli.grammar import Mistakes, Outcome, Parser
 from polyp_monai.errors import PolypError
 
 if TYPE_CHECKING:
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
     from data_prep.prepare import Prepared
     from data_prep.splits import Plan
 
-EPILOG = """examples:
+PREPARE = "Check a data set, split it, and write a MONAI data list."
+
+EXAMPLES = """examples:
   polyp prepare kvasir-seg --source kvasir-seg.zip --out data/kvasir
-  polyp prepare cvc-clinicdb --source CVC-ClinicDB --out data/clinicdb --split kfold --folds 5 --fold 0
+  polyp prepare cvc-clinicdb --source CVC-ClinicDB --out data/clinicdb --protocol kfold --folds 5 --fold 0
   polyp prepare folder --images frames --masks masks --group-regex '^(seq[0-9]+)_' --out data/mine
   polyp prepare synthetic --count 120 --out data/demo
 
@@ -29,51 +33,66 @@ writes images/, masks/ (0 and 255, PNG), audit.html to look at, audit.json, and 
 data sets:
 """ + "\n".join(f"  {name:14}{about}" for name, about in registry.SETS.items())
 
+MOST = 100_000  # synthetic images: 5 GB
+DEFAULT_COUNT = 120
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `polyp prepare`."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = "Check a data set, split it, and write a MONAI data list."
-    parser.epilog = EPILOG
-    parser.add_argument("set", choices=registry.SETS, metavar="SET", help=", ".join(registry.SETS))
-    parser.add_argument("--source", type=Path, metavar="PATH", help="folder or zip of the publisher")
-    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace another prepared data set in DIR")
-    parser.add_argument("--skip-bad", action="store_true", help="leave out what cannot be used instead of refusing")
+
+def declare(parser: Parser) -> None:
+    parser.description, parser.epilog = PREPARE, EXAMPLES
+    parser.set_defaults(run=prepare)
+    parser.add_argument("set", metavar="SET", help=", ".join(registry.SETS)).completer = lambda **_: registry.SETS
+    parser.option("source", "PATH", "folder or zip of the publisher", Path)
+    parser.option("out", "DIR", "folder to write", Path, required=True)
+    common.overwrite(parser, "another data set, or another split of it,")
+    parser.flag("skip-bad", "leave out what cannot be used instead of refusing")
     split = parser.add_argument_group("split")
-    split.add_argument("--split", metavar="NAME", help="one of the data set's splits (below); default: its first")
-    split.add_argument("--ratios", metavar="T,V,S", help="training,validation,test for ratio, grouped (0.8,0.1,0.1)")
-    split.add_argument("--folds", type=int, metavar="K", help="number of folds for kfold (5)")
-    split.add_argument("--fold", type=int, metavar="I", help="the fold, from 0, that is the test split (0)")
-    split.add_argument("--validation", type=float, metavar="SHARE", help="validation share of the training split (0.1)")
-    split.add_argument("--seed", type=int, default=0, help="of every random choice (0)")
+    parser.option("protocol", "NAME", "one of the data set's (below); default: its first", group=split)
+    shares = "training,validation,test for ratio, grouped (0.8,0.1,0.1)"
+    parser.option("ratios", "T,V,S", shares, values.ratios, group=split)
+    parser.option("folds", "K", "number of folds for kfold (5)", values.whole(2, 1000), group=split)
+    parser.option("fold", "I", "the fold, from 0, that is the test split (0)", values.whole(0, 999), group=split)
+    parser.option(
+        "validation", "SHARE", "validation share of the training split (0.1)", values.number(0, 1), group=split
+    )
+    seed = values.whole(0, values.LARGEST_SEED)
+    parser.option("seed", "N", "of every random choice (0)", seed, group=split, default=0)
     own = parser.add_argument_group("folder")
-    own.add_argument("--images", type=Path, metavar="DIR", help="folder of the images, with what is below it")
-    own.add_argument("--masks", type=Path, metavar="DIR", help="folder of the masks: same relative path as the image")
-    own.add_argument("--mask-suffix", metavar="TEXT", help="end of the masks' names: _mask for a_mask.png of a.jpg")
-    own.add_argument("--group-regex", metavar="REGEX", help="first capture group on the name is the group")
-    own.add_argument("--group-csv", type=Path, metavar="FILE", help="table with the columns name and group")
-    own.add_argument("--name", help="name of the data set (the source folder's)")
+    parser.option("images", "DIR", "folder of the images, with what is below it", Path, group=own)
+    parser.option("masks", "DIR", "folder of the masks: same relative path as the image", Path, group=own)
+    parser.option("mask-suffix", "TEXT", "end of the masks' names: _mask for a_mask.png of a.jpg", group=own)
+    parser.option("group-regex", "REGEX", "first capture group on the name is the group", group=own)
+    parser.option("group-csv", "FILE", "table with the columns name and group", Path, group=own)
+    parser.option("name", "NAME", "name of the data set (the source folder's)", group=own)
     made = parser.add_argument_group("synthetic")
-    made.add_argument("--count", type=int, metavar="N", help="images to generate (120)")
+    parser.option("count", "N", f"images to generate ({DEFAULT_COUNT})", values.whole(1, MOST), group=made)
 
 
-def run(args: argparse.Namespace, draw: Callable[[Path], object]) -> int:
-    """Prepare a data set and print a summary. Returns the exit status.
-
-    `draw` writes audit.html into the folder that it is given; see `prepare.write`.
+def prepare(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
+    """Prepare a data set.
 
     Raises:
         PolypError: see its text. Nothing is written then.
         OSError: DIR cannot be written, e.g. the disk is full; the run can be repeated.
     """
+    with mistakes.collecting():
+        if args.set not in registry.SETS:
+            known = ", ".join(registry.SETS)
+            near = values.did_you_mean(args.set, registry.SETS)
+            raise PolypError(f"{args.set}: no such data set{near or '; known are ' + known}")
+        module = registry.load(args.set)
+        with mistakes.collecting():
+            _check_options(args, module)
+        plan = _plan(args, registry.splits_of(module))
+    mistakes.check()
+    return _run(args, module, plan)
+
+
+def _run(args: argparse.Namespace, module: Any, plan: Plan) -> Outcome:
     from data_prep import prepare
     from data_prep.output import OutputFolder
+    from polyp_monai.report import audit
 
-    module = registry.load(args.set)
-    _check_options(args, module)
-    plan = _plan(args, registry.splits_of(module))
-    identity = _identity(args)
+    identity = _identity(args, plan)
     output = OutputFolder(args.out, identity, args.overwrite)
     published = module.published(plan.name) if plan.name in registry.FIXED_SPLITS else None
     findings: list[Finding] = []
@@ -85,9 +104,12 @@ def run(args: argparse.Namespace, draw: Callable[[Path], object]) -> int:
             for finding in refusal.findings[: prepare.LISTED]:
                 print(f"  {', '.join(finding.files)}: {finding.message}", file=sys.stderr)
             raise
-        prepare.write(prepared, output, draw)
-    _summarize(prepared, output)
-    return 0
+        prepare.write(prepared, output, audit.write)
+    if prepared.warning:
+        print(f"WARNING: {prepared.warning}", file=sys.stderr)
+    content = prepare.report(prepared)
+    content = {"out": str(output.path)} | {key: content[key] for key in ("name", "split", "counts", "findings")}
+    return Outcome("\n".join(_summary(prepared, output)), content)
 
 
 def _check_options(args: argparse.Namespace, module: Any) -> None:
@@ -100,8 +122,6 @@ def _check_options(args: argparse.Namespace, module: Any) -> None:
     if args.set == "synthetic":
         if args.source is not None:
             raise PolypError("--source is not an option of synthetic: it generates its images")
-        if args.count is not None and args.count < 1:
-            raise PolypError(f"--count {args.count}: need at least 1")
         return
     if (args.images is None) != (args.masks is None):
         raise PolypError("--images and --masks: give both, or --source")
@@ -113,30 +133,25 @@ def _check_options(args: argparse.Namespace, module: Any) -> None:
 def _plan(args: argparse.Namespace, offered: tuple[str, ...]) -> Plan:
     from data_prep.splits import Plan
 
-    name = args.split or offered[0]
+    name = args.protocol or offered[0]
     if name not in offered:
-        raise PolypError(f"--split {name}: {args.set} offers {', '.join(offered)}")
+        raise PolypError(f"--protocol {name}: {args.set} offers {', '.join(offered)}")
     takes = {"ratio": ["ratios"], "grouped": ["ratios"], "kfold": ["folds", "fold", "validation"]}
     uses = takes.get(name, ["validation"])
     given = {key: vars(args)[key] for key in ("ratios", "folds", "fold", "validation") if vars(args)[key] is not None}
     for key in given:
         if key not in uses:
-            raise PolypError(f"--{key} has no meaning for the split {name}; it takes --{', --'.join(uses)}")
-    if "ratios" in given:
-        try:
-            training, validation, test = (float(share) for share in given["ratios"].split(","))
-        except ValueError:
-            raise PolypError(f"--ratios {given['ratios']}: need three numbers, e.g. 0.8,0.1,0.1") from None
-        given["ratios"] = (training, validation, test)
+            raise PolypError(f"--{key} has no meaning for the protocol {name}; it takes --{', --'.join(uses)}")
     return Plan(name, args.seed, **given)
 
 
-def _identity(args: argparse.Namespace) -> dict[str, str]:
-    """Which data set DIR is for. Folders of one's own are told apart by where they are."""
+def _identity(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
+    """What DIR is for: a data set and its split. Folders of one's own are known by where they are."""
+    split = {"split": plan.described()}
     if args.set != "folder":
-        return {"name": args.set}
+        return {"name": args.set} | split
     places = [place.resolve() for place in (args.source, args.images, args.masks) if place is not None]
-    return {"name": args.name or places[0].stem, "source": " ".join(map(str, places))}
+    return {"name": args.name or places[0].stem, "source": " ".join(map(str, places))} | split
 
 
 def _collect(
@@ -146,7 +161,7 @@ def _collect(
     from data_prep import source
 
     if args.set == "synthetic":
-        count = 120 if args.count is None else args.count
+        count = args.count or DEFAULT_COUNT
         place = stack.enter_context(output.workspace())
         return module.pairs(place, count, args.seed)
     for origin in (args.source, args.images, args.masks):
@@ -170,15 +185,13 @@ def _overlap(out: Path, origin: Path) -> bool:
     return out.is_relative_to(origin) or (origin.is_dir() and origin.is_relative_to(out))
 
 
-def _summarize(prepared: Prepared, output: OutputFolder) -> None:
-    from data_prep.findings import SEVERITIES, counted
+def _summary(prepared: Prepared, output: OutputFolder) -> list[str]:
+    from data_prep.findings import SEVERITIES, count_by_code
     from data_prep.splits import SPLITS
 
     counts = ", ".join(f"{split} {len(prepared.in_split(split))}" for split in SPLITS)
-    print(f"{prepared.name}, split {prepared.plan.name}: {counts}")
+    lines = [f"{prepared.name}, split {prepared.plan.name}: {counts}"]
     for severity in SEVERITIES:
-        for line in counted([finding for finding in prepared.findings if finding.severity == severity]):
-            print(f"  {severity}: {line}")
-    if prepared.warning:
-        print(f"WARNING: {prepared.warning}", file=sys.stderr)
-    print(f"look at {output.path / 'audit.html'}; the data list is {output.path / 'datalist.json'}")
+        found = [finding for finding in prepared.findings if finding.severity == severity]
+        lines += [f"  {severity}: {line}" for line in count_by_code(found)]
+    return [*lines, f"look at {output.path / 'audit.html'}; the data list is {output.path / 'datalist.json'}"]

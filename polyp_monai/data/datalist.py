@@ -13,6 +13,7 @@ from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 
 SPLITS = ("training", "validation", "test")
+LONGEST_NAME = 255  # bytes, on every usual file system
 ALL = "all"  # of a set that nothing was trained on
 
 
@@ -108,6 +109,7 @@ def frames(
     overwrite: bool = False,
     probability: bool = False,
     overlay: bool = False,
+    skip_existing: bool = False,
 ) -> list[dict]:
     """Frames to predict: `image` (absolute path) and `output` (relative path without suffix, one a frame).
 
@@ -116,6 +118,7 @@ def frames(
             in `output`; names that would meet get as much of their path as tells them apart.
         output_dir: where the masks will go; nothing there is overwritten unless `overwrite`, and an input never is.
         probability, overlay: whether these files will be written too.
+        skip_existing: leave out frames whose mask is in `output_dir` already.
 
     Raises:
         PolypError: an input that is not there, holds no frame, or whose mask would overwrite a file.
@@ -131,6 +134,8 @@ def frames(
         for path, relative in matches:
             found.setdefault(path, relative)
     samples = [{"image": str(path), "output": output} for path, output in _tell_apart(found).items()]
+    if skip_existing:
+        samples = [s for s in samples if not (out / f"{s['output']}{files.mask_suffix(s['image'])}").exists()]
     _check_targets(samples, output_dir, found, overwrite, probability, overlay)
     return samples
 
@@ -149,10 +154,12 @@ def _check_targets(
         suffix = files.mask_suffix(sample["image"])
         for name in (suffix, *[f"_probability{suffix}"] * probability, *["_overlay.png"] * overlay):
             target = Path(output_dir) / f"{sample['output']}{name}"
+            if len(os.fsencode(target.name)) > LONGEST_NAME:
+                raise PolypError(f"{sample['image']}: its name is too long for the file {name} that would be written")
             if target.resolve() in sources:
                 raise PolypError(f"{target}: is an input and would be overwritten; give another output folder")
             if target.exists() and not overwrite:
-                raise PolypError(f"{target}: exists already; give another output folder, or --overwrite true")
+                raise PolypError(f"{target}: exists already; give another output folder, or --overwrite")
             if str(target).casefold() in claimed:
                 raise PolypError(f"{target}: two frames would be written there; predict them into two folders")
             claimed.add(str(target).casefold())

@@ -13,7 +13,7 @@ from monai.engines.utils import IterationEvents
 from monai.transforms import apply_transform
 from torch.utils.data import get_worker_info
 
-from polyp_monai.errors import PolypError, root_cause
+from polyp_monai.errors import FramesLeftOutError, PolypError, counted, root_cause
 
 logger = logging.getLogger(__name__)
 
@@ -67,5 +67,6 @@ class FrameDataset(IterableDataset):
     def finish(self) -> None:
         """Raises PolypError when frames were left out; each was named when it was met."""
         if self.failures:
-            raise PolypError(f"{len(self.failures)} of {len(self.data)} frames could not be read and have no mask")
-        logger.info(f"{len(self.data)} frames predicted")
+            of = f"{len(self.failures)} of {counted(len(self.data), 'frame')}"
+            raise FramesLeftOutError(f"{of} could not be read and have no mask")
+        logger.info(f"{counted(len(self.data), 'frame')} predicted")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from polyp_monai import provenance
 from polyp_monai import runtime as runtimes
@@ -200,7 +201,7 @@ def _write_int8(source: Original, form: str, path: Path) -> None:
         plain, rounded = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         writers.onnx(source.network, plain, replace(source.facts, precision="fp32"))
         logger.info(f"calibrating on {len(samples)} training frames")
-        quantize.int8(plain, rounded, samples.frames())
+        quantize.int8(plain, rounded, tqdm(samples.frames(), "calibrate", len(samples), unit="frame", disable=None))
         writers.describe_onnx(rounded, source.facts)
         if form == "openvino":
             writers.openvino(rounded, path, source.facts)

@@ -13,14 +13,14 @@ from polyp_monai import __version__
 from polyp_monai.data import files
 from polyp_monai.metrics import registry
 from polyp_monai.report import charts, gallery, pictures
-from polyp_monai.report.folder import Frame, read
+from polyp_monai.report.folder import FrameRow, read
 from polyp_monai.report.parts import Card, Gallery, Page, Part, Section, Sheet, Shot, Table
 from polyp_monai.report.render import render
 from polyp_monai.report.run import drawer
 
 FRAMES = 12  # that differ most
 
-Frames = Mapping[str, Frame]  # of one run, by name
+Frames = Mapping[str, FrameRow]  # of one run, by name
 
 
 def write(result: Mapping[str, Any], path: str | Path) -> Path:
@@ -117,7 +117,7 @@ def _cloud(first: Frames, second: Frames, i: int, j: int) -> list[Part]:
     return [charts.Chart("Frame by frame", note, x, y, marks)]
 
 
-def _scored(*frames: Frame) -> bool:
+def _scored(*frames: FrameRow) -> bool:
     return all(registry.MAIN in frame.scores for frame in frames)
 
 

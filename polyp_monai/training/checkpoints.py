@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from polyp_monai import provenance
 from polyp_monai.data import files
+from polyp_monai import provenance
 from polyp_monai.errors import PolypError
 
 logger = logging.getLogger(__name__)
@@ -22,10 +22,10 @@ def check_free(ckpt_dir: str | Path) -> None:
     for name in ("last.pt", "model.pt"):
         path = Path(ckpt_dir) / name
         if path.exists():
-            resume = "--resume true to go on with it, " if name == "last.pt" else ""
+            resume = "--resume to go on with it, " if name == "last.pt" else ""
             raise PolypError(
-                f"{path}: holds an earlier training; add {resume}--overwrite true to train again over it, or train into "
-                "another folder"
+                f"{path}: holds an earlier training; add {resume}--overwrite to train again over it, or train "
+                "into another folder"
             )
 
 

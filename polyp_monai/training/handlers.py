@@ -186,7 +186,7 @@ class Checkpointer:
         if self.best_path.exists() and not self.last_path.exists():
             raise PolypError(
                 f"{self.best_path}: holds weights, but the state of their training ({self.last_path.name}) is not "
-                "there to go on with; add --overwrite true to train again over them, or train into another folder"
+                "there to go on with; add --overwrite to train again over them, or train into another folder"
             )
         if not self.last_path.exists():
             logger.info(f"{self.last_path}: not there yet, so training starts from the beginning")
@@ -214,6 +214,34 @@ class Checkpointer:
         logger.info(f"{self.last_path}: resumed after epoch {engine.state.epoch} of {engine.state.max_epochs}")
 
 
+class FrameProgress:
+    """A progress bar over frames while stderr is a terminal.
+
+    Args:
+        what: is done with them.
+        total: how many there are.
+    """
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total = what, total
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._update)
+        engine.add_event_handler(Events.COMPLETED, self._close)
+
+    def _start(self) -> None:
+        from tqdm import tqdm
+
+        self.bar = tqdm(total=self.total, desc=self.what, unit="frame", disable=None)
+
+    def _update(self, engine: Engine) -> None:
+        self.bar.update(len(engine.state.batch))
+
+    def _close(self) -> None:
+        self.bar.close()
+
+
 class TrainingProgress:
     """A progress bar with loss, Dice and remaining time in a terminal; one line an epoch elsewhere.
 
@@ -225,11 +253,13 @@ class TrainingProgress:
         self.validator, self.optimizer, self.log = validator, optimizer, Path(log)
         self.bar: Any = None
         self.losses: list[float] = []
+        self.rate = 0.0
         self.started = self.epoch_started = 0.0
         self.first_epoch = 0
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
+        engine.add_event_handler(Events.ITERATION_STARTED, self._note_rate)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
         engine.add_event_handler(Events.COMPLETED, self._close)
@@ -247,6 +277,10 @@ class TrainingProgress:
         if not self.started:  # by now a resumed run has its counters
             self._start(engine)
         self.losses, self.epoch_started = [], time.monotonic()
+
+    def _note_rate(self) -> None:
+        """Before the step: after the last one of a training the schedule stands at its end, which was never used."""
+        self.rate = self.optimizer.param_groups[0]["lr"]
 
     def _iteration(self, engine: Engine) -> None:
         output = engine.state.output
@@ -272,7 +306,7 @@ class TrainingProgress:
             "epoch": state.epoch,
             "loss": f"{np.mean(self.losses):.5f}",
             "validation": "" if validated is None else f"{validated:.5f}",
-            "learning_rate": f"{self.optimizer.param_groups[0]['lr']:.3e}",
+            "learning_rate": f"{self.rate:.3e}",
             "seconds": f"{seconds:.2f}",
         }
         self._write(row)

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.findings import shortened
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, shortened
 from polyp_monai.evaluation.scoring import plain
 from polyp_monai.metrics.video import RULES, ScoredFrame, Video, hits, pooled, scores
 from polyp_monai.video.tables import PredictedVideo, read_prediction
@@ -46,7 +45,7 @@ def evaluate(pred: Path, truth: Path, rate: float | None = None) -> dict[str, An
         PolypError: a file that cannot be read or makes no sense, or no frame in common.
     """
     if rate is not None and not (math.isfinite(rate) and rate > 0):
-        raise PolypError(f"--rate {rate}: expected frames a second, above 0")
+        raise PolypError(f"--fps {rate}: expected frames a second, above 0")
     notes: list[str] = []
     videos = {name: _video(*pair, rate, notes) for name, pair in _pairs(pred, truth, notes).items()}
     each = {name: scores(video) for name, video in videos.items()}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+from tqdm import tqdm
 
 from polyp_monai import provenance
 from polyp_monai.bundle.predictor import Predictor
@@ -30,7 +31,6 @@ from polyp_monai.video.sink import VideoSink
 from polyp_monai.video.source import Source
 
 LISTED = 12  # events that are printed
-KEYS = ("weights", "image_size", "keep_aspect", "threshold", "runtime", "device")  # of inference.yaml, that fit a video
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
 
     Args:
         root: folder of the bundle.
-        given: checked overrides of its configs/inference.yaml, of `KEYS` alone.
+        given: checked overrides of its configs/inference.yaml.
         options: the user's.
 
     Raises:
@@ -94,7 +94,7 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
         pipeline = Pipeline(source, stages, latency, options.realtime or source.live or watched)
         began, frames, seconds = time.perf_counter(), 0, 0.0
         with _stopping(pipeline):
-            for item in pipeline:
+            for item in tqdm(pipeline, "video", source.count, unit="frame", disable=None):
                 index, seconds = item.frame.index, item.frame.time
                 write_rows(events.rows(index, seconds, item.polyps))
                 events.update(index, seconds, item.polyps)

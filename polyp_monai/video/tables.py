@@ -50,7 +50,7 @@ def read_prediction(path: Path, rate: float | None) -> PredictedVideo:
     steps = np.diff(list(times.values()))
     if (steps < 0).any():
         back = list(times)[int((steps < 0).argmax()) + 1]
-        raise PolypError(f"{path}: the time of frame {back} is before that of the frame before; mend it or give --rate")
+        raise PolypError(f"{path}: the time of frame {back} is before that of the frame before; mend it or give --fps")
     last = float(np.median(steps)) if len(steps) else 1 / rate if rate else 0.0
     return PredictedVideo(path, times, alarms, last)
 
@@ -87,7 +87,7 @@ def _number(path: Path, line: int, row: Mapping[str, str], name: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        hint = ", or give --rate" if name == "time" else ""
+        hint = ", or give --fps" if name == "time" else ""
         raise PolypError(f"{path}: line {line}: {name} is {row[name]!r}; expected a number{hint}")
     return value
 

@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.findings import shortened
 from polyp_monai.data import files
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, shortened
 from polyp_monai.metrics.lesions import components
 from polyp_monai.metrics.video import common_areas
 from polyp_monai.video.tables import CORNERS, Box, PredictedVideo, box, frame_number, rows

@@ -391,11 +391,11 @@ class TestOutputFolder:
         (["kvasir-seg", "--source", "text.txt"], "neither a folder nor a zip"),
         (["kvasir-seg", "--source", "raw"], "not Kvasir-SEG"),
         (["cvc-clinicdb", "--source", "raw"], "not CVC-ClinicDB"),
-        (["kvasir-seg", "--source", "raw", "--split", "grouped"], "offers official, pranet, ratio, kfold"),
+        (["kvasir-seg", "--source", "raw", "--protocol", "grouped"], "offers official, pranet, ratio, kfold"),
         (["folder", "--source", "raw", "--ratios", "0.8,0.1,0.2"], "sum to 1"),
         (["folder", "--source", "raw", "--ratios", "0.8,0.2"], "three numbers"),
-        (["folder", "--source", "raw", "--folds", "5"], "no meaning for the split ratio"),
-        (["folder", "--source", "raw", "--split", "kfold", "--folds", "50"], "cannot fill 50 splits"),
+        (["folder", "--source", "raw", "--folds", "5"], "no meaning for the protocol ratio"),
+        (["folder", "--source", "raw", "--protocol", "kfold", "--folds", "50"], "cannot fill 50 splits"),
         (["folder", "--source", "raw", "--count", "5"], "not an option of folder"),
         (["kvasir-seg", "--source", "raw", "--group-regex", "x"], "not an option of kvasir-seg"),
         (["folder", "--images", "raw/images"], "give both"),
@@ -407,7 +407,7 @@ class TestOutputFolder:
         (["folder", "--source", "raw", "--group-csv", "text.txt"], "needs columns name and group"),
         (["folder", "--source", "raw", "--group-csv", "groups.csv"], "no group for 9 names"),
         (["synthetic", "--source", "raw"], "it generates its images"),
-        (["synthetic", "--count", "0"], "at least 1"),
+        (["synthetic", "--count", "0"], "expected 1 to 100000"),
     ],
 )
 def test_a_mistake_is_one_line(small_set, prepare, monkeypatch, arguments, message):

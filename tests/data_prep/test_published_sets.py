@@ -74,7 +74,9 @@ def test_sequences_stay_together(part_of_clinicdb, tmp_path, prepare):
 
 
 def test_the_pranet_split_of_clinicdb_warns_everywhere(part_of_clinicdb, tmp_path, prepare):
-    _, _, error = prepare("cvc-clinicdb", "--source", part_of_clinicdb, "--out", tmp_path / "out", "--split", "pranet")
+    _, _, error = prepare(
+        "cvc-clinicdb", "--source", part_of_clinicdb, "--out", tmp_path / "out", "--protocol", "pranet"
+    )
     assert "WARNING" in error
     assert "groups of the test split are also in training" in error
     for name in ("datalist.json", "audit.json"):

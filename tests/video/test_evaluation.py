@@ -101,7 +101,7 @@ def test_a_rate_takes_the_place_of_times(tmp_path):
     assert (found["seconds"], found["rules"]["centre"]["median_delay"]) == pytest.approx((0.2, 0.1))
     with pytest.raises(PolypError, match="lacks the column time"):
         evaluate(path, truth)
-    with pytest.raises(PolypError, match=r"--rate 0"):
+    with pytest.raises(PolypError, match=r"--fps 0"):
         evaluate(path, truth, rate=0)
 
 
@@ -225,7 +225,7 @@ BAD_ROWS = {
     "abc,0,,,,,,,": "line 2: frame is 'abc'",
     "1.5,0,,,,,,,": "frame is 1.5; expected a whole number",
     "-1,0,,,,,,,": "frame is -1",
-    "0,nan,,,,,,,": "time is 'nan'; expected a number, or give --rate",
+    "0,nan,,,,,,,": "time is 'nan'; expected a number, or give --fps",
     "0,,,,,,,,": "time is ''",
     "0,0,1,.9,1,2,inf,4,9": "x1 is 'inf'",
     "0,0,1,.9,1,2,,4,9": "x1 is ''",

@@ -23,7 +23,7 @@ av = pytest.importorskip("av")
 
 SIZE, RATE = (192, 160), 25
 SHOWN = range(10, 30)  # frames that show the square
-RAW = ("--smooth", "none", "--on", "1/1")
+RAW = ("--smooth", "none", "--confirm", "1/1")
 
 
 def picture(index: int, shown: range = SHOWN) -> np.ndarray:
@@ -76,7 +76,7 @@ def frames_of(path) -> list[np.ndarray]:
 
 def test_overlay_table_and_events_tell_of_the_same_polyp(clip, sees_red, tmp_path, capsys):
     out, table, events = (tmp_path / name for name in ("overlay.mp4", "frames.csv", "events.json"))
-    words = ("--out", out, "--csv", table, "--json", events, *RAW)
+    words = ("--out", out, "--csv", table, "--events", events, *RAW)
     assert video(clip, *words, bundle=sees_red) == 0
     printed = capsys.readouterr().out
     assert "50 frames, 2.0 s; polyps shown: 1" in printed
@@ -109,7 +109,7 @@ def test_overlay_table_and_events_tell_of_the_same_polyp(clip, sees_red, tmp_pat
 
 def test_a_flicker_is_not_shown(sees_red, tmp_path):
     write_clip(tmp_path / "flicker.mp4", shown=range(20, 21))
-    assert video(tmp_path / "flicker.mp4", "--json", tmp_path / "e.json", "--smooth", "none", bundle=sees_red) == 0
+    assert video(tmp_path / "flicker.mp4", "--events", tmp_path / "e.json", "--smooth", "none", bundle=sees_red) == 0
     assert json.loads((tmp_path / "e.json").read_text())["events"] == []
 
 
@@ -118,7 +118,7 @@ def test_a_folder_of_frames_gives_what_its_video_gives(sees_red, tmp_path):
 
     for index in range(50):
         files.write_png(tmp_path / "frames" / f"{index}.png", picture(index))
-    assert video(tmp_path / "frames", "--json", tmp_path / "e.json", *RAW, bundle=sees_red) == 0
+    assert video(tmp_path / "frames", "--events", tmp_path / "e.json", *RAW, bundle=sees_red) == 0
     summary = json.loads((tmp_path / "e.json").read_text())
     assert summary["events"][0]["first_frame"] == SHOWN.start
     assert summary["seconds"] == 2.0
@@ -146,28 +146,45 @@ def test_scored_against_its_truth_it_is_perfect(clip, sees_red, tmp_path, capsys
     assert video(clip, *words, bundle=sees_red) == 0
     out = tmp_path / "scores.json"
     words = ["--pred", tmp_path / "t.csv", "--truth", tmp_path / "truth.csv", "--out", out]
-    assert main(["evaluate-video", *map(str, words)]) == 0
+    assert main(["score-video", *map(str, words)]) == 0
     assert out.is_file()
     assert "1.000" in capsys.readouterr().out
-    assert main(["evaluate-video", *map(str, words)]) == 1
+    assert main(["score-video", *map(str, words)]) == 1
     assert "is there already" in capsys.readouterr().err
 
 
+def test_json_is_one_document_on_stdout(clip, sees_red, tmp_path, capsys):
+    table = tmp_path / "frames.csv"
+    capsys.readouterr()
+    assert video(clip, "--csv", table, "--json", *RAW, bundle=sees_red) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["frames"] > 0
+    assert found["files"] == [str(table)]
+
+
+def test_an_old_way_of_naming_the_events_is_refused(clip, sees_red, tmp_path, capsys):
+    words = ["video", clip, "--bundle", sees_red, "--csv", tmp_path / "f.csv", "--json", tmp_path / "events.json"]
+    assert main([*map(str, words)]) == 2
+    assert "--json is a flag; --events FILE writes the events" in capsys.readouterr().err
+    assert not (tmp_path / "f.csv").exists()
+
+
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "message", "expected"),
     [
-        (["--on", "5/3"], "expected K/N"),
-        (["--batch_size", "4"], "has no meaning for a video"),
-        (["--half-life", "-1"], "half"),
-        (["--bundle", "nothing"], "no such bundle"),
-        (["--output_dir", "x"], "has no meaning for a video"),
-        (["--weights", "x.onnx", "--runtime", "torch"], "does not read it"),
-        (["--csv", "."], "is a folder"),
+        (["--confirm", "5/3"], "expected K/N", 1),
+        (["--batch_size", "4"], "has no meaning for a video", 2),
+        (["--half-life", "-1"], "expected 0 to 60", 1),
+        (["--bundle", "nothing"], "no such bundle", 1),
+        (["--output_dir", "x"], "is set by --out", 2),
+        (["--rank", "3"], "no such option", 2),
+        (["--weights", "x.onnx", "--runtime", "torch"], "does not read it", 1),
+        (["--csv", "."], "is a folder", 1),
     ],
 )
-def test_wrong_options_are_one_line_and_write_nothing(words, message, clip, sees_red, tmp_path, capsys):
+def test_wrong_options_are_one_line_and_write_nothing(words, message, expected, clip, sees_red, tmp_path, capsys):
     status = main(["video", str(clip), "--bundle", str(sees_red), "--out", str(tmp_path / "o.mp4"), *words])
-    assert status == 1
+    assert status == expected
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.err.count("\n") == 1
@@ -231,7 +248,7 @@ def test_a_broken_clip_is_done_up_to_the_break(clip, sees_red, tmp_path, capsys)
 def test_an_interrupt_closes_every_file(number, sees_red, tmp_path):
     write_clip(tmp_path / "long.mp4", count=400)
     out, table, events = (tmp_path / name for name in ("o.mp4", "t.csv", "e.json"))
-    words = ["--out", out, "--csv", table, "--json", events, "--realtime", "--runtime", "torch", "--bundle", sees_red]
+    words = ["--out", out, "--csv", table, "--events", events, "--realtime", "--runtime", "torch", "--bundle", sees_red]
     process = subprocess.Popen(
         [sys.executable, "-m", "polyp_monai", "video", tmp_path / "long.mp4", *words], stdout=subprocess.DEVNULL
     )

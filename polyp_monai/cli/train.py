@@ -1,0 +1,72 @@
+"""`polyp train`."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+from pathlib import Path
+
+from polyp_monai.cli import common
+from polyp_monai.cli.grammar import Mistakes, Outcome, Parser
+
+TRAIN = """Train a bundle on a prepared data set.
+
+BUNDLE by name is copied to runs/NAME (or --out) first, and trained there; by path it is trained where it is.
+Any option of configs/train.yaml (below) can follow as --KEY VALUE, a part of one as --KEY::PART VALUE. --loss takes a
+name out of configs/losses.yaml, --pretrained FILE or null takes other weights for the encoder than the bundle's, or
+none. With several --data, it trains (and validates) on all of them.
+"""
+
+EXAMPLES = """examples:
+  polyp train unet --data data/kvasir
+  polyp train attention_unet --data data/kvasir --loss dice_focal
+  polyp train unet --data data/kvasir --epochs 100 --learning-rate 5e-4 --out runs/long
+  polyp train unet --data data/kvasir --data data/clinicdb --out runs/both
+  polyp train unet --data data/kvasir --resume
+  polyp train unet --data data/kvasir --network_def::body::channels "[32, 64, 128, 256, 512]" --out runs/large
+  polyp train unet --data data/kvasir --set train::random_transforms::1::rotation=30 --out runs/upright
+"""
+
+
+def declare(parser: Parser) -> None:
+    from polyp_monai.bundle.overrides import tracking
+
+    parser.description, parser.epilog = TRAIN, EXAMPLES
+    parser.usage = "polyp train BUNDLE --data DIR [options]"
+    parser.set_defaults(run=train)
+    common.bundle(parser)
+    common.data(parser, required=True, action="append")
+    parser.option("out", "DIR", "where the trained bundle goes (runs/NAME)")
+    parser.option("tracking", "mlflow|FILE", "log to MLflow, or as a file of MONAI's settings says", tracking)
+    common.setting(parser)
+
+
+def train(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
+    from polyp_monai.bundle import locate, overrides
+
+    with mistakes.collecting():
+        common.prepared(args.data)
+    with mistakes.collecting():
+        root = locate.template(args.bundle, args.out)
+        given = overrides.check(root, "train", args.given, args.settings)
+        if given.get("weights"):
+            common.weights(root, given)
+    mistakes.check()
+    if args.tracking:
+        given["tracking"] = args.tracking
+    from polyp_monai.bundle import run
+
+    root = run.train(args.bundle, args.data, args.out, given)
+    weights = Path(given.get("ckpt_dir", root / "models")) / "model.pt"
+    return _outcome(root, weights, Path(given.get("output_dir", root / "eval")) / "training.csv")
+
+
+def _outcome(root: Path, weights: Path, log: Path) -> Outcome:
+    with open(log, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    best = max((row for row in rows if row["validation"]), key=lambda row: float(row["validation"]), default=None)
+    content = {"bundle": str(root), "weights": str(weights), "log": str(log), "epochs": len(rows)}
+    content |= {"best": {"epoch": int(best["epoch"]), "dice": float(best["validation"])} if best else None}
+    place = os.path.relpath(root)
+    return Outcome(f"the trained bundle is {place}; polyp evaluate {place} --data DATA", content)

@@ -1,0 +1,208 @@
+"""`polyp evaluate`, `calibrate` and their kin as a user sees them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from polyp_monai.cli.main import main
+from tests.cli.conftest import fails, mistakes
+from tests.conftest import small_options
+
+
+def test_evaluate_writes_tables_and_masks(trained, dataset, tmp_path):
+    assert main(["evaluate", str(trained), "--data", str(dataset), "--out", str(tmp_path / "e"), "--overlay"]) == 0
+    summary = json.loads((tmp_path / "e/summary.json").read_text())
+    assert summary["frames"] == 2
+    rows = (tmp_path / "e/frames.csv").read_text().splitlines()
+    assert rows[0].startswith("name,group,tags,image,truth,prediction,width,height,polyp_pixels,predicted_pixels,dice")
+    assert summary["run"]["weights_sha256"] == hashlib.sha256((trained / "models/model.pt").read_bytes()).hexdigest()
+    assert summary["leakage"]["test"] == 2
+    assert (tmp_path / "e/report.html").is_file()
+    assert len(rows) == 3
+    for sample in json.loads((dataset / "datalist.json").read_text())["test"]:
+        mask = np.asarray(Image.open(tmp_path / "e/masks" / f"{Path(sample['image']).stem}.png"))
+        assert mask.shape == tuple(sample["size"][::-1])
+        assert set(np.unique(mask)) <= {0, 255}
+
+
+def test_a_damaged_frame_stops_the_evaluation(trained, dataset, tmp_path, capsys):
+    """Figures over some of the frames would look like figures over all."""
+    copy = shutil.copytree(dataset, tmp_path / "data")
+    image = copy / json.loads((copy / "datalist.json").read_text())["test"][1]["image"]
+    content = image.read_bytes()
+    image.unlink()
+    image.write_bytes(content[:2000])
+    assert image.name in fails(capsys, "evaluate", trained, "--data", copy, "--out", tmp_path / "e")
+    assert not (tmp_path / "e/summary.json").exists()
+
+
+def test_an_evaluation_does_not_overwrite_the_truth(trained, dataset, capsys):
+    assert "is an input" in fails(capsys, "evaluate", trained, "--data", dataset, "--out", dataset)
+
+
+def test_a_mask_of_another_size_is_named(trained, dataset, tmp_path, capsys):
+    copy = shutil.copytree(dataset, tmp_path / "data")
+    sample = json.loads((copy / "datalist.json").read_text())["test"][0]
+    Image.new("L", (40, 30)).save(copy / sample["label"])
+    assert sample["name"] in fails(capsys, "evaluate", trained, "--data", copy, "--out", tmp_path / "e")
+    sample = json.loads((copy / "datalist.json").read_text())["training"][0]
+    Image.new("L", (40, 30)).save(copy / sample["label"])
+    error = fails(capsys, "train", "unet", "--data", copy, "--out", tmp_path / "run", *small_options())
+    assert sample["name"] in error
+    assert "40 x 30" in error
+
+
+def test_an_evaluation_that_fails_leaves_the_earlier_one(trained, dataset, tmp_path, capsys):
+    copy, out = shutil.copytree(dataset, tmp_path / "data"), tmp_path / "e"
+    assert main(["evaluate", str(trained), "--data", str(copy), "--out", str(out)]) == 0
+    before = {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    sample = json.loads((copy / "datalist.json").read_text())["test"][-1]
+    Image.new("L", (40, 30)).save(copy / sample["label"])
+    fails(capsys, "evaluate", trained, "--data", copy, "--out", out, "--threshold", "0.01", "--overwrite")
+    assert {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()} == before
+
+
+def test_options_that_would_be_passed_over(trained, dataset, tmp_path, capsys):
+    words = ["evaluate", trained, "--data", dataset, "--out", tmp_path / "e"]
+    assert "is set by --out" in fails(capsys, *words, "--output_dir", "elsewhere", status=2)
+    assert "expected mlflow" in fails(capsys, *words, "--tracking", "nope")
+
+
+def test_all_that_is_wrong_is_said_before_the_data_is_read(trained, tmp_path, capsys):
+    words = ["--data", "nowhere", "--split", "tset", "--thresold", "1", "--runtime", "x", "--weights", "no.pt"]
+    lines = mistakes(capsys, "evaluate", trained, *words, "--out", tmp_path / "e", status=2)
+    for part in ("--thresold: no such option", "--split tset: expected", "did you mean test?", "nowhere/datalist.json"):
+        assert any(part in line for line in lines)
+    assert any("--runtime x: expected torch, onnxruntime, openvino or auto" in line for line in lines)
+    assert len(lines) == 4
+
+
+def test_an_empty_model_file_is_named(trained, dataset, tmp_path, capsys):
+    root = shutil.copytree(trained, tmp_path / "unet")
+    (root / "models/model.pt").write_text("")
+    error = fails(capsys, "evaluate", root, "--data", dataset, "--out", tmp_path / "e")
+    assert f"{root}/models/model.pt: not a readable checkpoint" in error
+
+
+def test_an_earlier_run_is_replaced_only_when_asked(trained, dataset, tmp_path, capsys):
+    words = ["evaluate", trained, "--data", dataset, "--out", tmp_path / "e"]
+    assert main([*map(str, words)]) == 0
+    report = tmp_path / "e/report.html"
+    before = report.read_bytes()
+    assert "holds an earlier run" in fails(capsys, *words)
+    assert report.read_bytes() == before
+    assert main([*map(str, words), "--overwrite"]) == 0
+
+
+def test_what_polyp_did_not_write_is_never_replaced(trained, dataset, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.html").write_text("mine")
+    words = ["--out", out, "--overwrite"]
+    assert "no run of polyp wrote it" in fails(capsys, "evaluate", trained, "--data", dataset, *words)
+    maps = ["--pred", dataset / "masks", "--truth", dataset / "masks"]
+    assert "no run of polyp wrote it" in fails(capsys, "score", *maps, *words)
+    assert (out / "report.html").read_text() == "mine"
+    assert len(list(out.iterdir())) == 1
+
+
+def test_a_comparison_replaces_only_what_it_wrote(scored, tmp_path, capsys):
+    for out, text, reason in (("a.txt", "mine", "did not write it"), ("b.json", '{"x": 1}', "did not write it")):
+        (tmp_path / out).write_text(text)
+        assert reason in fails(capsys, "compare", *scored, "--out", tmp_path / out, "--overwrite")
+        assert (tmp_path / out).read_text() == text
+    words = ["compare", *map(str, scored), "--out", str(tmp_path / "c.json")]
+    assert main(words) == 0
+    assert "or --overwrite" in fails(capsys, *words)
+    assert main([*words, "--overwrite"]) == 0
+    assert "is a folder" in fails(capsys, "compare", *scored, "--out", tmp_path)
+
+
+@pytest.fixture(scope="module")
+def scored(dataset, tmp_path_factory) -> list[Path]:
+    """Two runs of `polyp score`: the truth itself, and empty masks."""
+    place = tmp_path_factory.mktemp("scored")
+    empty = place / "empty"
+    empty.mkdir()
+    for mask in (dataset / "masks").iterdir():
+        Image.fromarray(np.zeros_like(np.asarray(Image.open(mask)))).save(empty / mask.name)
+    words = ["--truth", str(dataset / "masks"), "--quick"]
+    for name, maps in (("a", dataset / "masks"), ("b", empty)):
+        assert main(["score", "--pred", str(maps), "--out", str(place / name), *words]) == 0
+    return [place / "a", place / "b"]
+
+
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        (lambda s, d, o: ["compare", *s], {"frames", "pairs", "means"}),
+        (lambda s, d, o: ["report", s[0]], {"report"}),
+        (lambda s, d, o: ["score", "--pred", d / "masks", "--truth", d / "masks", "--out", o, "--quick"], {"runs"}),
+        (lambda s, d, o: ["calibrate", s[0], "--max-miss-rate", "0.4"], {"threshold", "missed", "file"}),
+    ],
+)
+def test_json_is_one_document_on_stdout(words, keys, scored, dataset, tmp_path, capsys):
+    capsys.readouterr()
+    assert main([*map(str, words(scored, dataset, tmp_path / "out")), "--json"]) == 0
+    assert keys <= json.loads(capsys.readouterr().out).keys()
+
+
+def test_json_of_an_evaluation(trained, dataset, tmp_path, capfd):
+    capfd.readouterr()
+    assert main(["evaluate", str(trained), "--data", str(dataset), "--out", str(tmp_path / "e"), "--json"]) == 0
+    shown = capfd.readouterr()
+    run = json.loads(shown.out)["runs"][0]
+    assert run["summary"]["frames"] == 2
+    assert run["out"] == str(tmp_path / "e")
+    assert "--- input summary" not in shown.err
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["score", "--pred", "x", "--truth", "x", "--out", "y", "--threshold", "2"], "--threshold 2: expected 0 to 1"),
+        (["score", "--pred", "x", "--truth", "x", "--out", "y", "--normalize", "max"], "did you mean minmax?"),
+        (["calibrate", "x", "--max-miss-rate", "2"], "expected 0 to 1"),
+    ],
+)
+def test_wrong_values(words, text, capsys):
+    assert any(text in line for line in mistakes(capsys, *words, status=1))
+
+
+def test_weights_that_are_not_finite_are_refused(trained, dataset, tmp_path, capsys):
+    root = shutil.copytree(trained, tmp_path / "unet")
+    state = torch.load(root / "models/model.pt", weights_only=True)
+    next(iter(state.values())).fill_(float("nan"))
+    torch.save(state, root / "models/model.pt")
+    assert "not finite" in fails(capsys, "evaluate", root, "--data", dataset, "--out", tmp_path / "e")
+
+
+def test_several_sets_make_one_table(trained, dataset, tmp_path, capsys):
+    other = shutil.copytree(dataset, tmp_path / "other")
+    words = ["evaluate", trained, "--data", dataset, "--data", other, "--out", tmp_path / "e"]
+    assert main([*map(str, words)]) == 0
+    shown = capsys.readouterr().out
+    assert "other against synthetic: much like it" in shown
+    assert {path.name for path in (tmp_path / "e").iterdir()} == {"synthetic", "other"}
+    assert "would meet" in fails(capsys, "evaluate", trained, "--data", other, "--data", other)
+
+
+def test_a_calibrated_threshold_is_reported_on(trained, dataset, tmp_path, capsys):
+    root = shutil.copytree(trained, tmp_path / "unet")
+    for part in ("training", "test"):  # of so small a set only training has enough frames
+        assert main(["evaluate", str(root), "--data", str(dataset), "--split", part]) == 0
+    assert "is the test split" in fails(capsys, "calibrate", root / "eval/test")
+    assert "too few" in fails(capsys, "calibrate", root / "eval/training", "--max-miss-rate", "0.001")
+    assert main(["calibrate", str(root / "eval/training"), "--max-miss-rate", "0.3"]) == 0
+    assert main(["evaluate", str(root), "--data", str(dataset), "--split", "training", "--overwrite"]) == 0
+    risk = json.loads((root / "eval/training/summary.json").read_text())["risk"]
+    assert risk["missed_here"] == pytest.approx(risk["missed_on_calibration"])
+    assert risk["missed_here"] <= 0.3
