@@ -288,8 +288,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _score(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from polyp_monai.evaluation import external
-    from polyp_monai.evaluation import handler as evaluation
+    from polyp_monai.evaluation import external, run_folder
 
     if not 0 <= args.threshold <= 1:
         raise PolypError(f"--threshold {args.threshold}: expected 0 to 1")
@@ -306,8 +305,8 @@ def _score(args: argparse.Namespace) -> None:
     about |= {"threshold": options.threshold, "normalize": options.normalize, "truths_of_other_values": noisy}
     about |= {"truths_without_prediction": len(without_prediction), "predictions_without_truth": len(without_truth)}
     unmatched = {"without_prediction": without_prediction, "without_truth": without_truth}
-    summary = evaluation.write_run(args.out, scored, about, {"unmatched": unmatched})
-    print("\n".join(evaluation.headline(summary)))
+    summary = run_folder.write_run(args.out, scored, about, {"unmatched": unmatched})
+    print("\n".join(run_folder.headline(summary)))
     print(f"look at {args.out / 'report.html'}")
 
 
