@@ -22,8 +22,9 @@ from polyp_monai.training import malloc
 class EvaluationTable:
     """Scores every frame at native size and writes the folder of a run; see `write_run`.
 
-    Frames are scored in processes beside the network; memory does not grow with their number. The masks, which are written to `.partial-masks` meanwhile, move to `masks` when all is done, so that the folder
-    never holds masks of one run and figures of another.
+    Frames are scored in processes beside the network; memory does not grow with their number. The masks, which are
+    written to `.partial-masks` meanwhile, move to `masks` when all is done, so that the folder never holds masks of one
+    run and figures of another.
 
     Args:
         output_dir: the folder.

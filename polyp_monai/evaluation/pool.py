@@ -7,6 +7,7 @@ script. These workers import what the function needs, on one thread each.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -112,7 +113,7 @@ class _Worker:
             self._process.stdin.flush()
             answer, error = pickle.load(self._process.stdout)
         except (OSError, EOFError, pickle.UnpicklingError) as reason:
-            raise PolypError(f"a worker process {self._fate()}; free some memory and run it again") from reason
+            raise PolypError(f"a worker process {self._fate()}") from reason
         if error is not None:
             raise error
         return answer
@@ -123,8 +124,8 @@ class _Worker:
         except subprocess.TimeoutExpired:
             return "does not answer"
         if status == -getattr(signal, "SIGKILL", 9):
-            return "was killed, which is what happens when memory runs out"
-        return f"ended with status {status}"
+            return "was killed, as systems do when memory runs out: free some and run it again"
+        return f"ended with status {status}; what it said stands above"
 
     def kill(self) -> None:
         self._process.kill()
@@ -132,16 +133,14 @@ class _Worker:
     def bury(self) -> None:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
-            try:
+            with contextlib.suppress(OSError):  # what is still buffered cannot be written any more
                 pipe.close()
-            except OSError:  # what is still buffered cannot be written any more
-                pass
 
 
 def _path() -> list[str]:
-    """Where a worker looks for modules: as this process does, and surely for this package."""
-    here = str(Path(__file__).resolve().parents[2])
-    return [*(os.path.abspath(place) for place in sys.path if place), here]
+    """Where a worker looks for modules: as this process does, and surely for this very package."""
+    here, places = str(Path(__file__).resolve().parents[2]), [os.path.abspath(place) for place in sys.path if place]
+    return places if here in places else [here, *places]
 
 
 def serve() -> None:
@@ -153,13 +152,12 @@ def serve() -> None:
     import cv2
 
     cv2.setNumThreads(1)
-    while True:
-        try:
-            function, arguments = pickle.load(calls)
-        except EOFError:
-            return
-        answers.write(_answer(function, arguments))
-        answers.flush()
+    try:
+        while True:
+            answers.write(_answer(*pickle.load(calls)))
+            answers.flush()
+    except (EOFError, OSError, pickle.UnpicklingError):  # the pool is gone, perhaps in the middle of a call
+        os._exit(0)
 
 
 def _answer(function: Callable[..., Any], arguments: tuple) -> bytes:
