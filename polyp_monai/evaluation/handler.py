@@ -18,6 +18,8 @@ from polyp_monai.evaluation.run_folder import write_run
 from polyp_monai.evaluation.scoring import Scored, score
 from polyp_monai.training import malloc
 
+TRIM_EVERY = 16  # frames
+
 
 class EvaluationTable:
     """Scores every frame at native size and writes the folder of a run; see `write_run`.
@@ -56,7 +58,6 @@ class EvaluationTable:
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._give_up)
 
     def _start(self, engine: Engine) -> None:
-        malloc.return_freed()
         self.scored.clear()
         self.pool = Pool(engine.state.epoch_length)
         shutil.rmtree(self.partial, ignore_errors=True)  # of a run that was killed
@@ -67,6 +68,8 @@ class EvaluationTable:
         raise error
 
     def _score(self, engine: Engine) -> None:
+        if engine.state.iteration % TRIM_EVERY == 0:
+            malloc.return_freed()
         for sample, output in zip(engine.state.batch, engine.state.output, strict=False):
             probability, truth = (output[key][0].cpu().numpy().T for key in ("probability", "label"))
             mask = (
