@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("polyp_monai", "monai", "torch", "pytorch-ignite", "numpy", "opencv-python-headless", "pysodmetrics")
+PACKAGES = ("polyp_monai", "monai", "torch", "pytorch-ignite", "numpy", "scipy", "opencv-python-headless")
 
 
 def of_run() -> dict[str, Any]:
