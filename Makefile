@@ -36,4 +36,5 @@ bench: venv
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/prediction.py
 	$(BIN)/python benchmarks/scoring.py
+	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/realtime.py

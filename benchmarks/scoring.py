@@ -57,12 +57,7 @@ def ours(folder: Path, count: int, processes: bool = False) -> None:
 
     matches, _, _ = external.match(folder / "maps", folder / "truth")
     options = external.ScoreOptions(outlines=False)
-    scored = (
-        external.score_all(matches[:count], options)
-        if processes
-        else (external._score(match, options) for match in matches[:count])
-    )
-    scoring.summarize(list(scored))
+    scoring.summarize(list(external.score_all(matches[:count], options, None if processes else 1)))
 
 
 def seconds(work: Callable[[], None]) -> float:

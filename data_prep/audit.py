@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -107,12 +108,15 @@ def _inspect(pair: Pair) -> Record:
         message = f"the mask's largest value is {largest:g} ({values.dtype}), too dark for a polyp; expected 0 and 255"
         raise _UnusableError("dim-mask", pair.mask, message)
     levels = values if values.dtype == np.uint8 else mask * np.uint8(255)
-    between = np.bincount(levels.ravel(), minlength=256)[BETWEEN] / levels.size
+    pixels_at = np.bincount(levels.ravel(), minlength=256)
+    between = pixels_at[BETWEEN] / levels.size
     if between.sum() - between.max() > PICTURE:
         message = f"{between.sum():.0%} of the mask's pixels are neither dark nor bright: a picture, not a mask"
         raise _UnusableError("not-a-mask", pair.mask, message)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     thumbnail, bits = similarity.views(grey)
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(image)
     small = (similarity.THUMBNAIL, similarity.THUMBNAIL)
     return Record(
         pair=pair,
@@ -121,13 +125,13 @@ def _inspect(pair: Pair) -> Record:
         orientation=orientation,
         brightness=round(float(grey.mean()), 2),
         polyp_area=round(float(mask.mean()), 6),
-        mask_other=0 if mask_is_01 else int(np.count_nonzero((levels != 0) & (levels != 255))),
+        mask_other=0 if mask_is_01 else int(pixels_at[1:255].sum()),
         mask_third=float(between.max()),
         mask_is_01=mask_is_01,
         mask_is_colored=_is_colored(stored.pixels, mask),
         mask_edge=float(np.concatenate([mask[[0, -1]].ravel(), mask[:, [0, -1]].ravel()]).mean()),
         mask_is_image=_is_image(mask, image),
-        digest=hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest(),
+        digest=digest.hexdigest(),
         thumbnail=thumbnail,
         hash=bits,
         mask_thumbnail=cv2.resize(mask * np.uint8(255), small, interpolation=cv2.INTER_AREA),
@@ -153,8 +157,8 @@ def _is_colored(pixels: np.ndarray, mask: np.ndarray) -> bool:
     """True when most polyp pixels of a stored mask are far from grey."""
     if pixels.ndim == 2 or pixels.shape[2] < 3 or not mask.any():
         return False
-    red, green, blue = (pixels[..., channel][mask > 0].astype(np.float32) for channel in range(3))
-    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    channels = np.moveaxis(pixels[..., :3] if pixels.dtype == np.uint8 else pixels[..., :3].astype(np.float32), -1, 0)
+    spread = (reduce(np.maximum, channels) - reduce(np.minimum, channels))[mask > 0]
     return bool(np.mean(spread > 127) > 0.5)
 
 

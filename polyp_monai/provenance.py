@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 TRAINED_ON = "trained_on.json"  # beside the weights
-PACKAGES = ("polyp_monai", "monai", "torch", "pytorch-ignite", "numpy", "opencv-python-headless", "pysodmetrics")
+PACKAGES = ("polyp_monai", "monai", "torch", "pytorch-ignite", "numpy", "scipy", "opencv-python-headless")
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ def score(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
 
     from tqdm import tqdm
 
-    from polyp_monai.evaluation import handler as evaluation
+    from polyp_monai.evaluation import run_folder
 
     for names, lacking in ((without_prediction, "truths have no prediction"), (without_truth, "predictions no truth")):
         if names:
@@ -157,8 +157,8 @@ def score(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     about |= {"threshold": options.threshold, "normalize": options.normalize, "truths_of_other_values": noisy}
     about |= {"truths_without_prediction": len(without_prediction), "predictions_without_truth": len(without_truth)}
     unmatched = {"without_prediction": without_prediction, "without_truth": without_truth}
-    summary = evaluation.write_run(args.out, scored, about, {"unmatched": unmatched})
-    text = "\n".join([*evaluation.headline(summary), f"look at {args.out / 'report.html'}"])
+    summary = run_folder.write_run(args.out, scored, about, {"unmatched": unmatched})
+    text = "\n".join([*run_folder.headline(summary), f"look at {args.out / 'report.html'}"])
     return Outcome(text, {"runs": [{"out": str(args.out), "summary": summary}]})
 
 

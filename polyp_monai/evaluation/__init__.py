@@ -1,1 +1,1 @@
-"""Scores of frames, of runs and between runs; leakage, domain shift, calibrated thresholds."""
+"""What a run's figures are made of: frames scored, sets summed up, runs compared."""

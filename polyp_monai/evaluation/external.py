@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +12,8 @@ import numpy as np
 
 from polyp_monai.data import datalist, files
 from polyp_monai.errors import PolypError
+from polyp_monai.evaluation.pool import Pool
 from polyp_monai.evaluation.scoring import Scored, score
-
-FEW = 24  # frames that are scored sooner than processes start
 
 
 class Match(NamedTuple):
@@ -102,30 +99,20 @@ def _known(data: Path | None) -> dict[str, dict]:
     }
 
 
-def score_all(matches: list[Match], options: ScoreOptions) -> Iterator[Scored]:
-    """Score every match in order, on all cores; memory does not grow with their number.
+def score_all(matches: list[Match], options: ScoreOptions, processes: int | None = None) -> Iterator[Scored]:
+    """Score every match in order, on all cores or in `processes`; memory does not grow with their number.
 
     Raises:
         PolypError: a file that cannot be read, or a map of another size than its truth (unless `options.resize`).
     """
-    work = partial(_score, options=options)
-    if len(matches) < FEW or (os.cpu_count() or 1) == 1:
-        yield from map(work, matches)
-        return
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread) as pool:
-        try:
-            yield from pool.map(work, matches, chunksize=8)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _one_thread() -> None:
-    import cv2
-    import torch
-
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+    waiting: deque[Future[Scored]] = deque()
+    with Pool(len(matches), processes) as pool:
+        for match in matches:
+            waiting.append(pool.submit(_score, match, options))
+            while waiting and waiting[0].done():
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _score(match: Match, options: ScoreOptions) -> Scored:

@@ -1,10 +1,9 @@
-"""Scores of a whole set: the evaluator's Ignite handler, and the folder of a run that it and `polyp score` write."""
+"""Scores of a whole set, taken while the network works: the evaluator's Ignite handler."""
 
 from __future__ import annotations
 
-import logging
 import shutil
-from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,20 @@ from ignite.engine import Engine, Events
 from polyp_monai import provenance
 from polyp_monai.data import datalist, files
 from polyp_monai.evaluation import conformal, leakage
-from polyp_monai.evaluation.scoring import Scored, plain, score, summarize
-from polyp_monai.metrics import registry
+from polyp_monai.evaluation.pool import Pool
+from polyp_monai.evaluation.run_folder import write_run
+from polyp_monai.evaluation.scoring import Scored, score
+from polyp_monai.training import malloc
 
-logger = logging.getLogger(__name__)
+TRIM_EVERY = 16  # frames
 
 
 class EvaluationTable:
     """Scores every frame at native size and writes the folder of a run; see `write_run`.
 
-    The masks, which are written to `.partial-masks` meanwhile, move to `masks` when all is done, so that the folder
-    never holds masks of one run and figures of another.
+    Frames are scored in processes beside the network; memory does not grow with their number. The masks, which are
+    written to `.partial-masks` meanwhile, move to `masks` when all is done, so that the folder never holds masks of one
+    run and figures of another.
 
     Args:
         output_dir: the folder.
@@ -47,7 +49,7 @@ class EvaluationTable:
         self.dataset_dir, self.split, self.threshold = dataset_dir, split, threshold
         self.about = provenance.of_bundle(bundle_root, weights, dataset_dir)
         self.about |= {"split": split, "threshold": threshold} | settings
-        self.scored: list[Scored] = []
+        self.scored: list[Future[Scored]] = []
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self._start)
@@ -55,15 +57,19 @@ class EvaluationTable:
         engine.add_event_handler(Events.COMPLETED, self._write)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._give_up)
 
-    def _start(self) -> None:
+    def _start(self, engine: Engine) -> None:
         self.scored.clear()
+        self.pool = Pool(engine.state.epoch_length)
         shutil.rmtree(self.partial, ignore_errors=True)  # of a run that was killed
 
     def _give_up(self, error: BaseException) -> None:
+        self.pool.close()
         shutil.rmtree(self.partial, ignore_errors=True)
         raise error
 
     def _score(self, engine: Engine) -> None:
+        if engine.state.iteration % TRIM_EVERY == 0:
+            malloc.return_freed()
         for sample, output in zip(engine.state.batch, engine.state.output, strict=False):
             probability, truth = (output[key][0].cpu().numpy().T for key in ("probability", "label"))
             mask = (
@@ -74,20 +80,23 @@ class EvaluationTable:
             about = {name: sample[name] for name in ("name", "group", "tags")}
             paths = {key: sample[key].meta["filename_or_obj"] for key in ("image", "label")}
             about |= {"image": paths["image"], "truth": paths["label"], "prediction": str(mask)}
-            self.scored.append(score(about, np.clip(probability, 0, 1), truth > 0.5, self.threshold))
+            frame = (about, np.clip(probability, 0, 1), truth > 0.5, self.threshold)
+            self.scored.append(self.pool.submit(score, *frame))
 
     def _write(self) -> None:
+        scored = [future.result() for future in self.scored]
+        self.pool.close()
         for path in [p for p in self.partial.rglob("*") if p.is_file()]:
             target = self.output_dir / "masks" / path.relative_to(self.partial)
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
         shutil.rmtree(self.partial, ignore_errors=True)
-        inside = [s.histograms[0] for s in self.scored]
+        inside = [s.histograms[0] for s in scored]
         extra = {
             "leakage": _leakage(self.dataset_dir, self.split, self.about["weights"]),
             "risk": conformal.reached(self.about["weights"], self.about["weights_sha256"], inside),
         }
-        write_run(self.output_dir, self.scored, self.about, extra)
+        write_run(self.output_dir, scored, self.about, extra)
 
 
 def _leakage(dataset_dir: str, split: str, weights: str) -> dict[str, Any] | None:
@@ -100,57 +109,3 @@ def _leakage(dataset_dir: str, split: str, weights: str) -> dict[str, Any] | Non
         return None
     training = datalist.labelled_frames(dataset_dir, "training") if beside else []
     return leakage.audit(datalist.labelled_frames(dataset_dir, split), training, trained_on)
-
-
-def write_run(
-    output_dir: Path, scored: Sequence[Scored], about: dict[str, Any], extra: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """Write `frames.csv` (a row a frame), `summary.json` (all figures of the set), `histograms.npz` (of which every
-    curve is made: levels of the probability inside and outside the polyp, a row a frame) and `report.html`.
-
-    Returns the summary.
-    """
-    from polyp_monai import report
-
-    summary = plain({"run": about | provenance.of_run()} | summarize(scored) | (extra or {}))
-    files.write_csv(output_dir / "frames.csv", [s.row for s in scored])
-    with files.atomic(output_dir / "histograms.npz") as partial:
-        polyp, background = (np.stack([s.histograms[side] for s in scored]).astype(np.int32) for side in (0, 1))
-        names = np.array([s.row["name"] for s in scored])
-        np.savez_compressed(partial, name=names, polyp=polyp, background=background)
-    files.write_json(output_dir / "summary.json", summary)
-    for line in headline(summary):
-        logger.info(line)
-    logger.info(f"look at {report.write(output_dir)}; a row a frame: {output_dir / 'frames.csv'}")
-    return summary
-
-
-def headline(summary: dict[str, Any]) -> list[str]:
-    """The figures to see first, a line each."""
-    polyps, negatives = (summary[key] for key in ("frames_with_polyp", "frames_without_polyp"))
-    lines = ["no frame here has a polyp, so there is no Dice"]
-    if polyps["count"]:
-        means = "  ".join(
-            f"{metric.label} {metric.text(polyps['mean'][metric.name], 4)}"
-            for metric in registry.shown("headline")
-            if polyps["mean"].get(metric.name) is not None
-        )
-        lines = [f"{polyps['count']} frames with a polyp: {means}; {polyps['missed']} missed wholly"]
-        low, high = polyps["interval"]["dice"]
-        if low is not None:
-            lines.append(f"95 % interval of the mean Dice, over {polyps['groups']} groups: {low:.4f} to {high:.4f}")
-    if negatives["frames"]:
-        lines.append(f"{negatives['frames']} frames without a polyp: {negatives['left_empty']} left empty")
-    if (promise := summary.get("risk")) is not None:
-        lines.append(
-            f"at the calibrated threshold {promise['threshold']:.3f}: {promise['missed_here']:.1%} of a polyp's pixels "
-            f"are missed; promised was at most {promise['alpha']:.1%}"
-        )
-    if (leaks := summary.get("leakage")) and leaks["similar_in_training"]:
-        word = "LEAKED: " if leaks["leaked"] else ""
-        near = f"{leaks['similar_in_training']} of {leaks['test']}"
-        line = f"{word}{near} frames have a look-alike or their sequence in training"
-        if leaks["copy_mask_dice"] is not None:
-            line += f"; copying the mask of the most similar training frame scores Dice {leaks['copy_mask_dice']:.3f}"
-        lines.append(line)
-    return lines

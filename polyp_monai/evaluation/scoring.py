@@ -14,12 +14,12 @@ LEVEL = 0.95  # of the intervals
 
 
 class Scored(NamedTuple):
-    """One frame: `row` of scalars for a table, and what the figures of a set are made of."""
+    """One frame in a few kilobytes: `row` of scalars for a table, and what the figures of a set are made of."""
 
     row: dict[str, Any]
     counts: pixel.Counts
-    histograms: tuple[np.ndarray, np.ndarray]
-    structure: dict[str, Any]
+    histograms: tuple[np.ndarray, np.ndarray]  # int32 (256,) inside and outside the polyp
+    structure: structure.Structure
     lesions: lesions.LesionMatch
 
 
@@ -46,18 +46,18 @@ def score(
     """
     if normalize:
         probability = structure.stretch(probability)
-    histograms = curves.histograms(probability, truth)
+    histograms = tuple(side.astype(np.int32) for side in curves.histograms(probability, truth))
     prediction = probability >= threshold
     counts = pixel.confusion(prediction, truth)
-    measured = structure.structure_scores(probability, truth)
+    measured = structure.measure(probability, truth)
     far: dict[str, float] = {}
     if outlines:
-        tolerance = boundary.tolerance(truth.shape)
-        far["hd95"] = boundary.hd95(prediction, truth)
-        far["surface_dice"] = boundary.surface_dice(prediction, truth, tolerance) if truth.any() else math.nan
+        found = boundary.distances(prediction, truth)
+        near = boundary.surface_dice_of(found, boundary.tolerance(truth.shape)) if truth.any() else math.nan
+        far = {"hd95": boundary.hd95_of(found), "surface_dice": near}
     size = {"width": truth.shape[1], "height": truth.shape[0]}
     areas = {"polyp_pixels": counts.tp + counts.fn, "predicted_pixels": counts.tp + counts.fp}
-    values = pixel.scores(counts) | measured | far
+    values = pixel.scores(counts) | measured._asdict() | far
     metrics = {metric.name: float(values[metric.name]) for metric in registry.of_frames() if metric.name in values}
     row = about | size | areas | metrics
     return Scored(row, counts, histograms, measured, lesions.match(probability, prediction, truth))
@@ -82,7 +82,9 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
         **_curves(scored, polyps),
     }
     if polyps:
-        summary["pranet"] = structure.pranet_summary([s.structure for s in polyps])
+        summary["pranet"] = structure.pranet_summary(
+            [s.structure._asdict() | structure.curves(*s.histograms) for s in polyps]
+        )
     tags = sorted({tag for s in polyps for tag in str(s.row.get("tags", "")).split()})
     summary["subsets"] = {tag: _subset([s for s in polyps if tag in str(s.row["tags"]).split()]) for tag in tags}
     return plain(summary)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from polyp_monai.metrics.arrays import by_rows
 from polyp_monai.metrics.pixel import Counts, scores
 
 LEVELS = 256
@@ -22,8 +23,8 @@ def histograms(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, 
         raise ValueError(f"probability is {probability.shape} but truth is {truth.shape}")
     if not (probability.min() >= 0 and probability.max() <= 1):  # also refuses NaN
         raise ValueError(f"probability must be in 0..1, not {probability.min()} to {probability.max()}")
-    level = (probability * 255).astype(np.uint8)
-    polyp = np.bincount(level[truth.astype(bool, copy=False)], minlength=LEVELS)
+    level, truth = by_rows((probability * 255).astype(np.uint8)), by_rows(truth.astype(bool, copy=False))
+    polyp = np.bincount(level[truth], minlength=LEVELS)
     return polyp, np.bincount(level.ravel(), minlength=LEVELS) - polyp
 
 

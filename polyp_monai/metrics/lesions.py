@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from polyp_monai.metrics.arrays import box_of, by_rows
 from polyp_monai.metrics.pixel import Counts, scores
 
 RULES = ("iou_50", "iou_30", "centre")
@@ -92,7 +93,10 @@ def match(probability: np.ndarray, prediction: np.ndarray, truth: np.ndarray) ->
 
     probability: (H, W) in 0..1, for the confidence alone; prediction, truth: bool (H, W).
     """
-    predicted, true = components(prediction), components(truth)
+    at = _even_box(prediction, truth)
+    if at is None:
+        return LesionMatch([], [])
+    probability, predicted, true = probability[at], components(prediction[at]), components(truth[at])
     rows, columns = len(predicted.areas) + 1, len(true.areas) + 1
     pairs = np.bincount((predicted.labels * columns + true.labels).ravel(), minlength=rows * columns)
     overlap = pairs.reshape(rows, columns)[1:, 1:]
@@ -109,6 +113,19 @@ def match(probability: np.ndarray, prediction: np.ndarray, truth: np.ndarray) ->
         for i, area in enumerate(true.areas)
     ]
     return LesionMatch(polyps, findings)
+
+
+def _even_box(*masks: np.ndarray) -> tuple[slice, slice] | None:
+    """Rows and columns around all pixels of the masks, from even places; None without any.
+
+    OpenCV numbers components by blocks of 2 x 2: so they are numbered as in the whole image, and a centre between two
+    pixels is rounded as there.
+    """
+    boxes = [box for mask in masks if (box := box_of(by_rows(mask))) is not None]
+    if not boxes:
+        return None
+    pairs = zip(*boxes, strict=True)
+    return tuple(slice(min(s.start for s in sides) & ~1, max(s.stop for s in sides)) for sides in pairs)
 
 
 def assign(findings: Sequence[PredictedPolyp], iou: float) -> list[int | None]:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from polyp_monai.data import files
 from polyp_monai import provenance
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 
 logger = logging.getLogger(__name__)

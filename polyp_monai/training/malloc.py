@@ -1,4 +1,4 @@
-"""Keep freed memory in the process: a network asks for the same large blocks in every iteration."""
+"""What becomes of freed memory: kept where the same blocks are asked for again, returned where they change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,20 @@ def keep_freed() -> None:
 
     Training on a CPU spent a fifth of its time on page faults. The peak stays what it is. Elsewhere it does nothing.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(libc, "mallopt"):
+    if hasattr(libc := _libc(), "mallopt"):
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def return_freed() -> None:
+    """Have glibc return what is free to the system, wherever it lies. Takes milliseconds; elsewhere it does nothing.
+
+    Blocks of changing size, as frames of many sizes ask for, leave gaps that no later one fits into: an evaluation of
+    1,500 frames ended with 5.7 GB of them.
+    """
+    if hasattr(libc := _libc(), "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+def _libc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if sys.platform == "linux" else None

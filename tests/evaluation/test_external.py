@@ -11,7 +11,7 @@ from PIL import Image
 from polyp_monai.cli.main import main
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
-from polyp_monai.evaluation import external
+from polyp_monai.evaluation import external, pool
 
 
 @pytest.fixture
@@ -123,9 +123,21 @@ def test_bad_input(folders, tmp_path, capsys):
 
 
 def test_processes_change_nothing(folders, monkeypatch):
+    monkeypatch.setattr(pool, "FEW", 1)
     matches = external.match(*folders)[0]
-    alone = [s.row for s in external.score_all(matches, external.ScoreOptions(outlines=False))]
-    monkeypatch.setattr(external, "FEW", 1)
-    monkeypatch.setattr(external.os, "cpu_count", lambda: 2)
-    together = [s.row for s in external.score_all(matches, external.ScoreOptions(outlines=False))]
-    assert together == alone
+    alone, together = (list(external.score_all(matches, external.ScoreOptions(), processes)) for processes in (1, 2))
+    assert [s.row["name"] for s in together] == ["0", "1", "2"]
+    for one, other in zip(alone, together, strict=True):
+        assert (one.row, one.structure, one.lesions) == (other.row, other.structure, other.lesions)
+        assert np.array_equal(one.histograms, other.histograms)
+
+
+def test_a_damaged_map_among_many_is_named(folders, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pool, "FEW", 1)
+    truth, maps = folders
+    (maps / "1.png").write_bytes((maps / "1.png").read_bytes()[:60])
+    assert run(maps, truth, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert str(maps / "1.png") in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "out").exists()

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from polyp_monai.metrics.boundary import hd95, surface_dice, tolerance
@@ -45,10 +47,23 @@ def test_surface_dice_of_a_shifted_square():
 def test_surface_dice_of_empty_masks():
     assert surface_dice(_square(10), EMPTY, 2) == surface_dice(EMPTY, _square(10), 2) == 0
     assert math.isnan(surface_dice(EMPTY, EMPTY, 2))
-    with pytest.raises(ValueError, match="thresholds"):
+    with pytest.raises(ValueError, match="tolerance"):
         surface_dice(_square(10), _square(10), -1)
 
 
 def test_the_tolerance_is_a_share_of_the_diagonal():
     assert tolerance((300, 400)) == 2.5
     assert tolerance((300, 400), 0.01) == 5
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_equals_monai_to_the_last_digit(seed):
+    rng = np.random.default_rng(seed)
+    one, other = (np.kron(rng.random((9, 8)) < 0.2, np.ones((11, 7), bool)) for _ in range(2))
+    if seed % 2:  # as MONAI's (C, W, H) arrays lie
+        one, other = np.asfortranarray(one), np.asfortranarray(other)
+    batches = [torch.from_numpy(np.ascontiguousarray(mask))[None, None] for mask in (one, other)]
+    assert hd95(one, other) == float(compute_hausdorff_distance(*batches, include_background=True, percentile=95))
+    for pixels in (0.0, math.sqrt(2), 3.3):
+        theirs = float(compute_surface_dice(*batches, [pixels], include_background=True))
+        assert surface_dice(one, other, pixels) == theirs

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import py_sod_metrics as sod
 import pytest
 
 from polyp_monai.metrics.pixel import pixel_scores
-from polyp_monai.metrics.structure import pranet_summary, structure_scores
+from polyp_monai.metrics.structure import FAR, WIDE, pranet_summary, structure_scores
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +63,50 @@ def test_a_perfect_map_and_no_polyp(pairs):
     empty = structure_scores(np.zeros(truth.shape), truth & False)
     assert (empty["s_measure"], empty["mae"], empty["weighted_f"]) == (1, 0, 0)
     assert not empty["dice_curve"].any()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_each_figure_equals_pysodmetrics_to_the_last_digit(seed):
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(30, 420, 2)
+    truth = np.zeros((height, width), np.uint8)
+    for _ in range(seed % 4):  # none at first
+        centre, axes = rng.integers(0, (width, height)).tolist(), rng.integers(2, (width // 4, height // 4)).tolist()
+        cv2.ellipse(truth, centre, axes, float(rng.integers(90)), 0, 360, 1, -1)
+    probability = cv2.GaussianBlur(np.roll(truth, 5, axis=1).astype(np.float32), (0, 0), float(rng.uniform(1, 9)))
+    truth, probability = truth.astype(bool), np.clip(probability, 0, 1)
+    if seed % 3 == 0:
+        probability = (probability * 255).astype(np.uint8) / 255  # float64
+    if seed % 2:  # as MONAI's (C, W, H) arrays lie
+        probability, truth = np.asfortranarray(probability), np.asfortranarray(truth)
+    _assert_equal(probability, truth)
+
+
+def test_weights_of_wide_images_are_exact():
+    """Beyond what OpenCV's float32 distances resolve."""
+    truth = np.zeros((40, WIDE + 100), bool)
+    truth[10:20, 30:50] = truth[10:20, -60:-40] = True
+    _assert_equal(np.random.default_rng(0).random(truth.shape, dtype=np.float32), truth)
+
+
+def test_far_pixels_weigh_twice():
+    truth = np.zeros((20, 2 * FAR + 100), bool)
+    truth[5:15, 20:40] = True
+    _assert_equal(np.random.default_rng(0).random(truth.shape, dtype=np.float32), truth)
+
+
+def test_a_truth_of_polyp_alone():
+    probability = np.random.default_rng(0).random((20, 30), dtype=np.float32)
+    _assert_equal(probability, np.ones((20, 30), bool))
+
+
+def _assert_equal(probability: np.ndarray, truth: np.ndarray) -> None:
+    metrics = [sod.WeightedFmeasure(), sod.Smeasure(), sod.Emeasure(), sod.MAE()]
+    for metric in metrics:
+        metric.step(probability, truth, normalize=False)
+    weighted, s, e, mae = (metric.get_results() for metric in metrics)
+    ours = structure_scores(probability, truth)
+    assert ours["weighted_f"] == weighted["wfm"]
+    assert ours["s_measure"] == s["sm"]
+    assert (ours["e_measure"], ours["mae"]) == (e["em"]["adp"], mae["mae"])
+    assert np.array_equal(ours["e_curve"], e["em"]["curve"][::-1])

@@ -1,0 +1,71 @@
+"""The folder of a run, which `polyp evaluate` and `polyp score` write."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polyp_monai import provenance
+from polyp_monai.data import files
+from polyp_monai.evaluation.scoring import Scored, plain, summarize
+from polyp_monai.metrics import registry
+
+logger = logging.getLogger(__name__)
+
+
+def write_run(
+    output_dir: Path, scored: Sequence[Scored], about: dict[str, Any], extra: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Write `frames.csv` (a row a frame), `summary.json` (all metrics of the set), `histograms.npz` (of which every
+    curve is made: levels of the probability inside and outside the polyp, a row a frame) and `report.html`.
+
+    Returns the summary.
+    """
+    from polyp_monai import report
+
+    summary = plain({"run": about | provenance.of_run()} | summarize(scored) | (extra or {}))
+    files.write_csv(output_dir / "frames.csv", [s.row for s in scored])
+    with files.atomic(output_dir / "histograms.npz") as partial:
+        polyp, background = (np.stack([s.histograms[side] for s in scored]).astype(np.int32) for side in (0, 1))
+        names = np.array([s.row["name"] for s in scored])
+        np.savez_compressed(partial, name=names, polyp=polyp, background=background)
+    files.write_json(output_dir / "summary.json", summary)
+    for line in headline(summary):
+        logger.info(line)
+    logger.info(f"look at {report.write(output_dir)}; a row a frame: {output_dir / 'frames.csv'}")
+    return summary
+
+
+def headline(summary: dict[str, Any]) -> list[str]:
+    """The scores to see first, a line each."""
+    polyps, negatives = (summary[key] for key in ("frames_with_polyp", "frames_without_polyp"))
+    lines = ["no frame here has a polyp, so there is no Dice"]
+    if polyps["count"]:
+        means = "  ".join(
+            f"{metric.label} {metric.text(polyps['mean'][metric.name], 4)}"
+            for metric in registry.shown("headline")
+            if polyps["mean"].get(metric.name) is not None
+        )
+        lines = [f"{polyps['count']} frames with a polyp: {means}; {polyps['missed']} missed wholly"]
+        low, high = polyps["interval"]["dice"]
+        if low is not None:
+            lines.append(f"95 % interval of the mean Dice, over {polyps['groups']} groups: {low:.4f} to {high:.4f}")
+    if negatives["frames"]:
+        lines.append(f"{negatives['frames']} frames without a polyp: {negatives['left_empty']} left empty")
+    if (promise := summary.get("risk")) is not None:
+        lines.append(
+            f"at the calibrated threshold {promise['threshold']:.3f}: {promise['missed_here']:.1%} of a polyp's pixels "
+            f"are missed; promised was at most {promise['alpha']:.1%}"
+        )
+    if (leaks := summary.get("leakage")) and leaks["similar_in_training"]:
+        word = "LEAKED: " if leaks["leaked"] else ""
+        near = f"{leaks['similar_in_training']} of {leaks['test']}"
+        line = f"{word}{near} frames have a look-alike or their sequence in training"
+        if leaks["copy_mask_dice"] is not None:
+            line += f"; copying the mask of the most similar training frame scores Dice {leaks['copy_mask_dice']:.3f}"
+        lines.append(line)
+    return lines
