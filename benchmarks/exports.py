@@ -49,13 +49,13 @@ def rows(root: Path, data: str, folder: Path, images: list[Path], rounds: int) -
         sides = networks(root, list(files.values()))
         parser = ConfigParser()
         parser.read_config("configs/inference.yaml")
-        image_size, keep_aspect, threshold, inferer = (
-            parser.get_parsed_content(key) for key in ("image_size", "keep_aspect", "threshold", "inferer")
+        image_size, fit, crop, threshold, inferer = (
+            parser.get_parsed_content(key) for key in ("image_size", "fit", "crop", "threshold", "inferer")
         )
         frames = tensors(images)
         taken = alternate({name: loop(network, frames) for name, network in sides.items()}, rounds)
     eager, *exported = sides
-    samples = Samples.of(data, "validation", image_size, keep_aspect)
+    samples = Samples.of(data, "validation", image_size, fit, crop)
     fastest = {p: min((n for n in exported if n.endswith(p)), key=lambda n: statistics.median(taken[n])) for p in files}
     found = []
     for name, file in [(eager, root / "models/model.pt"), *((fastest[p], files[p]) for p in files)]:

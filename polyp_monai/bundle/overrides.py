@@ -35,7 +35,8 @@ MODEL_KEYS = (
     "pretrained_sha256",
     "encoder_lr_scale",
     "image_size",
-    "keep_aspect",
+    "fit",
+    "crop",
     "epochs",
     "batch_size",
     "learning_rate",
@@ -49,6 +50,10 @@ RANGES = {  # lowest and highest sensible value
     "weight_decay": (0, 100),
     "warmup": (0, 1),
     "min_lr_ratio": (0, 1),
+    "negatives": (0, 0.99),
+    "far": (0, 1),
+    "overlays": (0, 1),
+    "fields": (0, 1),
     "negative_crops": (0, 1),
     "encoder_lr_scale": (0, 1),
     "grad_clip_norm": (1e-9, math.inf),
@@ -253,8 +258,17 @@ def _check_value(key: str, value: Any) -> None:
     low, high = RANGES.get(key, (-math.inf, math.inf))
     if isinstance(value, (int, float)) and not low <= value <= high:
         raise PolypError(f"--{key} {value}: expected {low} {'or more' if high == math.inf else f'to {high}'}")
+    if key == "fit":
+        _check_fit(value)
     if key == "device" and str(value)[:1] not in ("$", "@", "%"):
         _check_device(value)
+
+
+def _check_fit(value: Any) -> None:
+    from polyp_monai.data.transforms import FITS
+
+    if value not in FITS and str(value)[:1] not in ("$", "@", "%"):
+        raise PolypError(f"--fit {value}: expected one of {', '.join(FITS)}")
 
 
 def _check_device(value: Any) -> None:

@@ -114,7 +114,7 @@ events.
 
 INPUT is a video file, a folder or glob of frames, a camera (camera:0) or the address of a stream. Without --out, --csv
 and --json the overlay is shown in a window. A polyp is shown once K of N frames saw it, and keeps its number while it is visible. Ctrl-C ends the video there; what was done is complete. Of configs/inference.yaml, --weights, --image_size,
---keep_aspect, --threshold, --runtime and --device can follow as --KEY VALUE; --runtime is auto here.
+--fit, --threshold, --runtime and --device can follow as --KEY VALUE; --runtime is auto here.
 
 examples:
   polyp video clip.mp4 --out overlay.mp4 --csv frames.csv --json events.json

@@ -23,6 +23,7 @@ EPILOG = """examples:
   polyp prepare kvasir-seg --source kvasir-seg.zip --out data/kvasir
   polyp prepare cvc-clinicdb --source CVC-ClinicDB --out data/clinicdb --split kfold --folds 5 --fold 0
   polyp prepare folder --images frames --masks masks --group-regex '^(seq[0-9]+)_' --out data/mine
+  polyp prepare folder --negatives healthy --group-csv scenes.csv --out data/healthy
   polyp prepare synthetic --count 120 --out data/demo
 
 writes images/, masks/ (0 and 255, PNG), audit.html to look at, audit.json, and last datalist.json.
@@ -51,6 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--images", type=Path, metavar="DIR", help="folder of the images, with what is below it")
     own.add_argument("--masks", type=Path, metavar="DIR", help="folder of the masks: same relative path as the image")
     own.add_argument("--mask-suffix", metavar="TEXT", help="end of the masks' names: _mask for a_mask.png of a.jpg")
+    own.add_argument("--missing-mask", choices=("error", "empty"), help="empty: an image without a mask has no polyp")
+    own.add_argument(
+        "--negatives", type=Path, metavar="DIR", help="folder of images without a polyp, and without masks"
+    )
     own.add_argument("--group-regex", metavar="REGEX", help="first capture group on the name is the group")
     own.add_argument("--group-csv", type=Path, metavar="FILE", help="table with the columns name and group")
     own.add_argument("--name", help="name of the data set (the source folder's)")
@@ -90,7 +95,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_options(args: argparse.Namespace, module: Any) -> None:
     """Refuse an option that this data set would pass over."""
-    foreign = {"images", "masks", "mask_suffix", "group_regex", "group_csv", "name", "count"}
+    from data_prep import folder
+
+    foreign = {*folder.OPTIONS, "count"}
     foreign -= {*registry.options_of(module), *(("count",) if args.set == "synthetic" else ())}
     for option in sorted(foreign):
         if getattr(args, option) is not None:
@@ -103,6 +110,8 @@ def _check_options(args: argparse.Namespace, module: Any) -> None:
         return
     if (args.images is None) != (args.masks is None):
         raise PolypError("--images and --masks: give both, or --source")
+    if args.images is None and args.source is None and args.negatives is not None:
+        return
     if (args.images is None) == (args.source is None):
         both = "--source or --images with --masks" if "images" in registry.options_of(module) else "--source"
         raise PolypError(f"{args.set}: say where it is with {both}{'' if args.source is None else ', not with both'}")
@@ -133,7 +142,7 @@ def _identity(args: argparse.Namespace) -> dict[str, str]:
     """Which data set DIR is for. Folders of one's own are told apart by where they are."""
     if args.set != "folder":
         return {"name": args.set}
-    places = [place.resolve() for place in (args.source, args.images, args.masks) if place is not None]
+    places = [place.resolve() for place in (args.source, args.images, args.masks, args.negatives) if place]
     return {"name": args.name or places[0].stem, "source": " ".join(map(str, places))}
 
 
@@ -147,7 +156,7 @@ def _collect(
         count = 120 if args.count is None else args.count
         place = stack.enter_context(output.workspace())
         return module.pairs(place, count, args.seed)
-    for origin in (args.source, args.images, args.masks):
+    for origin in (args.source, args.images, args.masks, args.negatives):
         if origin is not None and _overlap(args.out.resolve(), origin.resolve()):
             raise PolypError(f"{args.out}: --out and the source {origin} lie in each other; give another --out")
     options = {key: getattr(args, key) for key in registry.options_of(module) if key != "name"}

@@ -53,7 +53,7 @@ def compare(runs: list[str]) -> dict[str, Any]:
     pairs: list[dict[str, Any]] = []
     for metric in METRICS:
         found = [
-            {"first": a, "second": b, "figure": metric}
+            {"first": a, "second": b, "metric": metric}
             | statistics.paired(values[a][metric], values[b][metric], groups)
             for a, b in combinations(runs, 2)
         ]
@@ -79,6 +79,6 @@ def table(result: dict[str, Any]) -> str:
         left = f"  ({result['left_out'][run]} frames left out)" * bool(result["left_out"][run])
         lines.append(f"{run:{wide}}  " + "  ".join(f"{means[metric]:11.4f}" for metric in METRICS) + left)
     for pair in result["pairs"]:
-        if pair["figure"] in ("dice", "iou"):
+        if pair["metric"] in ("dice", "iou"):
             lines.append(f"{pair['figure']}: {pair['first']} against {pair['second']}: {pair['verdict']}")
     return "\n".join(lines)

@@ -53,7 +53,7 @@ class Source:
     data: str | None
 
     def samples(self, split: str) -> Samples:
-        return Samples.of(self.data, split, self.facts.image_size, self.facts.keep_aspect)
+        return Samples.of(self.data, split, self.facts.image_size, self.facts.fit, self.facts.crop)
 
 
 def export(
@@ -132,7 +132,7 @@ def _source(root: Path, precision: str, data: str | None, weights: str | None) -
     if path.suffix in runtimes.READERS:
         raise PolypError(f"{path}: is an export already; give the weights of a training, a .pt")
     network = checkpoints.load_weights(parser.get_parsed_content("network_def"), path).eval()
-    settings = {key: parser.get_parsed_content(key) for key in ("image_size", "keep_aspect", "threshold")}
+    settings = {key: parser.get_parsed_content(key) for key in ("image_size", "fit", "crop", "threshold")}
     facts = About(
         bundle=root.name,
         bundle_version=about.version_of(root),

@@ -154,19 +154,19 @@ def all_means(summary: Summary) -> str:
     """Every mean over the frames with a polyp, and how frames without one were treated."""
     polyps, negatives = summary.get("frames_with_polyp") or {}, summary.get("frames_without_polyp") or {}
     means = {key: value for key, value in (polyps.get("mean") or {}).items() if value is not None}
-    split_of = []
+    parts = []
     if means:
         lead = f"{polyps['count']} frames; {show(polyps.get('missed'))} missed wholly (Dice 0)"
         lead += (
             f", {show(polyps.get('without_hd95'))} without HD95, which its mean leaves out." if "hd95" in means else "."
         )
         rows = [(label(key), value, _interval(polyps, key)) for key, value in means.items()]
-        split_of.append(card(table(("figure", "mean", "interval"), rows), "Frames with a polyp", lead))
+        parts.append(card(table(("metric", "mean", "interval"), rows), "Frames with a polyp", lead))
     if negatives.get("frames"):
         rows = [(label(key), value) for key, value in negatives.items()]
         lead = "They have no Dice. Specificity is the share left empty; the area is that of the false alarms, of 1."
-        split_of.append(card(table(("figure", "value"), rows), "Frames without a polyp", lead))
-    return "".join(split_of)
+        parts.append(card(table(("metric", "value"), rows), "Frames without a polyp", lead))
+    return "".join(parts)
 
 
 def families(summary: Summary) -> str:
@@ -188,7 +188,7 @@ def pranet(summary: Summary) -> str:
     stretched = (summary.get("run") or {}).get("normalize")
     lead = f"Maps were {'' if stretched else 'not '}stretched to 0..1 first; figures of papers are with stretching."
     rows = ((label(key), value) for key, value in figures.items())
-    return card(table(("figure", "value"), rows), "PraNet protocol", lead)
+    return card(table(("metric", "value"), rows), "PraNet protocol", lead)
 
 
 def lesions(summary: Summary) -> str:
@@ -200,16 +200,16 @@ def lesions(summary: Summary) -> str:
     names = list(found[rules[0]]) if rules else []
     rows = [(label(name), *(found[rule].get(name) for rule in rules)) for name in names]
     lead = "A polyp is found by its IoU with a predicted area, or when that area's centre of mass lies in it."
-    split_of = [card(table(("", *map(label, rules)), rows), "Found and falsely marked", lead)] if rows else []
+    parts = [card(table(("", *map(label, rules)), rows), "Found and falsely marked", lead)] if rows else []
     classes = {**(found.get("by_size") or {}), **(found.get("by_share") or {})}
     rows = [(label(name), figures.get("polyps"), *map(figures.get, RULES)) for name, figures in classes.items()]
     if rows:
         lead = "Polyps by their area in pixels, and by their share of the image."
-        split_of.append(card(table(("", "polyps", *map(label, RULES)), rows), "Recall by size", lead))
+        parts.append(card(table(("", "polyps", *map(label, RULES)), rows), "Recall by size", lead))
     if precisions := found.get("average_precision"):
         rows = [(label(key), value) for key, value in precisions.items()]
-        split_of.append(card(table(("IoU at least", "average precision"), rows), "Average precision"))
-    return "".join(split_of)
+        parts.append(card(table(("IoU at least", "average precision"), rows), "Average precision"))
+    return "".join(parts)
 
 
 def subsets(summary: Summary) -> str:

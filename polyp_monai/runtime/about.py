@@ -24,15 +24,17 @@ INSTALL = "pip install 'polyp_monai[runtime]'"
 class About:
     """The facts that travel in an exported file.
 
-    `bundle` is the name of the bundle's folder, `image_size` the side of its input in pixels, `threshold` the probability
-    from which a pixel counts as polyp, `precision` fp32, fp16, bf16 or int8, `polyp_monai` the version that wrote it.
+    `bundle` is the name of the bundle's folder, `image_size` the side of its input in pixels, `fit` and `crop` how frames
+    come to it (`transforms.FitFrame`), `threshold` the probability from which a pixel counts as polyp, `precision`
+    fp32, fp16, bf16 or int8, `polyp_monai` the version that wrote it.
     """
 
     bundle: str
     bundle_version: str
     weights_sha256: str
     image_size: int
-    keep_aspect: bool
+    fit: str
+    crop: bool
     threshold: float
     precision: str
     classes: Sequence[str] = CLASSES
@@ -52,9 +54,11 @@ def parse(texts: Mapping[str, str], path: Path) -> About:
         raise PolypError(
             f"{path}: was not written by `polyp export`: its metadata has no {', '.join(missing)}; export it again"
         )
-    plain = {key: texts[key] for key in ("bundle", "bundle_version", "weights_sha256", "precision", "polyp_monai")}
+    plain = {
+        key: texts[key] for key in ("bundle", "bundle_version", "weights_sha256", "fit", "precision", "polyp_monai")
+    }
     try:
-        read = {key: json.loads(texts[key]) for key in ("image_size", "keep_aspect", "threshold", "classes")}
+        read = {key: json.loads(texts[key]) for key in ("image_size", "crop", "threshold", "classes")}
     except ValueError as error:
         raise PolypError(f"{path}: its metadata cannot be read ({error}); export it again") from error
     return About(**plain, **read)

@@ -81,7 +81,8 @@ def _facts(bundle_root: str | Path, weights: Path) -> about.About:
         bundle_version=about.version_of(root),
         weights_sha256=provenance.digest(weights),
         image_size=model["image_size"],
-        keep_aspect=model["keep_aspect"],
+        fit=model["fit"],
+        crop=model["crop"],
         threshold=inference["threshold"],
         precision="fp32",
     )

@@ -19,6 +19,7 @@ import cv2
 from polyp_monai import provenance
 from polyp_monai.bundle.run import clear_errors, inside
 from polyp_monai.data import files
+from polyp_monai.data.view import SteadyView
 from polyp_monai.errors import PolypError
 from polyp_monai.video import overlay
 from polyp_monai.video.address import open_source
@@ -30,10 +31,9 @@ from polyp_monai.video.sink import VideoSink
 from polyp_monai.video.smoothing import smoother
 from polyp_monai.video.source import Source
 from polyp_monai.video.tracking import Tracker
-from polyp_monai.video.view import SteadyView
 
 LISTED = 12  # events that are printed
-KEYS = ("weights", "image_size", "keep_aspect", "threshold", "runtime", "device")  # of inference.yaml, that fit a video
+KEYS = ("weights", "image_size", "fit", "threshold", "runtime", "device")  # of inference.yaml, that fit a video
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _finder(root: Path, given: dict[str, Any], options: Options, latency: Latenc
         parser.read_config("configs/inference.yaml")
         parser.update(given)
         network, fit, threshold, device = (
-            parser.get_parsed_content(key) for key in ("network", "fit", "threshold", "device")
+            parser.get_parsed_content(key) for key in ("network", "fit_image", "threshold", "device")
         )
         finder = Finder(
             network.eval(),
@@ -241,11 +241,7 @@ def _stopping(pipeline: Pipeline) -> Iterator[None]:
 def _settings(options: Options, finder: Finder) -> dict[str, Any]:
     names = ("crop", "smooth", "half_life", "on", "realtime")
     chosen = {name: getattr(options, name) for name in names}
-    return chosen | {
-        "threshold": finder.threshold,
-        "image_size": finder.fit.image_size,
-        "keep_aspect": finder.fit.keep_aspect,
-    }
+    return chosen | {"threshold": finder.threshold, "image_size": finder.fit.image_size, "fit": finder.fit.fit}
 
 
 def _about(source: Source, network: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def test_a_difference_is_found_and_noise_is_called_noise(dice, tmp_path, capsys)
         write(tmp_path / "better", dice + 0.05 + rng.normal(0, 0.01, 60)),
         write(tmp_path / "alike", dice + rng.normal(0, 0.01, 60)),
     ]
-    found = {(p["first"], p["second"]): p for p in comparison.compare(runs)["pairs"] if p["figure"] == "dice"}
+    found = {(p["first"], p["second"]): p for p in comparison.compare(runs)["pairs"] if p["metric"] == "dice"}
     assert found[runs[0], runs[1]]["verdict"].startswith("lower by 0.0")
     assert found[runs[0], runs[2]]["verdict"].startswith("within noise")
     assert all(pair["corrected_p"] >= pair["p"] for pair in found.values())
