@@ -74,8 +74,8 @@ def _found(
             keyed((path for path in everything if is_mask[path]), source, mask_suffix),
         )
     raise PolypError(
-        f"{source}: no images/ and masks/ folders below it; name them with --images and --masks, say how masks are named "
-        "with --mask-suffix, or that no image shows a polyp with --negatives"
+        f"{source}: no images/ and masks/ folders below it; name them with --images and --masks, say how masks are "
+        "named with --mask-suffix, or that no image shows a polyp with --negatives"
     )
 
 

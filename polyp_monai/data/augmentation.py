@@ -210,7 +210,7 @@ class _RandHidingd(RandomizableTransform, MapTransform):
         self.label_key = label_key
 
     def cover(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """What covers a frame of `size` (W, H), drawn from `self.R`: where, bool (H, W), and colors, (H, W, 3) uint8."""
+        """What covers a frame of `size` (W, H), by `self.R`: where, bool (H, W), and colors, (H, W, 3) uint8."""
         raise NotImplementedError
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -311,7 +311,7 @@ class RandGammad(_RandPictured):
 
 
 class RandVignetted(_RandPictured):
-    """Light that falls off towards the edges by up to `fall` of its strength, about a centre somewhere in the middle."""
+    """Light that falls off towards the edges by up to `fall` of its strength, about a centre near the middle."""
 
     def __init__(self, keys: KeysCollection, prob: float = 0.2, fall: float = 0.6) -> None:
         super().__init__(keys, prob)
@@ -323,11 +323,11 @@ class RandVignetted(_RandPictured):
 
     def act(self, picture: np.ndarray) -> np.ndarray:
         row, column, fall = self.drawn
-        far = [
-            np.linspace(-at, 1 - at, n, dtype=np.float32) ** 2
-            for at, n in zip((row, column), picture.shape[:2], strict=True)
-        ]
-        light = 1 - np.float32(2 * fall) * (far[0][:, None] + far[1])
+        down, across = (
+            np.linspace(-at, 1 - at, count, dtype=np.float32) ** 2
+            for at, count in zip((row, column), picture.shape[:2], strict=True)
+        )
+        light = 1 - np.float32(2 * fall) * (down[:, None] + across)
         return cv2.multiply(picture, cv2.merge([np.clip(light, 0, 1)] * 3), dtype=cv2.CV_8U)
 
 

@@ -170,11 +170,11 @@ class FitFrame(Resize):
         if (x1 - x0, y1 - y0) == (width, height):
             return restored
         padded = F.pad(restored.as_tensor(), (y0, height - y1, x0, width - x1))
+        whole_frame = MetaTensor(padded).copy_meta_from(restored)
         moved = torch.eye(4, dtype=torch.float64)
         moved[:2, 3] = -torch.tensor([x0, y0], dtype=torch.float64)
-        return MetaTensor(padded, affine=restored.affine @ moved).copy_meta_from(
-            restored, copy_attr=False, keys=("_applied_operations", "_is_batch")
-        )
+        whole_frame.affine = restored.affine @ moved
+        return whole_frame
 
 
 def _lying(img: torch.Tensor) -> np.ndarray:

@@ -54,9 +54,8 @@ def parse(texts: Mapping[str, str], path: Path) -> About:
         raise PolypError(
             f"{path}: was not written by `polyp export`: its metadata has no {', '.join(missing)}; export it again"
         )
-    plain = {
-        key: texts[key] for key in ("bundle", "bundle_version", "weights_sha256", "fit", "precision", "polyp_monai")
-    }
+    written = ("bundle", "bundle_version", "weights_sha256", "fit", "precision", "polyp_monai")
+    plain = {key: texts[key] for key in written}
     try:
         read = {key: json.loads(texts[key]) for key in ("image_size", "crop", "threshold", "classes")}
     except ValueError as error:

@@ -213,7 +213,7 @@ class Checkpointer:
 
 
 class FrameMetric(Metric):
-    """Counts of validated frames with and without a polyp, over all processes; `pred` and `label` (1, W, H) of {0, 1}."""
+    """Counts of validated frames with and without a polyp; `pred` and `label` are (1, W, H) of {0, 1}."""
 
     def __init__(self) -> None:
         super().__init__(output_transform=from_engine(["pred", "label"]))

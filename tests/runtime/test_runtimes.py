@@ -95,7 +95,7 @@ def test_a_file_says_what_it_is(tiny, files, suffix):
     for name in runtime.READERS[suffix]:
         facts = runtime.load(name, files[suffix], CPU).about
         assert (facts.bundle, facts.bundle_version, facts.precision) == ("tiny", "0.1.0", "fp32")
-        assert (facts.image_size, facts.keep_aspect, facts.threshold) == (64, False, 0.5)
+        assert (facts.image_size, facts.fit, facts.crop, facts.threshold) == (64, "stretch", False, 0.5)
         assert facts.weights_sha256 == provenance.digest(tiny / "models/model.pt")
         assert list(facts.classes) == ["background", "polyp"]
 
