@@ -90,3 +90,9 @@ def test_without_a_choice_every_frame_comes_once(positives, negatives, share):
 def test_a_share_of_nothing_but_negatives_is_refused():
     with pytest.raises(PolypError, match=r"negatives 1\.0"):
         drawn(3, 3, 1.0)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(22, 16), (16, 16), (5, 5)])
+def test_an_epoch_is_whole_batches_where_there_is_one(count, expected):
+    sampler = NegativeShare([{"negative": False}] * count, None, batch_size=8)
+    assert len(sampler) == len(list(sampler)) == expected
