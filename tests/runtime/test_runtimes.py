@@ -226,6 +226,18 @@ def test_a_cached_file_that_is_damaged_or_of_other_code_is_made_anew(tiny, files
     assert agreement.same_logits(runtime.load("onnxruntime", kept, CPU), network("torch", tiny))
 
 
+def test_an_export_beside_its_weights_is_used_and_one_of_other_weights_is_not(tiny, cache):
+    network("onnxruntime", tiny)
+    (made,) = cache.iterdir()
+    beside = tiny / "models/model.onnx"
+    made.rename(beside)
+    assert agreement.same_logits(network("onnxruntime", tiny), network("torch", tiny))
+    assert list(cache.iterdir()) == []
+    save_weights(tiny, redness=3)
+    assert agreement.same_logits(network("onnxruntime", tiny), network("torch", tiny))
+    assert len(list(cache.iterdir())) == 1
+
+
 def test_an_export_that_differs_is_not_kept(tiny, cache, monkeypatch, caplog):
     monkeypatch.setattr(agreement, "TOLERANCE", -1)
     with pytest.raises(PolypError, match="the export for openvino: its probabilities differ"):
