@@ -45,6 +45,7 @@ RANGES = {  # lowest and highest sensible value
     "epochs": (1, math.inf),
     "batch_size": (1, math.inf),
     "image_size": (32, 8192),
+    "cut": (32, 8192),
     "threshold": (0, 1),
     "learning_rate": (0, 100),
     "weight_decay": (0, 100),
