@@ -47,11 +47,11 @@ def rows(root: Path, data: str, folder: Path, images: list[Path], rounds: int) -
     sides, frames = networks(root, list(files.values())), tensors(images)
     taken = alternate({name: loop(network, frames) for name, network in sides.items()}, rounds)
     config = BundleConfig(root)
-    image_size, keep_aspect, threshold, inferer = (
-        config[k] for k in ("image_size", "keep_aspect", "threshold", "inferer")
+    image_size, fit, crop, threshold, inferer = (
+        config[k] for k in ("image_size", "fit", "crop", "threshold", "inferer")
     )
     eager, *exported = sides
-    samples = Samples.of(data, "validation", image_size, keep_aspect)
+    samples = Samples.of(data, "validation", image_size, fit, crop)
     fastest = {p: min((n for n in exported if n.endswith(p)), key=lambda n: statistics.median(taken[n])) for p in files}
     found = []
     for name, file in [(eager, root / "models/model.pt"), *((fastest[p], files[p]) for p in files)]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.findings import KEPT, LEFT_OUT, Finding
-from data_prep.pair import Pair
+from data_prep.pair import NEGATIVE, Pair
 from polyp_monai.data import files, similarity
 from polyp_monai.errors import PolypError, shortened
 
@@ -87,11 +87,7 @@ def _inspect(pair: Pair) -> Record:
         mode, orientation = _stored(pair.image)
     except PolypError as error:
         raise _UnusableError("unreadable", pair.image, _without_path(error, pair.image)) from error
-    try:
-        stored = files.read_picture(pair.mask)
-        mask = files.to_mask(stored, pair.mask)
-    except PolypError as error:
-        raise _UnusableError("unreadable", pair.mask, _without_path(error, pair.mask)) from error
+    stored, mask = _mask_of(pair, image)
     if image.shape[:2] != mask.shape:
         (height, width), turned = mask.shape, orientation in ROTATED and image.shape[1::-1] == mask.shape
         message = f"image is {image.shape[1]} x {image.shape[0]}, mask {width} x {height}"
@@ -151,6 +147,18 @@ def _is_image(mask: np.ndarray, image: np.ndarray) -> bool:
     bright = files.largest_channel(image) > 127
     polyp = mask > 0
     return bool(polyp.any() and np.count_nonzero(bright & polyp) >= ITS_IMAGE * np.count_nonzero(bright | polyp))
+
+
+def _mask_of(pair: Pair, image: np.ndarray) -> tuple[files.Picture, np.ndarray]:
+    """The mask as stored and as (H, W) uint8 {0, 1}; empty for a negative that came without."""
+    if pair.mask is None:
+        empty = np.zeros(image.shape[:2], np.uint8)
+        return files.Picture(empty, np.eye(4), empty.shape[::-1]), empty
+    try:
+        stored = files.read_picture(pair.mask)
+        return stored, files.to_mask(stored, pair.mask)
+    except PolypError as error:
+        raise _UnusableError("unreadable", pair.mask, _without_path(error, pair.mask)) from error
 
 
 def _is_colored(pixels: np.ndarray, mask: np.ndarray) -> bool:
@@ -228,7 +236,7 @@ def findings_of(records: Sequence[Record], relative: Callable[[Path], str]) -> l
     ) -> None:
         about = list(about)
         if about:
-            paths = tuple(relative(r.pair.mask if mask else r.pair.image) for r in about)
+            paths = tuple(relative(r.pair.mask if mask and r.pair.mask else r.pair.image) for r in about)
             message += f" in {len(about)} {'mask' if mask else 'image'}{'s' * (len(about) > 1)}"
             found.append(Finding(code, severity, paths, message, action, tuple(r.name for r in about)))
 
@@ -243,8 +251,8 @@ def findings_of(records: Sequence[Record], relative: Callable[[Path], str]) -> l
     tell("exif-orientation", "warning", turned, message, done, mask=False)
 
     empty = [record for record in records if record.polyp_area == 0]
-    tell("empty-mask", "info", [r for r in empty if "negative" in r.pair.tags], "no polyp, as the tag says,")
-    tell("empty-mask", "warning", [r for r in empty if "negative" not in r.pair.tags], "no polyp")
+    tell("empty-mask", "info", [r for r in empty if NEGATIVE in r.pair.tags], "no polyp, as the tag says,")
+    tell("empty-mask", "warning", [r for r in empty if NEGATIVE not in r.pair.tags], "no polyp")
     inverted = [r for r in records if r.polyp_area > INVERTED[0] and r.mask_edge > INVERTED[1]]
     message = "polyp on more than half of the image and along its edge (inverted: is the polyp black?)"
     tell("inverted-mask", "warning", inverted, message)
@@ -300,10 +308,13 @@ def _splits_without_polyp(records: Sequence[Record], split_of: Mapping[str, str]
     """Parts that no Dice can be measured on."""
     found = []
     for split in sorted(set(split_of.values())):
-        names = tuple(record.name for record in records if split_of[record.name] == split)
-        if not any(record.polyp_area for record in records if split_of[record.name] == split):
-            message = f"no image of the {split} part has a polyp, so there is no Dice to measure; add images"
-            found.append(Finding("no-polyp", "warning", names, message, KEPT, names))
+        inside = [record for record in records if split_of[record.name] == split]
+        names = tuple(record.name for record in inside)
+        if not any(record.polyp_area for record in inside):
+            meant = all(NEGATIVE in record.pair.tags for record in records)
+            message = f"no image of the {split} part has a polyp, so there is no Dice to measure"
+            message += ", only the share left empty" if meant else "; add images"
+            found.append(Finding("no-polyp", "info" if meant else "warning", names, message, KEPT, names))
     return found
 
 

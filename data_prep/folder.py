@@ -1,4 +1,4 @@
-"""Any images and masks: two folders, or one folder where the masks carry a suffix."""
+"""Any images and masks: two folders, or one folder where the masks carry a suffix; and images without a polyp."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from data_prep.findings import KEPT, Finding
 from data_prep.matching import keyed, match, twin_folders
-from data_prep.pair import Pair
+from data_prep.pair import NEGATIVE, Pair
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError, shortened
 
 SPLITS = ("ratio", "kfold")
-OPTIONS = ("images", "masks", "mask_suffix", "group_regex", "group_csv", "name")
+OPTIONS = ("images", "masks", "mask_suffix", "missing_mask", "negatives", "group_regex", "group_csv", "name")
 
 
 def pairs(
@@ -23,42 +23,60 @@ def pairs(
     images: Path | None = None,
     masks: Path | None = None,
     mask_suffix: str = "",
+    missing_mask: str = "error",
+    negatives: Path | None = None,
     group_regex: str | None = None,
     group_csv: Path | None = None,
 ) -> list[Pair]:
-    """The pairs of `images` and `masks`, or of images/ and masks/ below `source`, or of `source` with `mask_suffix`.
+    """The pairs of `images` and `masks`, or of images/ and masks/ below `source`, or of `source` with `mask_suffix`;
+    and every image of `negatives`, which show no polyp and need no mask.
 
     Folders are searched with all that is below them; image and mask have the same relative path up to the suffix. An
     image is a group of its own unless `group_regex` (first capture group of the relative path without suffix) or
     `group_csv` (columns name, group) says otherwise.
 
+    An image without a mask is an error, unless `missing_mask` is "empty": then it shows no polyp.
+
     Raises:
         PolypError: the folders are not there, no pair is found, or a name has no group.
     """
+    named = source or images
+    matched = match(*_found(source, images, masks, mask_suffix), findings, missing_mask == "empty") if named else []
+    matched += _negatives(negatives, {key for key, _, _ in matched}) if negatives else []
+    names = _names([key for key, _, _ in matched], findings)
+    group_of = _groups({key: names[key] for key, _, _ in matched}, group_regex, group_csv)
+    return [Pair(names[key], image, mask, group_of(key), () if mask else (NEGATIVE,)) for key, image, mask in matched]
+
+
+def _negatives(folder: Path, taken: set[str]) -> list[tuple[str, Path, None]]:
+    """(key, image, None) of every image below `folder`; a key that a pair has too gets `negative/` before it."""
+    paths = {path: (path.relative_to(folder).parent / files.stem_of(path)).as_posix() for path in _images(folder)}
+    return [(f"{NEGATIVE}/{key}" if key in taken else key, path, None) for path, key in paths.items()]
+
+
+def _found(
+    source: Path | None, images: Path | None, masks: Path | None, mask_suffix: str
+) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+    """Images and masks by key."""
     if images is not None and masks is not None:
-        found = keyed(_images(images), images), keyed(_images(masks), masks, mask_suffix)
-    elif source is not None and (twins := twin_folders(source, "images", "masks")):
+        return keyed(_images(images), images), keyed(_images(masks), masks, mask_suffix)
+    if source is not None and (twins := twin_folders(source, "images", "masks")):
         if len(twins) > 1:
             places = shortened([twin[0].parent.relative_to(source).as_posix() or "." for twin in twins])
             raise PolypError(f"{source}: images/ and masks/ in {len(twins)} places ({places}); name one with --source")
         images, masks = twins[0]
-        found = keyed(_images(images), images), keyed(_images(masks), masks, mask_suffix)
-    elif source is not None and mask_suffix:
+        return keyed(_images(images), images), keyed(_images(masks), masks, mask_suffix)
+    if source is not None and mask_suffix:
         everything = _images(source)
         is_mask = {path: files.stem_of(path).endswith(mask_suffix) for path in everything}
-        found = (
+        return (
             keyed((path for path in everything if not is_mask[path]), source),
             keyed((path for path in everything if is_mask[path]), source, mask_suffix),
         )
-    else:
-        raise PolypError(
-            f"{source}: no images/ and masks/ folders below it; name them with --images and --masks, "
-            "or say how masks are named with --mask-suffix"
-        )
-    matched = match(*found, findings)
-    names = _names([key for key, _, _ in matched], findings)
-    group_of = _groups({key: names[key] for key, _, _ in matched}, group_regex, group_csv)
-    return [Pair(names[key], image, mask, group_of(key)) for key, image, mask in matched]
+    raise PolypError(
+        f"{source}: no images/ and masks/ folders below it; name them with --images and --masks, say how masks are "
+        "named with --mask-suffix, or that no image shows a polyp with --negatives"
+    )
 
 
 def _images(folder: Path) -> list[Path]:

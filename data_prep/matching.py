@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from pathlib import Path
 
 from data_prep.findings import KEPT, LEFT_OUT, Finding
@@ -39,9 +40,12 @@ def keyed(paths: Iterable[Path], folder: Path, suffix: str = "") -> dict[str, li
 
 
 def match(
-    images: Mapping[str, list[Path]], masks: Mapping[str, list[Path]], findings: list[Finding]
-) -> list[tuple[str, Path, Path]]:
-    """(key, image, mask) of every image that has exactly one mask, sorted by key.
+    images: Mapping[str, list[Path]],
+    masks: Mapping[str, list[Path]],
+    findings: list[Finding],
+    without_mask: bool = False,
+) -> list[tuple[str, Path, Path | None]]:
+    """(key, image, mask) of every image that has exactly one mask, sorted by key; `without_mask`: or has none.
 
     Keys that differ by case alone match when there is no other candidate. What has no partner, or more than one,
     becomes a finding of severity error.
@@ -57,6 +61,7 @@ def match(
         tell("ambiguous-name", "error", paths, message, LEFT_OUT)
 
     partner = {key: key for key in images if key in masks}
+    alone: set[str] = set()
     free = {key for key in masks if key not in images and key not in unclear}
     folded = defaultdict(list)
     for key in free:
@@ -69,7 +74,10 @@ def match(
             message = f"image and mask of {key} differ by case; taken as a pair"
             tell("case-differs", "info", [images[key][0], masks[same[0]][0]], message, KEPT)
         else:
-            tell("missing-partner", "error", images[key], f"image {key} has no mask", LEFT_OUT)
+            alone.add(key)
+            if not without_mask:
+                tell("missing-partner", "error", images[key], f"image {key} has no mask", LEFT_OUT)
     for key in sorted(free):
         tell("missing-partner", "error", masks[key], f"mask {key} has no image", LEFT_OUT)
-    return [(key, images[key][0], masks[partner[key]][0]) for key in sorted(set(partner) - unclear)]
+    pairs = [(key, images[key][0], masks[partner[key]][0]) for key in set(partner) - unclear]
+    return sorted(pairs + [(key, images[key][0], None) for key in alone if without_mask], key=itemgetter(0))

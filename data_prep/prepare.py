@@ -99,7 +99,7 @@ def _refusal(bad: Sequence[Finding]) -> str:
 
 def _common_folder(pairs: Sequence[Pair], findings: Sequence[Finding]) -> Path:
     """The folder that holds all images and masks; files are named relative to it."""
-    paths = [path for pair in pairs for path in (pair.image, pair.mask)]
+    paths = [path for pair in pairs for path in pair.files]
     paths += [Path(file) for finding in findings for file in finding.files if os.path.isabs(file)]
     return Path(os.path.commonpath({file.parent.absolute() for file in paths})) if paths else Path()
 
@@ -176,7 +176,7 @@ def write(prepared: Prepared, output: OutputFolder, draw: Callable[[Path], objec
         else:
             place(record.pair.image, image)
         like = files.read_picture(record.pair.image) if files.suffix_of(label) in files.NIFTI_SUFFIXES else None
-        files.write_mask(label, files.read_mask(record.pair.mask), like)
+        files.write_mask(label, record.pair.read_mask(), like)
 
     with output.writing(paths, listed):
         in_parallel(write_pair, prepared.records, "writing")

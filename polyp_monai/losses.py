@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -22,7 +24,10 @@ class FocalTverskyLoss(nn.Module):
         false_negative: weight of polyp pixels that are missed (alpha in the paper); the weight of false alarms is
             1 - false_negative.
         gamma: 1 is the Tversky loss; above 1, frames that are nearly right keep a large gradient.
-        smooth: pixels added above and below the fraction: the loss of an empty prediction on an empty mask is 0.
+        smooth: pixels added above and below the fraction.
+
+    A frame without a polyp has no overlap to measure: it counts for nothing, and learns by a cross-entropy beside this
+    loss. A batch of such frames alone gives 0.
     """
 
     def __init__(self, false_negative: float = 0.7, gamma: float = 4 / 3, smooth: float = 1.0) -> None:
@@ -40,7 +45,35 @@ class FocalTverskyLoss(nn.Module):
         weighed = self.false_negative * missed + (1 - self.false_negative) * false_alarm
         # 1 - TI, without the difference of two nearly equal numbers; the root's slope is infinite at 0
         wrong = weighed / (hit + weighed + self.smooth)
-        return wrong.clamp_min(1e-6).pow(1 / self.gamma).mean()
+        shows = t.sum(2) > 0
+        return (wrong.clamp_min(1e-6).pow(1 / self.gamma) * shows).sum() / shows.sum().clamp_min(1)
+
+
+class PresenceLoss(nn.Module):
+    """Whether there is a polyp at all: cross-entropy of the frame's highest logits.
+
+    Of a frame without a polyp these are the pixels that come nearest to a false outline; of one with a polyp, those
+    within it. The mean over all pixels hardly feels either.
+
+    Args:
+        share: of the frame's pixels that count, from 0 to 1; of a polyp, at most all of its pixels.
+    """
+
+    def __init__(self, share: float = 0.003) -> None:
+        super().__init__()
+        if not 0 < share <= 1:
+            raise ValueError(f"share {share} must be above 0 and at most 1")
+        self.share = share
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        z, t = logits.float().flatten(2), target.float().flatten(2)
+        area = t.sum(2)
+        shows = area > 0
+        pixels = max(1, round(self.share * z.shape[2]))
+        highest = z.masked_fill((t < 0.5) & shows[..., None], -torch.inf).topk(pixels, dim=2).values
+        counted = torch.arange(pixels, device=z.device) < torch.where(shows, area, pixels)[..., None]
+        wrong = F.softplus(torch.where(shows[..., None], -highest, highest).masked_fill(~counted, -torch.inf))
+        return (wrong.sum(2) / counted.sum(2)).mean()
 
 
 class ProbabilityLoss(nn.Module):

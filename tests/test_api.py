@@ -91,13 +91,14 @@ def stock(root: Path, frames: Path, out: Path, *words: str) -> None:
     subprocess.run(command, cwd=root, check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("case", ["drawn", "keep_aspect", "efficient_unet"])
+@pytest.mark.parametrize("case", ["drawn", "windows", "area", "efficient_unet"])
 def test_masks_are_those_of_stock_monai_to_the_pixel(case, drawn, frames, tmp_path):
     root = shipped()["efficient_unet"]
     if case != "efficient_unet":
         root = shutil.copytree(drawn, tmp_path / "copy")
         path = root / "configs/model.yaml"
-        path.write_text(path.read_text().replace("keep_aspect: false", f"keep_aspect: {case == 'keep_aspect'}".lower()))
+        settings = path.read_text().replace("fit: stretch", f"fit: {case if case != 'drawn' else 'stretch'}")
+        path.write_text(settings.replace("crop: false", f"crop: {case == 'area'}".lower()))
     stock(root, frames, tmp_path / "masks")
     found = list(polyp_monai.load(root, device="cpu").predict(frames))
     assert len(found) == 8

@@ -8,7 +8,7 @@ import yaml
 from monai.bundle import ConfigParser
 
 from polyp_monai.bundle.locate import shipped
-from polyp_monai.losses import FocalTverskyLoss, ProbabilityLoss, WeightedSumLoss
+from polyp_monai.losses import FocalTverskyLoss, PresenceLoss, ProbabilityLoss, WeightedSumLoss
 
 LOSSES = yaml.safe_load((shipped()["unet"] / "configs/losses.yaml").read_text())
 WEIGH_MISSED_MORE = ("tversky", "focal", "focal_tversky")
@@ -102,3 +102,44 @@ def test_settings_that_make_no_sense_are_refused():
         FocalTverskyLoss(false_negative=1.5)
     with pytest.raises(ValueError, match="weights"):
         WeightedSumLoss([FocalTverskyLoss()], [1.0, 2.0])
+
+
+def test_a_frame_without_a_polyp_teaches_focal_tversky_nothing():
+    torch.manual_seed(0)
+    logits = torch.randn(2, 1, 32, 32, requires_grad=True)
+    both = FocalTverskyLoss()(logits, torch.cat([disc(), torch.zeros(1, 1, 32, 32)]))
+    both.backward()
+    assert float(both.detach()) == pytest.approx(float(FocalTverskyLoss()(logits.detach()[:1], disc())))
+    assert logits.grad[0].any()
+    assert not logits.grad[1].any()
+    assert FocalTverskyLoss()(logits, torch.zeros(2, 1, 32, 32)) == 0
+
+
+def test_presence_presses_down_what_stands_out_in_a_negative():
+    logits = torch.full((1, 1, 32, 32), -6.0)
+    logits[..., 4:6, 4:6] = 3.0  # a false outline of 4 pixels
+    logits.requires_grad_()
+    loss = PresenceLoss(share=4 / 1024)(logits, torch.zeros(1, 1, 32, 32))
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(3.0486, abs=1e-3)  # ln(1 + e^3)
+    assert torch.equal(logits.grad > 0, logits.detach() > 0)
+
+
+def test_presence_lifts_the_polyp_and_nothing_beside_it():
+    logits = torch.zeros(1, 1, 32, 32, requires_grad=True)
+    tiny = torch.zeros(1, 1, 32, 32)
+    tiny[..., 4:6, 4:6] = 1  # smaller than the share
+    loss = PresenceLoss(share=0.1)(logits, tiny)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(0.6931, abs=1e-3)  # ln 2
+    assert torch.equal(logits.grad < 0, tiny > 0)
+    with pytest.raises(ValueError, match="share"):
+        PresenceLoss(0)
+
+
+@pytest.mark.parametrize("value", [-100.0, 0.0, 100.0])
+def test_presence_stays_finite(value):
+    for target in (torch.zeros(1, 1, 32, 32), torch.ones(1, 1, 32, 32), disc()):
+        logits = torch.full((1, 1, 32, 32), value, requires_grad=True)
+        PresenceLoss()(logits, target).backward()
+        assert logits.grad.isfinite().all()

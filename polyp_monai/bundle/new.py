@@ -30,7 +30,8 @@ pretrained_sha256: null
 encoder_lr_scale: 1.0
 
 image_size: 192          # side of the network's input in pixels
-keep_aspect: false   # false: frames are stretched to the image size; true: shorter side to the image size, overlapping windows
+fit: stretch     # stretch: to image_size x image_size; area: aspect kept, as many pixels; windows: shorter side, overlapping
+crop: false      # true: cut the frame to the endoscope's picture first, without border, text and insets
 epochs: 60
 batch_size: 8
 learning_rate: 0.0006

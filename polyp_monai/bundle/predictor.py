@@ -57,7 +57,7 @@ class Predictor:
         self.image_size, self.threshold, self.batch_size = (
             config[key] for key in ("image_size", "threshold", "batch_size")
         )
-        self.device, self.fit = torch.device(config["device"]), config["fit"]
+        self.device, self.fit = torch.device(config["device"]), config["fit_image"]
         self._inferer, self._amp = config["inferer"], bool(config["evaluator::amp"])
         finish = [t for t in config["postprocessing"].transforms if not isinstance(t, _WRITERS)]
         self._transforms = config["preprocessing"], Compose(finish)
@@ -90,9 +90,9 @@ class Predictor:
         device = torch.device(given.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
         network = runtimes.file(given.get("runtime", runtimes.AUTO), path, device)
         about = network.about
-        told = {"image_size": about.image_size, "keep_aspect": about.keep_aspect, "threshold": about.threshold}
+        settings = {"image_size": about.image_size, "fit": about.fit, "crop": about.crop, "threshold": about.threshold}
         fixed = {"network_def": None, "device": str(device), "probability": True}
-        config = BundleConfig(locate.recipe(), "inference", {**told, **given, **fixed})
+        config = BundleConfig(locate.recipe(), "inference", {**settings, **given, **fixed})
         if recipe_digest(config) != about.recipe:
             raise PolypError(
                 f"{path}: its bundle, {about.bundle} {about.bundle_version}, fits frames in its own way, or in that of "

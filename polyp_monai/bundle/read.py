@@ -131,8 +131,8 @@ def recipe_digest(config: BundleConfig) -> str:
 
     Two bundles of one digest differ, but for the network, in plain keys alone (image size, threshold ...).
     """
-    split_of = {key: config.written(key) for key in ("fit", "preprocessing", "inferer", "postprocessing")}
-    return hashlib.sha256(json.dumps(split_of, sort_keys=True).encode()).hexdigest()
+    around = {key: config.written(key) for key in ("fit_image", "preprocessing", "inferer", "postprocessing")}
+    return hashlib.sha256(json.dumps(around, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager

@@ -27,6 +27,7 @@ EXAMPLES = """examples:
   polyp prepare kvasir-seg --source kvasir-seg.zip --out data/kvasir
   polyp prepare cvc-clinicdb --source CVC-ClinicDB --out data/clinicdb --protocol kfold --folds 5 --fold 0
   polyp prepare folder --images frames --masks masks --group-regex '^(seq[0-9]+)_' --out data/mine
+  polyp prepare folder --negatives empty --group-csv scenes.csv --out data/negatives
   polyp prepare synthetic --count 120 --out data/demo
 
 writes images/, masks/ (0 and 255, PNG), audit.html to look at, audit.json, and last datalist.json.
@@ -60,6 +61,10 @@ def declare(parser: Parser) -> None:
     parser.option("images", "DIR", "folder of the images, with what is below it", Path, group=own)
     parser.option("masks", "DIR", "folder of the masks: same relative path as the image", Path, group=own)
     parser.option("mask-suffix", "TEXT", "end of the masks' names: _mask for a_mask.png of a.jpg", group=own)
+    parser.option(
+        "missing-mask", "", "empty: an image without a mask has no polyp", values.one_of("error", "empty"), group=own
+    )
+    parser.option("negatives", "DIR", "folder of images without a polyp, and without masks", Path, group=own)
     parser.option("group-regex", "REGEX", "first capture group on the name is the group", group=own)
     parser.option("group-csv", "FILE", "table with the columns name and group", Path, group=own)
     parser.option("name", "NAME", "name of the data set (the source folder's)", group=own)
@@ -114,7 +119,9 @@ def _run(args: argparse.Namespace, module: Any, plan: Plan) -> Outcome:
 
 def _check_options(args: argparse.Namespace, module: Any) -> None:
     """Refuse an option that this data set would pass over."""
-    foreign = {"images", "masks", "mask_suffix", "group_regex", "group_csv", "name", "count"}
+    from data_prep import folder
+
+    foreign = {*folder.OPTIONS, "count"}
     foreign -= {*registry.options_of(module), *(("count",) if args.set == "synthetic" else ())}
     for option in sorted(foreign):
         if getattr(args, option) is not None:
@@ -125,6 +132,8 @@ def _check_options(args: argparse.Namespace, module: Any) -> None:
         return
     if (args.images is None) != (args.masks is None):
         raise PolypError("--images and --masks: give both, or --source")
+    if args.images is None and args.source is None and args.negatives is not None:
+        return
     if (args.images is None) == (args.source is None):
         both = "--source or --images with --masks" if "images" in registry.options_of(module) else "--source"
         raise PolypError(f"{args.set}: say where it is with {both}{'' if args.source is None else ', not with both'}")
@@ -150,7 +159,7 @@ def _identity(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
     split = {"split": plan.described()}
     if args.set != "folder":
         return {"name": args.set} | split
-    places = [place.resolve() for place in (args.source, args.images, args.masks) if place is not None]
+    places = [place.resolve() for place in (args.source, args.images, args.masks, args.negatives) if place]
     return {"name": args.name or places[0].stem, "source": " ".join(map(str, places))} | split
 
 
@@ -164,7 +173,7 @@ def _collect(
         count = args.count or DEFAULT_COUNT
         place = stack.enter_context(output.workspace())
         return module.pairs(place, count, args.seed)
-    for origin in (args.source, args.images, args.masks):
+    for origin in (args.source, args.images, args.masks, args.negatives):
         if origin is not None and _overlap(args.out.resolve(), origin.resolve()):
             raise PolypError(f"{args.out}: --out and the source {origin} lie in each other; give another --out")
     options = {key: getattr(args, key) for key in registry.options_of(module) if key != "name"}

@@ -18,6 +18,7 @@ FLAGS = {  # command -> old -> new
 KEYS = {  # of the configs
     "window": "--image-size",
     "flips": "--tta flip",
+    "keep_aspect": "--fit windows",
     "encoder_rate": "--encoder-lr-scale",
     "final_rate": "--min-lr-ratio",
     "gradient_norm": "--grad-clip-norm",

@@ -36,7 +36,7 @@ SCORE_VIDEO_EXAMPLES = """example:
   polyp score-video --pred frames.csv --truth boxes.csv --out scores.json
 """
 
-KEYS = ("weights", "image_size", "keep_aspect", "threshold", "runtime", "device")  # of inference.yaml, that fit a video
+KEYS = ("weights", "image_size", "fit", "threshold", "runtime", "device")  # of inference.yaml, that fit a video
 FASTEST, SLOWEST = 1000.0, 0.01  # frames a second
 
 

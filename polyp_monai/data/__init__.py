@@ -1,1 +1,1 @@
-"""Files, data lists, loading, transforms, augmentation: from a path to what a network sees."""
+"""Data of all kinds: what a frame is, and how it comes to a network."""

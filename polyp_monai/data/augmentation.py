@@ -79,6 +79,9 @@ class RandGeometryd(RandomizableTransform, MapTransform):
         aspect: largest stretch of W against H, in natural log units, either way.
         shear: largest shear, either way.
         shift: largest shift of the centre as a share of the image size, beyond what a crop of a larger frame allows.
+        far: share of the transformed samples that are seen from afar, so that their polyps are small: zoomed by
+            `far_scale`, the frame's mirror images beyond its edges.
+        far_scale: smallest and largest zoom of those.
     """
 
     def __init__(
@@ -91,19 +94,23 @@ class RandGeometryd(RandomizableTransform, MapTransform):
         aspect: float = 0.15,
         shear: float = 0.15,
         shift: float = 0.15,
+        far: float = 0.0,
+        far_scale: tuple[float, float] = (0.45, 0.8),
     ) -> None:
         RandomizableTransform.__init__(self, prob)
         MapTransform.__init__(self, keys)
         self.image_size = image_size
         self.rotation, self.scale, self.aspect, self.shear, self.shift = rotation, scale, aspect, shear, shift
-        self.linear, self.offset = np.eye(2), np.zeros(2)
+        self.far, self.far_scale = far, far_scale
+        self.linear, self.offset, self.afar = np.eye(2), np.zeros(2), False
 
     def randomize(self, data: Any = None) -> None:
         super().randomize(data)
-        self.linear, self.offset = np.eye(2), np.zeros(2)
+        self.linear, self.offset, self.afar = np.eye(2), np.zeros(2), False
         if self._do_transform:
+            self.afar = self.R.uniform() < self.far
             angle = math.radians(self.R.uniform(-self.rotation, self.rotation))
-            zoom = math.exp(self.R.uniform(*np.log(self.scale)))
+            zoom = math.exp(self.R.uniform(*np.log(self.far_scale if self.afar else self.scale)))
             stretch = math.exp(self.R.uniform(-self.aspect, self.aspect) / 2)
             shear = self.R.uniform(-self.shear, self.shear)
             mirror = self.R.choice((-1.0, 1.0))  # with the rotation this covers both flips
@@ -124,7 +131,9 @@ class RandGeometryd(RandomizableTransform, MapTransform):
         keys = list(self.key_iterator(d))
         # OpenCV warps four channels faster than three
         together = cv2.merge([_picture(d[key]) for key in keys])
-        warped = cv2.warpAffine(together, self.matrix(together.shape[:2]), (self.image_size, self.image_size))
+        border = cv2.BORDER_REFLECT_101 if self.afar else cv2.BORDER_CONSTANT
+        matrix = self.matrix(together.shape[:2])
+        warped = cv2.warpAffine(together, matrix, (self.image_size, self.image_size), borderMode=border)
         channels = cv2.split(warped)
         for key in keys:
             count = d[key].shape[0]
@@ -180,6 +189,146 @@ class RandPolypFreeCropd(RandomizableTransform, MapTransform):
         return d
 
 
+class _RandHidingd(RandomizableTransform, MapTransform):
+    """Covers parts of the frame; what is covered is no polyp any more.
+
+    A draw that would hide more than a third of the polyp is passed over: such a frame would teach the wrong thing.
+
+    Args:
+        keys: images, (3, W, H) uint8, and masks, (1, W, H) uint8 of {0, 1}, of one size.
+        label_key: the mask among them.
+        prob: share of samples that are covered.
+    """
+
+    MOST = 1 / 3  # share of the polyp that may be hidden
+
+    def __init__(self, keys: KeysCollection, label_key: str, prob: float) -> None:
+        RandomizableTransform.__init__(self, prob)
+        MapTransform.__init__(self, keys)
+        self.label_key = label_key
+
+    def cover(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """What covers a frame of `size` (W, H), by `self.R`: where, bool (H, W), and colors, (H, W, 3) uint8."""
+        raise NotImplementedError
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        self.randomize(None)
+        if not self._do_transform:
+            return d
+        label = d[self.label_key]
+        where, colors = self.cover(tuple(label.shape[1:]))
+        where, colors = where.T, colors.transpose(1, 0, 2)
+        hidden = int((_picture(label)[..., 0] * where).sum())
+        if hidden > self.MOST * int(label.sum()):
+            return d
+        for key in self.key_iterator(d):
+            shown = _picture(d[key])
+            below = np.zeros_like(shown) if key == self.label_key else colors
+            d[key] = _tensor(np.where(where[..., None], below, shown))
+        return d
+
+
+class RandOverlayd(_RandHidingd):
+    """What processors draw over the endoscope's picture: a dark box in a corner, empty or with an inset, and text.
+
+    Whole data sets have it and others have not, so that without it a network learns the hospital by its box.
+    """
+
+    COLORS = ((235, 235, 235), (160, 160, 160), (60, 210, 60), (230, 220, 60))  # of text
+
+    def cover(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        width, height = size
+        where, colors = np.zeros((height, width), np.uint8), np.zeros((height, width, 3), np.uint8)
+        if self.R.uniform() < 0.8:
+            self._box(where, colors)
+        if self.R.uniform() < 0.5:
+            self._text(where, colors)
+        return where > 0, colors
+
+    def _box(self, where: np.ndarray, colors: np.ndarray) -> None:
+        height, width = where.shape
+        wide, high = int(width * self.R.uniform(0.1, 0.4)), int(height * self.R.uniform(0.08, 0.35))
+        left = 0 if self.R.uniform() < 0.75 else width - wide
+        top = height - high if self.R.uniform() < 0.75 else 0
+        where[top : top + high, left : left + wide] = 1
+        box = colors[top : top + high, left : left + wide]
+        box[:] = self.R.randint(0, 30)
+        if self.R.uniform() < 0.3:  # the scope's position, as a green or blue drawing
+            shade = [int(v) for v in self.R.permutation([30, self.R.randint(90, 220), self.R.randint(30, 200)])]
+            shade[0] = 20
+            corners = (self.R.uniform(0.1, 0.9, (6, 2)) * (wide, high)).astype(np.int32)
+            drawn = np.ascontiguousarray(box)
+            cv2.polylines(drawn, [corners], False, shade, max(2, high // 12))
+            box[:] = drawn
+
+    def _text(self, where: np.ndarray, colors: np.ndarray) -> None:
+        height, width = where.shape
+        size, color = self.R.uniform(0.3, 0.6), self.COLORS[self.R.randint(len(self.COLORS))]
+        x, y = int(width * self.R.choice([0.02, 0.6])), int(height * self.R.choice([0.08, 0.3, 0.75]))
+        for line in range(self.R.randint(1, 5)):
+            letters = "".join(chr(c) for c in self.R.randint(45, 91, self.R.randint(4, 12)))
+            place = (x, y + int(line * 30 * size))
+            cv2.putText(where, letters, place, cv2.FONT_HERSHEY_SIMPLEX, size, 1, 1)
+            cv2.putText(colors, letters, place, cv2.FONT_HERSHEY_SIMPLEX, size, color, 1)
+
+
+class RandFieldd(_RandHidingd):
+    """The shape of the endoscope's picture: a circle, or a rectangle with its corners cut off, black beyond."""
+
+    def cover(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        width, height = size
+        field = np.zeros((height, width), np.uint8)
+        if self.R.uniform() < 0.5:
+            wider = self.R.uniform(1.0, 1.25, 2)
+            axes = [int(side / 2 * factor) for side, factor in zip(size, wider, strict=True)]
+            cv2.ellipse(field, (width // 2, height // 2), axes, 0, 0, 360, 1, -1)
+        else:
+            x, y = (int(side * self.R.uniform(0.05, 0.25)) for side in size)
+            right, bottom = width - 1, height - 1
+            corners = [(x, 0), (right - x, 0), (right, y), (right, bottom - y)]
+            corners += [(right - x, bottom), (x, bottom), (0, bottom - y), (0, y)]
+            cv2.fillPoly(field, [np.array(corners, np.int32)], 1)
+        return field == 0, np.full((height, width, 3), self.R.randint(0, 12), np.uint8)
+
+
+class RandGammad(_RandPictured):
+    """Another response of the camera: values to the power of `gamma` (smallest, largest; drawn log-uniformly)."""
+
+    def __init__(self, keys: KeysCollection, prob: float = 0.3, gamma: tuple[float, float] = (0.65, 1.5)) -> None:
+        super().__init__(keys, prob)
+        self.gamma = gamma
+        self.table = np.arange(256, dtype=np.uint8)
+
+    def draw(self) -> None:
+        power = math.exp(self.R.uniform(*np.log(self.gamma)))
+        self.table = (255 * (np.arange(256) / 255) ** power).round().astype(np.uint8)
+
+    def act(self, picture: np.ndarray) -> np.ndarray:
+        return cv2.LUT(picture, self.table)
+
+
+class RandVignetted(_RandPictured):
+    """Light that falls off towards the edges by up to `fall` of its strength, about a centre near the middle."""
+
+    def __init__(self, keys: KeysCollection, prob: float = 0.2, fall: float = 0.6) -> None:
+        super().__init__(keys, prob)
+        self.fall = fall
+        self.drawn = (0.5, 0.5, 0.0)
+
+    def draw(self) -> None:
+        self.drawn = (*self.R.uniform(0.35, 0.65, 2), self.R.uniform(0, self.fall))
+
+    def act(self, picture: np.ndarray) -> np.ndarray:
+        row, column, fall = self.drawn
+        down, across = (
+            np.linspace(-at, 1 - at, count, dtype=np.float32) ** 2
+            for at, count in zip((row, column), picture.shape[:2], strict=True)
+        )
+        light = 1 - np.float32(2 * fall) * (down[:, None] + across)
+        return cv2.multiply(picture, cv2.merge([np.clip(light, 0, 1)] * 3), dtype=cv2.CV_8U)
+
+
 class RandColord(_RandPictured):
     """Brightness, contrast, saturation, hue and white balance as one color matrix.
 
@@ -233,6 +382,26 @@ class RandBlurd(_RandPictured):
 
     def act(self, picture: np.ndarray) -> np.ndarray:
         return cv2.GaussianBlur(picture, (0, 0), self.drawn)
+
+
+class RandMotiond(_RandPictured):
+    """Motion blur along a line of up to `length` pixels in any direction."""
+
+    def __init__(self, keys: KeysCollection, prob: float = 0.1, length: float = 12) -> None:
+        super().__init__(keys, prob)
+        self.length = length
+        self.kernel = np.ones((1, 1), np.float32)
+
+    def draw(self) -> None:
+        length, angle = self.R.uniform(2, self.length), self.R.uniform(0, math.pi)
+        half = math.ceil(length / 2)
+        end = np.array([math.cos(angle), math.sin(angle)]) * length / 2
+        line = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
+        cv2.line(line, tuple(np.rint(half - end).astype(int)), tuple(np.rint(half + end).astype(int)), 1.0)
+        self.kernel = line / line.sum()
+
+    def act(self, picture: np.ndarray) -> np.ndarray:
+        return cv2.filter2D(picture, -1, self.kernel)
 
 
 class RandSpeculard(_RandPictured):

@@ -78,7 +78,8 @@ def read_split(dataset_dir: str | Path, name: str) -> list[dict]:
 def labelled_frames(
     dataset_dir: str | Path | Sequence[str | Path], name: str, output_dir: str | Path | None = None
 ) -> list[dict]:
-    """`read_split` reduced to what engines need: `image`, `label`, `name`, `group`, `tags`, `output` (of the written mask).
+    """`read_split` reduced to what engines need: `image`, `label`, `name`, `group`, `tags`, `negative` (shows no polyp) and
+    `output` (of the written mask).
 
     Of several folders (for training) the splits follow each other.
 
@@ -93,6 +94,7 @@ def labelled_frames(
             "name": s.get("name", files.stem_of(s["image"])),
             "group": s.get("group", ""),
             "tags": " ".join(s.get("tags", ())),
+            "negative": s.get("polyp_area") == 0,
             "output": _without_suffix(_below(Path(s["relative"]))).removeprefix("images/"),
         }
         for folder in folders

@@ -7,15 +7,59 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import torch
 from ignite.engine import Engine
 from monai.data import DataLoader, IterableDataset
 from monai.engines.utils import IterationEvents
 from monai.transforms import apply_transform
-from torch.utils.data import get_worker_info
+from torch.utils.data import Sampler, get_worker_info
 
 from polyp_monai.errors import FramesLeftOutError, PolypError, counted, root_cause
 
 logger = logging.getLogger(__name__)
+
+
+class NegativeShare(Sampler[int]):
+    """Every frame with a polyp once an epoch, in random order, among a stated share of negatives.
+
+    The share holds in each batch as nearly as whole frames allow. Negatives are drawn without repeats as long as there
+    are enough; where there are none, or nothing else, it is a plain shuffle. What would fill the last batch in part is
+    left for another epoch. Draws from torch's own generator, as a shuffled `DataLoader` does.
+
+    Args:
+        samples: of a data list; `negative` says which show no polyp.
+        share: of negatives, from 0 to below 1; None takes every frame as it comes.
+        batch_size: frames in a batch, over all processes.
+    """
+
+    def __init__(self, samples: Sequence[dict], share: float | None, batch_size: int = 1) -> None:
+        negative = [i for i, sample in enumerate(samples) if sample["negative"]]
+        positive = [i for i, sample in enumerate(samples) if not sample["negative"]]
+        if share is None or not negative or not positive:
+            negative, positive, share = [], list(range(len(samples))), 0.0
+        if not 0 <= share < 1:
+            raise PolypError(f"negatives {share}: expected a share from 0 to below 1")
+        self.negative, self.positive = torch.tensor(negative), torch.tensor(positive)
+        self.wanted = round(len(positive) * share / (1 - share))
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        drawn = len(self.positive) + self.wanted
+        return drawn - drawn % self.batch_size or drawn
+
+    def __iter__(self) -> Iterator[int]:
+        positive = iter(_shuffled(self.positive))
+        rounds = -(-self.wanted // max(1, len(self.negative)))
+        negative = iter([i for _ in range(rounds) for i in _shuffled(self.negative)])
+        drawn = len(self.positive) + self.wanted
+        for place in range(len(self)):
+            # evenly strewn: the count of negatives rises by one wherever share * place passes a whole number
+            due = (place + 1) * self.wanted // drawn > place * self.wanted // drawn
+            yield next(negative if due else positive)
+
+
+def _shuffled(indices: torch.Tensor) -> list[int]:
+    return indices[torch.randperm(len(indices))].tolist()
 
 
 class PrefetchLoader(DataLoader):

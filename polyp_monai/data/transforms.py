@@ -5,23 +5,29 @@ A sample is a dictionary; `image` is (3, W, H) RGB and `label` is (1, W, H) of {
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform, Resize
 from monai.transforms.utils import scale_affine
-from monai.utils import MetaKeys
+from monai.utils import MetaKeys, TraceKeys
 
 from polyp_monai.data import files
+from polyp_monai.data.view import View, find_view, whole
 from polyp_monai.errors import PolypError
 
 OUTLINE = (255, 221, 0)  # RGB yellow, which mucosa never has
+FITS = ("stretch", "area", "windows")
+STEP = 32  # pixels; what the networks' strides divide
 FILE_AXES = "file_axes"  # meta key: 2 for a file of (W, H), 3 for (W, H, 1), which a NIfTI mask repeats
 
 
@@ -69,71 +75,140 @@ class LoadPictured(MapTransform):
         return MetaTensor(torch.from_numpy(pixels).permute(2, 1, 0), affine=picture.affine, meta=meta)
 
 
-class FitFrame(Resize):
-    """Resize (C, W, H) uint8 to the network's image size; the inverse restores the native size of any map.
+def fitted_size(size: tuple[int, int], image_size: int, fit: str) -> tuple[int, int]:
+    """(W, H) of a picture of `size` (W, H) after `FitFrame`.
 
-    Shrinking averages areas (no aliasing), enlarging and the inverse interpolate bilinearly; masks use nearest. OpenCV
-    does the forward part, because torch has no area mode for uint8; the inverse is that of MONAI's `Resize`.
+    Raises:
+        ValueError: `fit` is none of `FITS`.
+    """
+    if fit == "stretch":
+        return image_size, image_size
+    if fit == "windows":
+        scale = image_size / min(size)
+        return max(image_size, round(size[0] * scale)), max(image_size, round(size[1] * scale))
+    if fit != "area":
+        raise ValueError(f"fit {fit!r}: expected one of {', '.join(FITS)}")
+    aspect = max(size) / min(size)
+    longer, shorter = min(area_bins(image_size), key=lambda sides: abs(math.log(sides[0] / sides[1] / aspect)))
+    return (longer, shorter) if size[0] >= size[1] else (shorter, longer)
+
+
+def area_bins(image_size: int) -> list[tuple[int, int]]:
+    """(longer, shorter) sides, multiples of 32, of about window * network pixels: 320 gives 320 x 320 to 448 x 224.
+
+    A handful of sizes, so that a runtime meets each of them soon, and none is stretched by more than a seventh up to
+    an aspect of 2.
+    """
+    square = max(STEP, round(image_size / STEP) * STEP)
+    longer = range(square, int(square * math.sqrt(2)) + 1, STEP)
+    return [(side, round(square * square / side / STEP) * STEP) for side in longer]
+
+
+class FitFrame(Resize):
+    """Fit (C, W, H) uint8 to the network's image size; the inverse restores the native size of any map.
+
+    With `crop` the endoscope's picture is cut out first, without black border, text and insets beside it; outside of it
+    the inverse gives 0, so no polyp. Shrinking averages areas (no aliasing), enlarging and the inverse interpolate
+    bilinearly; masks use nearest. OpenCV does the forward part, because torch has no area mode for uint8; the inverse
+    is that of MONAI's `Resize`.
 
     Args:
         image_size: side of the square in pixels.
-        keep_aspect: False stretches the frame to image_size x image_size; True brings its shorter side to `image_size`.
+        fit: "stretch" makes each frame image_size x image_size; "area" keeps the aspect, nearly, with the image size's area (see
+            `area_bins`); "windows" brings the shorter side to `image_size`, for overlapping windows.
+        crop: cut the frame to the endoscope's picture (`data.view`).
         mode: "area" for images, "nearest" for masks.
     """
 
-    def __init__(self, image_size: int, keep_aspect: bool = False, mode: str = "area") -> None:
+    def __init__(self, image_size: int, fit: str = "stretch", crop: bool = False, mode: str = "area") -> None:
         super().__init__(spatial_size=(image_size, image_size), mode="nearest" if mode == "nearest" else "bilinear")
-        self.image_size = image_size
-        self.keep_aspect = keep_aspect
+        fitted_size((image_size, image_size), image_size, fit)  # refuses an unknown fit
+        self.image_size, self.fit, self.crop = image_size, fit, crop
 
-    def target_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(W, H) after the transform for a frame of `size` (W, H)."""
-        if not self.keep_aspect:
-            return self.image_size, self.image_size
-        scale = self.image_size / min(size)
-        return max(self.image_size, round(size[0] * scale)), max(self.image_size, round(size[1] * scale))
+    def view(self, img: torch.Tensor) -> View:
+        """What is kept of the image (3, W, H) uint8."""
+        picture = _lying(img)
+        return find_view(picture) if self.crop else whole(picture)
 
-    def __call__(self, img: torch.Tensor) -> torch.Tensor:
-        size = tuple(img.shape[1:])
-        target = self.target_size(size)
+    def __call__(self, img: torch.Tensor, view: View | None = None) -> torch.Tensor:
+        """`view`: what to keep; a mask needs that of its image, an image finds its own."""
+        box = astuple(view or self.view(img))
+        x0, y0, x1, y1 = box
+        size = x1 - x0, y1 - y0
+        target = fitted_size(size, self.image_size, self.fit)
         shrinks = target[0] <= size[0] and target[1] <= size[1]
         flag = cv2.INTER_NEAREST_EXACT if self.mode == "nearest" else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        # a loaded frame lies in memory as its file does, (H, W, C): turned once it is small
-        picture = np.ascontiguousarray(img.numpy().transpose(2, 1, 0))
-        fitted = cv2.transpose(cv2.resize(picture, target, interpolation=flag)).reshape(*target, -1)
+        # turned once it is small
+        kept = np.ascontiguousarray(_lying(img)[y0:y1, x0:x1])
+        fitted = cv2.transpose(cv2.resize(kept, target, interpolation=flag)).reshape(*target, -1)
         out = torch.from_numpy(fitted).permute(2, 0, 1)
         if not isinstance(img, MetaTensor):
             return out
+        placed = np.eye(3)
+        placed[:2, 2] = x0, y0
         info = self.track_transform_meta(
             img,
             sp_size=target,
-            affine=scale_affine(size, target),
+            affine=placed @ scale_affine(size, target),
             orig_size=size,
-            extra_info={"mode": self.mode, "align_corners": "none", "dtype": "float32", "new_dim": 0},
+            extra_info={
+                "mode": self.mode,
+                "align_corners": "none",
+                "dtype": "float32",
+                "new_dim": 0,
+                "view": box,
+                "native_size": tuple(img.shape[1:]),
+            },
             transform_info=self.get_transform_info(),
         )
         return MetaTensor(out).copy_meta_from(info)
 
+    def inverse_transform(self, data: torch.Tensor, transform: dict) -> torch.Tensor:
+        restored = super().inverse_transform(data, transform)
+        x0, y0, x1, y1 = transform[TraceKeys.EXTRA_INFO]["view"]
+        width, height = transform[TraceKeys.EXTRA_INFO]["native_size"]
+        if (x1 - x0, y1 - y0) == (width, height):
+            return restored
+        padded = F.pad(restored.as_tensor(), (y0, height - y1, x0, width - x1))
+        whole_frame = MetaTensor(padded).copy_meta_from(restored)
+        moved = torch.eye(4, dtype=torch.float64)
+        moved[:2, 3] = -torch.tensor([x0, y0], dtype=torch.float64)
+        whole_frame.affine = restored.affine @ moved
+        return whole_frame
+
+
+def _lying(img: torch.Tensor) -> np.ndarray:
+    """(C, W, H) -> (H, W, C), as a file has it: of a loaded frame no copy."""
+    return np.ascontiguousarray(img.numpy().transpose(2, 1, 0))
+
 
 class FitFramed(MapTransform, InvertibleTransform):
-    """Dictionary form of `FitFrame`; `mask_keys` are resized with nearest, `keys` by area."""
+    """Dictionary form of `FitFrame`: `keys` are resized by area, `mask_keys` with nearest.
+
+    All keep the part of the frame in which the endoscope's picture lies in the first of `keys`.
+    """
 
     def __init__(
         self,
         keys: KeysCollection,
         image_size: int,
-        keep_aspect: bool = False,
+        fit: str = "stretch",
+        crop: bool = False,
         mask_keys: KeysCollection = (),
         allow_missing_keys: bool = False,
     ) -> None:
-        masks = (mask_keys,) if isinstance(mask_keys, str) else tuple(mask_keys)
-        super().__init__((*((keys,) if isinstance(keys, str) else keys), *masks), allow_missing_keys)
-        self.fit = {key: FitFrame(image_size, keep_aspect, "nearest" if key in masks else "area") for key in self.keys}
+        images, masks = ((names,) if isinstance(names, str) else tuple(names) for names in (keys, mask_keys))
+        super().__init__((*images, *masks), allow_missing_keys)
+        self.leader = images[0]
+        self.fit = {
+            key: FitFrame(image_size, fit, crop, "nearest" if key in masks else "area") for key in (*images, *masks)
+        }
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
+        view = self.fit[self.leader].view(d[self.leader])
         for key in self.key_iterator(d):
-            d[key] = self.fit[key](d[key])
+            d[key] = self.fit[key](d[key], view)
         return d
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -69,7 +69,7 @@ class Original:
     data: str | None
 
     def samples(self, split: str) -> Samples:
-        return Samples.of(self.data, split, self.facts.image_size, self.facts.keep_aspect)
+        return Samples.of(self.data, split, self.facts.image_size, self.facts.fit, self.facts.crop)
 
 
 def export(
@@ -164,7 +164,7 @@ def _facts(config: BundleConfig, weights: Path, precision: str) -> About:
         precision=precision,
         recipe=recipe_digest(config),
         trained_on=known.trained_on,
-        **{key: config[key] for key in ("image_size", "keep_aspect", "threshold")},
+        **{key: config[key] for key in ("image_size", "fit", "crop", "threshold")},
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from polyp_monai.data import datalist, files
-from polyp_monai.data.transforms import FitFrame
+from polyp_monai.data.transforms import FitFramed
 from polyp_monai.errors import PolypError
 from polyp_monai.metrics.pixel import pixel_scores
 
@@ -24,19 +24,18 @@ class Samples:
 
     Args:
         entries: of the data list, `image` and `label` as paths.
-        image size, keep_aspect: how the bundle fits them.
+        fit: of the bundle.
     """
 
     entries: Sequence[dict]
-    image_size: int
-    keep_aspect: bool
+    fit: FitFramed
 
     @classmethod
-    def of(cls, data: str, split: str, image_size: int, keep_aspect: bool) -> Samples:
+    def of(cls, data: str, split: str, image_size: int, fit: str, crop: bool) -> Samples:
         """At most `AT_MOST` frames, the same each time. Raises PolypError as `datalist.read_split`."""
         entries = datalist.read_split(data, split)
         random.Random(0).shuffle(entries)
-        return cls(entries[:AT_MOST], image_size, keep_aspect)
+        return cls(entries[:AT_MOST], FitFramed("image", image_size, fit, crop, mask_keys="label"))
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -47,14 +46,17 @@ class Samples:
 
     def frames(self) -> Iterator[Tensor]:
         """(1, 3, W, H) float in 0..1 each, fitted."""
-        fit = FitFrame(self.image_size, self.keep_aspect)
-        return (fit(torch.from_numpy(picture).permute(2, 1, 0))[None].contiguous() / 255 for picture in self.pictures())
+        return (frame for frame, _ in self.pairs())
 
-    def masks(self) -> Iterator[np.ndarray]:
-        """(W, H) uint8 {0, 1} each, fitted."""
-        fit = FitFrame(self.image_size, self.keep_aspect, mode="nearest")
-        read = (files.read_mask(entry["label"]) for entry in self.entries)
-        return (fit(torch.from_numpy(mask)[..., None].permute(2, 1, 0))[0].numpy() for mask in read)
+    def pairs(self) -> Iterator[tuple[Tensor, np.ndarray]]:
+        """(1, 3, W, H) float in 0..1 and mask (W, H) uint8 {0, 1} each, fitted."""
+        for picture, entry in zip(self.pictures(), self.entries, strict=True):
+            mask = files.read_mask(entry["label"])[..., None]
+            pair = {
+                key: torch.from_numpy(pixels).permute(2, 1, 0) for key, pixels in (("image", picture), ("label", mask))
+            }
+            fitted = self.fit(pair)
+            yield fitted["image"][None].contiguous() / 255, fitted["label"][0].numpy()
 
     @torch.no_grad()
     def dice(self, predict: Callable[[Tensor], Tensor], threshold: float) -> float:
@@ -65,7 +67,7 @@ class Samples:
         """
         from tqdm import tqdm
 
-        pairs = tqdm(zip(self.frames(), self.masks(), strict=True), "check", len(self), unit="frame", disable=None)
+        pairs = tqdm(self.pairs(), "check", len(self), unit="frame", disable=None)
         found = [
             pixel_scores((predict(frame)[0, 0].sigmoid() >= threshold).numpy(), mask)["dice"] for frame, mask in pairs
         ]

@@ -28,17 +28,19 @@ _quiet = threading.RLock()
 class About:
     """The facts that travel in an exported file; with them it predicts without its bundle.
 
-    `bundle` is the name of the bundle's folder, `image_size` the side of its input in pixels, `threshold` the probability
-    from which a pixel counts as polyp, `precision` fp32, fp16, bf16 or int8, `trained_on` the data sets of the
-    training, a phrase each, `recipe` the digest of what stands around the network in the bundle's configs (see
-    `bundle.read.recipe_digest`), `polyp_monai` the version that wrote it.
+    `bundle` is the name of the bundle's folder, `image_size` the side of its input in pixels, `fit` and `crop` how
+    frames come to it (`transforms.FitFrame`), `threshold` the probability from which a pixel counts as polyp,
+    `precision` fp32, fp16, bf16 or int8, `trained_on` the data sets of the training, a phrase each, `recipe` the digest
+    of what stands around the network in the bundle's configs (see `bundle.read.recipe_digest`), `polyp_monai` the
+    version that wrote it.
     """
 
     bundle: str
     bundle_version: str
     weights_sha256: str
     image_size: int
-    keep_aspect: bool
+    fit: str
+    crop: bool
     threshold: float
     precision: str
     recipe: str
@@ -64,7 +66,7 @@ def parse(texts: Mapping[str, str], path: Path) -> About:
         raise PolypError(
             f"{path}: was not written by `polyp export`: its metadata has no {', '.join(missing)}; export it again"
         )
-    json_keys = ("image_size", "keep_aspect", "threshold", "trained_on", "classes")
+    json_keys = ("image_size", "crop", "threshold", "trained_on", "classes")
     try:
         read = {key: json.loads(texts[key]) for key in json_keys}
     except ValueError as error:

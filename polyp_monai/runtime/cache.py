@@ -30,10 +30,11 @@ def folder() -> Path:
 def network(
     runtime: str, loaded: nn.Module, weights: Path, device: torch.device, export: Callable[[Path], None]
 ) -> ExportedNetwork:
-    """`loaded`, a network that holds `weights`, as ONNX in the hands of `runtime`; from the cache where it is there.
+    """`loaded`, a network that holds `weights`, as ONNX in the hands of `runtime`; from beside the weights, where the
+    file there was exported from them, or from the cache.
 
-    ONNX serves both runtimes: OpenVINO reads it as fast as its own format. What the cache holds is held against the
-    network each time, with one small frame, because a network's code can change while its name stays.
+    ONNX serves both runtimes: OpenVINO reads it as fast as its own format. What lies there is held against the network
+    each time, with one small frame, because a network's code can change while its name stays.
 
     Args:
         export: writes `loaded` to a path, and checks it.
@@ -41,7 +42,11 @@ def network(
     Raises:
         PolypError: a package is missing, the network cannot be exported, or its export differs; nothing is kept then.
     """
-    about.require(f"--runtime {runtime}", runtime, "onnx", "onnxscript")
+    about.require(f"--runtime {runtime}", runtime)
+    shipped = _kept(runtime, weights.with_suffix(".onnx"), loaded, device)
+    if shipped is not None and shipped.about.weights_sha256 == provenance.digest(weights):
+        return shipped
+    about.require(f"--runtime {runtime}", "onnx", "onnxscript")
     path = folder() / _name(loaded, weights)
     if (kept := _kept(runtime, path, loaded, device)) is not None:
         return kept

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,11 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from ignite.engine import Engine, Events
+from ignite.metrics import Metric
+from ignite.metrics.metric import sync_all_reduce
 from monai.engines import Evaluator, Trainer
 from monai.engines.utils import IterationEvents
+from monai.handlers import from_engine
 from monai.transforms import Randomizable
 from torch import nn
 
@@ -242,11 +247,48 @@ class FrameProgress:
         self.bar.close()
 
 
+class FrameMetric(Metric):
+    """Counts of validated frames with and without a polyp; `pred` and `label` are (1, W, H) of {0, 1}."""
+
+    def __init__(self) -> None:
+        super().__init__(output_transform=from_engine(["pred", "label"]))
+
+    def reset(self) -> None:
+        self.dice, self.positives, self.left_empty, self.negatives = (torch.zeros(()) for _ in range(4))
+
+    def update(self, output: tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]) -> None:
+        for pred, label in zip(*output, strict=True):
+            found, area = float(pred.sum()), float(label.sum())
+            if area:
+                self.dice += 2 * float((pred * label).sum()) / (found + area)
+                self.positives += 1
+            else:
+                self.left_empty += not found
+                self.negatives += 1
+
+
+class Specificity(FrameMetric):
+    """Share of the frames without a polyp that stay empty; NaN where there are none."""
+
+    @sync_all_reduce("left_empty", "negatives")
+    def compute(self) -> float:
+        return float(self.left_empty / self.negatives)
+
+
+class ValidationScore(FrameMetric):
+    """(mean Dice of the frames with a polyp + share of the others left empty) / 2, or the one of the two there is."""
+
+    @sync_all_reduce("dice", "positives", "left_empty", "negatives")
+    def compute(self) -> float:
+        shares = torch.stack([self.dice / self.positives, self.left_empty / self.negatives])
+        return float(shares.nanmean())
+
+
 class TrainingProgress:
     """A progress bar with loss, Dice and remaining time in a terminal; one line an epoch elsewhere.
 
-    The lines are also kept in `log`, a CSV of epoch, loss, validation metric, learning rate and seconds, from which the
-    curves are drawn.
+    The lines are also kept in `log`, a CSV of epoch, loss, validation score, Dice, specificity, learning rate and
+    seconds, from which the curves are drawn.
     """
 
     def __init__(self, validator: Evaluator, optimizer: torch.optim.Optimizer, log: str) -> None:
@@ -294,18 +336,31 @@ class TrainingProgress:
         state = self.validator.state
         if state.best_metric_epoch < 0:
             return "Dice -"
-        latest = state.metrics.get(state.key_metric_name, state.best_metric)
-        return f"Dice {latest:.3f} (best {state.best_metric:.3f} in epoch {state.best_metric_epoch})"
+        dice, specificity = (self._validated(name) for name in ("val_mean_dice", "val_specificity"))
+        text = f"Dice {dice:.3f}" if dice is not None else ""
+        if specificity is not None:
+            text += f" specificity {specificity:.3f}"
+        return f"{text} (best {state.best_metric:.3f} in epoch {state.best_metric_epoch})".strip()
+
+    def _validated(self, name: str | None) -> float | None:
+        """The latest value of a metric; None before the first validation, or where there was nothing to measure."""
+        value = self.validator.state.metrics.get(name)
+        return None if value is None or math.isnan(value) else float(value)
 
     def _end_epoch(self, engine: Engine) -> None:
         state, seconds = engine.state, time.monotonic() - self.epoch_started
         done = state.epoch - self.first_epoch
         remaining = (time.monotonic() - self.started) / done * (state.max_epochs - state.epoch)
-        validated = self.validator.state.metrics.get(self.validator.state.key_metric_name)
+        names = {
+            "validation": self.validator.state.key_metric_name,
+            "dice": "val_mean_dice",
+            "specificity": "val_specificity",
+        }
+        validated = {column: self._validated(name) for column, name in names.items()}
         row = {
             "epoch": state.epoch,
             "loss": f"{np.mean(self.losses):.5f}",
-            "validation": "" if validated is None else f"{validated:.5f}",
+            **{column: "" if value is None else f"{value:.5f}" for column, value in validated.items()},
             "learning_rate": f"{self.rate:.3e}",
             "seconds": f"{seconds:.2f}",
         }

@@ -11,12 +11,12 @@ from scipy.special import expit
 
 from polyp_monai.bundle.predictor import Predictor
 from polyp_monai.data.transforms import FitFrame
+from polyp_monai.data.view import SteadyView, whole
 from polyp_monai.metrics.regions import find_polyps
 from polyp_monai.video.latency import Latency
 from polyp_monai.video.pipeline import Item
 from polyp_monai.video.smoothing import smoother
 from polyp_monai.video.tracking import Tracker
-from polyp_monai.video.view import SteadyView
 
 
 class Finder:
@@ -71,7 +71,9 @@ class Finder:
             item.view = self._view(image)
             x0, y0, x1, y1 = item.view
             coarse = _halved(image[y0:y1, x0:x1], 2 * self.fit.image_size)
-            fitted = np.ascontiguousarray(self.fit(torch.from_numpy(coarse).permute(2, 1, 0)).numpy())  # uint8
+            fitted = np.ascontiguousarray(
+                self.fit(torch.from_numpy(coarse).permute(2, 1, 0), whole(coarse)).numpy()
+            )  # uint8
             # numpy for what is small: torch would share it out to threads that the other stages need
             batch = torch.from_numpy(fitted[None] * np.float32(1 / 255)).to(self.device)
         with self.latency.timed("network"), torch.inference_mode():

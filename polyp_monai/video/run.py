@@ -215,11 +215,7 @@ def _stopping(pipeline: Pipeline) -> Iterator[None]:
 def _settings(options: Options, finder: Finder) -> dict[str, Any]:
     names = ("crop", "smooth", "half_life", "on", "realtime")
     chosen = {name: getattr(options, name) for name in names}
-    return chosen | {
-        "threshold": finder.threshold,
-        "image_size": finder.fit.image_size,
-        "keep_aspect": finder.fit.keep_aspect,
-    }
+    return chosen | {"threshold": finder.threshold, "image_size": finder.fit.image_size, "fit": finder.fit.fit}
 
 
 def _about(source: Source, network: str) -> dict[str, Any]:

@@ -112,11 +112,11 @@ def test_all_mistakes_are_named_at_once_and_before_heavy_imports(tmp_path):
 
 
 def test_values_have_the_type_of_the_default(bundle):
-    given = {"epochs": "3", "learning_rate": "1", "keep_aspect": "true", "network_def::body::channels": "[4, 8, 16]"}
+    given = {"epochs": "3", "learning_rate": "1", "crop": "true", "network_def::body::channels": "[4, 8, 16]"}
     found = overrides.check(bundle, "train", given)
     assert found["epochs"] == 3
     assert type(found["learning_rate"]) is float
-    assert found["keep_aspect"] is True
+    assert found["crop"] is True
     # a macro stands at network_def: MONAI is given what it stands for, and the change in it
     assert list(found)[-2:] == ["network_def", "network_def::body::channels"]
     assert found["network_def::body::channels"] == [4, 8, 16]

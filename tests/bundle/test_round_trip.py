@@ -47,7 +47,7 @@ def test_identity(identity, tmp_path, suffix, size):
         Image.fromarray(pixels).save(path)
     decoded = files.read_rgb(path)
     words = ["predict", identity, path, "--out", tmp_path / "out", "--weights", tmp_path / "identity.pt"]
-    options = ["--keep_aspect", "true", "--image_size", min(size), "--device", "cpu"]
+    options = ["--fit", "windows", "--image_size", min(size), "--device", "cpu"]
     assert main([str(w) for w in (*words, *options)]) == 0
     expected = (decoded[..., 0] > 127).astype(np.uint8)
     if suffix.startswith(".nii"):

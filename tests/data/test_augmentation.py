@@ -6,9 +6,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polyp_monai.data.augmentation import RandBlurd, RandColord, RandGeometryd, RandJpegd, RandSpeculard
+from polyp_monai.data.augmentation import (
+    RandBlurd,
+    RandColord,
+    RandFieldd,
+    RandGammad,
+    RandGeometryd,
+    RandJpegd,
+    RandMotiond,
+    RandOverlayd,
+    RandSpeculard,
+    RandVignetted,
+)
 
-COLOR = [RandColord, RandBlurd, RandSpeculard, RandJpegd]
+COLOR = [RandColord, RandGammad, RandVignetted, RandBlurd, RandMotiond, RandSpeculard, RandJpegd]
+COVER = [RandOverlayd, RandFieldd]
 
 
 def _sample(width: int = 70, height: int = 60) -> dict:
@@ -114,3 +126,33 @@ def test_highlights_are_bright_and_leave_the_border_black():
     assert not out[:, :18].any()
     assert (out >= d["image"]).all()
     assert out.max() > 240
+
+
+@pytest.mark.parametrize("transform", COVER)
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_what_is_covered_is_no_polyp_and_the_rest_is_untouched(transform, seed):
+    before = _sample(160, 120)
+    kept = {key: value.clone() for key, value in before.items()}
+    after = transform(["image", "label"], "label", prob=1).set_random_state(seed)(before)
+    assert all(torch.equal(before[key], kept[key]) for key in kept)  # the cache keeps what it has
+    changed = (after["image"] != before["image"]).any(0, keepdim=True)
+    assert not (after["label"] & changed).any()
+    assert torch.equal(after["label"][~changed], before["label"][~changed])
+    assert after["label"].sum() >= 0.66 * before["label"].sum()
+
+
+@pytest.mark.parametrize("transform", COVER)
+def test_negatives_are_covered_as_well(transform):
+    sample = _smooth()
+    cover = transform(["image", "label"], "label", prob=1).set_random_state(0)
+    assert any(not torch.equal(cover(sample)["image"], sample["image"]) for _ in range(5))
+
+
+def test_from_afar_the_polyp_is_small_and_mirrored_beyond_the_edges():
+    geometry = RandGeometryd(["image", "label"], 64, scale=(1, 1), far=1.0, far_scale=(0.5, 0.5), aspect=0, shear=0)
+    d = geometry.set_random_state(0)(_sample(64, 64))
+    assert geometry.afar
+    assert d["image"].any(0).float().mean() > 0.99  # no black beyond the frame
+    red, mask = d["image"][0].numpy() > 110, d["label"][0].numpy() > 0
+    assert (red == mask).mean() > 0.96

@@ -100,7 +100,7 @@ def test_inputs_without_frames_are_named(tmp_path, item):
 def test_parts_of_a_prepared_set(dataset):
     for name in datalist.SPLITS:
         for sample in datalist.labelled_frames(dataset, name):
-            assert sample.keys() == {"image", "label", "name", "group", "tags", "output"}
+            assert sample.keys() == {"image", "label", "name", "group", "tags", "negative", "output"}
     with pytest.raises(PolypError, match="unknown"):
         datalist.read_split(dataset, "tests")
 

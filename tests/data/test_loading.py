@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from monai.data import Dataset
 from monai.engines import SupervisedEvaluator
 from monai.inferers import SimpleInferer
 from torch import nn, rand
 
-from polyp_monai.data.loading import FrameDataset, PrefetchLoader
+from polyp_monai.data.loading import FrameDataset, NegativeShare, PrefetchLoader
 from polyp_monai.errors import PolypError
 
 
@@ -49,3 +50,49 @@ def test_workers_would_read_every_frame_twice():
     loader = PrefetchLoader(FrameDataset([{"name": 1}], dict), batch_size=1, num_workers=2)
     with pytest.raises(PolypError, match="num_workers must be 0"):
         list(loader)
+
+
+def drawn(positives: int, negatives: int, share: float | None, seed: int = 0) -> list[int]:
+    """An epoch; the negatives come after the positives in the data."""
+    torch.manual_seed(seed)
+    samples = [{"negative": i >= positives} for i in range(positives + negatives)]
+    sampler = NegativeShare(samples, share)
+    order = list(sampler)
+    assert len(order) == len(sampler)
+    return order
+
+
+@pytest.mark.parametrize(("negatives", "share"), [(7, 0.25), (300, 0.5), (40, 0.3)])
+def test_each_batch_has_its_share_of_negatives_and_each_epoch_every_polyp(negatives, share):
+    order = drawn(90, negatives, share)
+    assert sorted(i for i in order if i < 90) == list(range(90))
+    for start in range(0, len(order) - 8, 8):
+        assert sum(i >= 90 for i in order[start : start + 8]) == pytest.approx(8 * share, abs=1)
+    shown = [i for i in order if i >= 90]
+    assert len(shown) == round(90 * share / (1 - share))
+    if len(shown) > negatives:  # each as often as any other, nearly
+        counts = [shown.count(i) for i in range(90, 90 + negatives)]
+        assert max(counts) - min(counts) <= 1
+    else:
+        assert len(set(shown)) == len(shown)
+
+
+def test_epochs_differ_and_a_seed_repeats_them():
+    assert drawn(20, 10, 0.3) == drawn(20, 10, 0.3)
+    assert drawn(20, 10, 0.3) != drawn(20, 10, 0.3, seed=1)
+
+
+@pytest.mark.parametrize(("positives", "negatives", "share"), [(9, 0, 0.3), (0, 9, 0.3), (6, 3, None)])
+def test_without_a_choice_every_frame_comes_once(positives, negatives, share):
+    assert sorted(drawn(positives, negatives, share)) == list(range(positives + negatives))
+
+
+def test_a_share_of_nothing_but_negatives_is_refused():
+    with pytest.raises(PolypError, match=r"negatives 1\.0"):
+        drawn(3, 3, 1.0)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(22, 16), (16, 16), (5, 5)])
+def test_an_epoch_is_whole_batches_where_there_is_one(count, expected):
+    sampler = NegativeShare([{"negative": False}] * count, None, batch_size=8)
+    assert len(sampler) == len(list(sampler)) == expected

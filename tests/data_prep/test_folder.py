@@ -104,3 +104,55 @@ def test_two_possible_places_are_refused(tmp_path, prepare):
 def test_the_order_of_the_pairs_is_that_of_the_names(tmp_path):
     source = write_set(tmp_path, ["c", "a", "b"])
     assert [p.name for p in folder.pairs(Path(source), [])] == ["a", "b", "c"]
+
+
+def negatives(folder, names, shift: int = 40):
+    for number, name in enumerate(names):
+        path = folder / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_png(path, frame(shift + number))
+    return folder
+
+
+def listed(out) -> dict[str, dict]:
+    content = json.loads((out / "datalist.json").read_text())
+    return {s["name"]: s | {"split": split} for split in ("training", "validation", "test") for s in content[split]}
+
+
+def test_negatives_need_no_mask_and_get_an_empty_one(tmp_path, prepare):
+    source = write_set(tmp_path / "raw", ["a", "b", "c"])
+    empty = negatives(tmp_path / "empty", ["a", "x/y", "z"])
+    words = ("folder", "--source", source, "--negatives", empty, "--out", tmp_path / "out")
+    assert prepare(*words)[0] == 0
+    found = listed(tmp_path / "out")
+    assert {name for name, s in found.items() if s["tags"] == ["negative"]} == {"negative__a", "x__y", "z"}
+    for sample in found.values():
+        mask = files.read_mask(tmp_path / "out" / sample["label"])
+        assert mask.shape == files.read_rgb(tmp_path / "out" / sample["image"]).shape[:2]
+        assert mask.any() == bool(sample["polyp_area"]) == (sample["tags"] == [])
+    audit = json.loads((tmp_path / "out/audit.json").read_text())
+    assert [f["severity"] for f in audit["findings"] if f["code"] == "empty-mask"] == ["info"]
+
+
+def test_negatives_alone_split_by_the_groups_of_a_table(tmp_path, prepare):
+    names = [f"n{i}" for i in range(12)]
+    empty = negatives(tmp_path / "empty", names)
+    table = tmp_path / "scenes.csv"
+    table.write_text("name,class,group\n" + "".join(f"n{i}.png,caecum,{i // 3}\n" for i in range(12)))
+    assert prepare("folder", "--negatives", empty, "--group-csv", table, "--out", tmp_path / "out")[0] == 0
+    found = listed(tmp_path / "out")
+    assert len(found) == 12
+    split_of = {group: {s["split"] for s in found.values() if s["group"] == group} for group in "0123"}
+    assert all(len(where) == 1 for where in split_of.values())
+    audit = json.loads((tmp_path / "out/audit.json").read_text())
+    assert {f["severity"] for f in audit["findings"] if f["code"] == "no-polyp"} == {"info"}
+
+
+def test_a_missing_mask_is_a_negative_only_when_told(tmp_path, prepare):
+    source = write_set(tmp_path / "raw", ["a", "b", "c", "d"])
+    (source / "masks/b.png").unlink()
+    status, _, errors = prepare("folder", "--source", source, "--out", tmp_path / "out")
+    assert (status, "image b has no mask" in errors) == (1, True)
+    words = ("folder", "--source", source, "--missing-mask", "empty", "--out", tmp_path / "out")
+    assert prepare(*words)[0] == 0
+    assert [name for name, s in listed(tmp_path / "out").items() if s["polyp_area"] == 0] == ["b"]

@@ -230,3 +230,16 @@ def test_statistics_are_the_first_step():
     network = FrameNetwork(torch.nn.Identity(), divisor=8, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
     frames = torch.full((1, 3, 33, 41), 0.75)
     assert torch.allclose(network(frames), torch.ones(1, 3, 33, 41))
+
+
+def test_presence_empties_frames_without_a_sure_core_and_leaves_the_others_outlines():
+    network = FrameNetwork(torch.nn.Identity(), divisor=8, mean=(0, 0, 0), std=(1, 1, 1), presence=1.0).eval()
+    weak, sure = torch.rand(2, 3, 32, 40) * 1.5 - 0.6  # logits of up to .9
+    sure[:, 4:9, 4:9] = 3.0
+    found = network(torch.stack([weak, sure]))
+    assert not (found[0] >= 0).any()
+    assert torch.equal(found[1] >= 0, sure >= 0)
+    assert torch.equal(network(sure[None]), found[1:])  # whatever else is in the batch
+    assert torch.equal(network.train()(torch.stack([weak, sure])), torch.stack([weak, sure]))
+    with pytest.raises(ValueError, match="presence"):
+        FrameNetwork(torch.nn.Identity(), presence=-1)

@@ -97,7 +97,7 @@ def test_a_file_says_what_it_is(tiny, files, suffix):
     for name in runtime.READERS[suffix]:
         facts = runtime.load(name, files[suffix], CPU).about
         assert (facts.bundle, facts.bundle_version, facts.precision) == ("tiny", "0.1.0", "fp32")
-        assert (facts.image_size, facts.keep_aspect, facts.threshold) == (64, False, 0.5)
+        assert (facts.image_size, facts.fit, facts.crop, facts.threshold) == (64, "stretch", False, 0.5)
         assert facts.weights_sha256 == provenance.digest(tiny / "models/model.pt")
         assert list(facts.classes) == ["background", "polyp"]
 
@@ -226,6 +226,18 @@ def test_a_cached_file_that_is_damaged_or_of_other_code_is_made_anew(tiny, files
     found = network("onnxruntime", tiny)
     assert same_logits(found, network("torch", tiny))
     assert same_logits(runtime.load("onnxruntime", kept, CPU), network("torch", tiny))
+
+
+def test_an_export_beside_its_weights_is_used_and_one_of_other_weights_is_not(tiny, cache):
+    network("onnxruntime", tiny)
+    (made,) = cache.iterdir()
+    beside = tiny / "models/model.onnx"
+    made.rename(beside)
+    assert agreement.same_logits(network("onnxruntime", tiny), network("torch", tiny))
+    assert list(cache.iterdir()) == []
+    save_weights(tiny, redness=3)
+    assert agreement.same_logits(network("onnxruntime", tiny), network("torch", tiny))
+    assert len(list(cache.iterdir())) == 1
 
 
 def test_an_export_that_differs_is_not_kept(tiny, cache, monkeypatch, caplog):

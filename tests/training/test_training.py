@@ -185,7 +185,7 @@ def test_early_stopping(tmp_path, dataset):
 
 def test_aspect_kept(tmp_path, dataset):
     out = tmp_path / "run"
-    assert train(out, dataset, epochs="1", keep_aspect="true") == 0
+    assert train(out, dataset, epochs="1", fit="windows") == 0
     assert main(["evaluate", str(out), "--data", str(dataset), "--device", "cpu"]) == 0
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from polyp_monai.data import files
-from polyp_monai.video.view import SteadyView, View, find_view
+from polyp_monai.data.view import SteadyView, View, find_view
 
 HEIGHT, WIDTH = 540, 720
 BOX = (120, 40, 620, 500)  # x0, y0, x1, y1 of the picture

@@ -34,7 +34,7 @@ def find_view(image: np.ndarray) -> View:
     Args:
         image: (H, W, 3) uint8 RGB.
     """
-    return _find(image) or _whole(image)
+    return _find(image) or whole(image)
 
 
 class SteadyView:
@@ -63,10 +63,11 @@ class SteadyView:
             wanted = _outermost_but_one(self._looks)
             if self._view is None or _apart(self._view, wanted) > 2 * _step(image):
                 self._view = wanted
-        return self._view or _whole(image)
+        return self._view or whole(image)
 
 
-def _whole(image: np.ndarray) -> View:
+def whole(image: np.ndarray) -> View:
+    """The box around all of an (H, W, ...) picture."""
     return View(0, 0, image.shape[1], image.shape[0])
 
 
@@ -95,7 +96,7 @@ def _find(image: np.ndarray) -> View | None:
     brightest = np.maximum(np.maximum(red, green), blue)
     border = _border_level(brightest)
     if border is None:
-        return _whole(image)
+        return whole(image)
     bright = cv2.compare(brightest, border + ABOVE_BORDER, cv2.CMP_GT)
     region = _largest_region(_without_panels(red, brightest, bright))
     if region is None:
