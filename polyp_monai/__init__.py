@@ -1,3 +1,3 @@
 """Polyp segmentation in colonoscopy: data preparation, MONAI bundles, training, evaluation, prediction."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
