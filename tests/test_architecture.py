@@ -30,7 +30,7 @@ KNOWN: dict[tuple[str, str], str] = {
     ("polyp_monai.runtime.cache", "polyp_monai.export.agreement"): "the cache is going to be handed a function",
     ("polyp_monai.runtime.cache", "polyp_monai.export.writers"): "the cache is going to be handed a function",
 }
-KNOWN_TWICE = {name: "is being renamed" for name in ("ASPP", "Finding", "Frame", "Options", "Polyp", "Source")}
+KNOWN_TWICE = dict.fromkeys(("ASPP", "Finding", "Frame", "Options", "Polyp", "Source"), "is being renamed")
 
 
 @cache

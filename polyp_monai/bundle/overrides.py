@@ -309,7 +309,8 @@ def changed(text: str, values: dict[str, Any], name: str) -> str:
     for key in dict.fromkeys(k.split("::")[0] for k in own):
         flow = None if isinstance(parser[key], (dict, list)) else False
         block = yaml.safe_dump({key: parser[key]}, sort_keys=False, default_flow_style=flow, width=120)
-        text = re.sub(rf"^{key}:.*\n(?:\n*[ -].*\n)*", lambda _, b=block: b, text, flags=re.MULTILINE)
+        pattern = re.compile(rf"^{key}:.*\n(?:\n*[ -].*\n)*", re.MULTILINE)
+        text = block.join(pattern.split(text))
     intended = {key: parser[key] for key in content}
     if yaml.safe_load(text) != intended:
         raise PolypError(f"{name}: cannot be changed line by line; set the keys in it by hand")

@@ -98,13 +98,12 @@ def _read_pillow(path: Path) -> np.ndarray:
     from PIL import Image
 
     with Image.open(path) as image:
-        if getattr(image, "n_frames", 1) > 1:
-            raise PolypError(f"{path}: holds {image.n_frames} pages; one picture a file is expected")
-        if image.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
-            image = image.convert("RGB")
-        elif image.mode == "1":
-            image = image.convert("L")
-        return np.array(image)  # a copy: what Pillow shows of its own memory cannot be written to
+        if (pages := getattr(image, "n_frames", 1)) > 1:
+            raise PolypError(f"{path}: holds {pages} pages; one picture a file is expected")
+        colored, binary = image.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"), image.mode == "1"
+        return np.array(
+            image.convert("RGB") if colored else image.convert("L") if binary else image
+        )  # a copy: what Pillow shows of its own memory cannot be written to
 
 
 def _read_tiff(path: Path) -> np.ndarray:
@@ -123,7 +122,7 @@ def _read_tiff(path: Path) -> np.ndarray:
         with tifffile.TiffFile(path) as tiff:
             if len(tiff.pages) > 1:
                 raise PolypError(f"{path}: holds {len(tiff.pages)} pages; one picture a file is expected") from None
-            page = tiff.pages[0]
+            page: Any = tiff.pages[0]
             pixels = page.asarray()
             planar = page.planarconfig is not None and page.planarconfig.name == "SEPARATE"
         return np.moveaxis(pixels, 0, -1) if planar and pixels.ndim == 3 else pixels
@@ -132,7 +131,7 @@ def _read_tiff(path: Path) -> np.ndarray:
 def _read_nifti(path: Path) -> Picture:
     import nibabel
 
-    image = nibabel.load(path)
+    image: Any = nibabel.load(path)
     data = np.asanyarray(image.dataobj)
     if data.dtype.names:  # RGB24 / RGBA32
         data = np.stack([data[name] for name in data.dtype.names[:3]], axis=-1)
@@ -287,7 +286,7 @@ def write_mask(path: str | Path, mask: np.ndarray, like: Picture | None = None) 
     )
     _, encoded = cv2.imencode(".png", mask.astype(np.uint8) * 255, cheap)
     with atomic(path) as partial:
-        partial.write_bytes(encoded)
+        partial.write_bytes(encoded.tobytes())
 
 
 def write_nifti(path: str | Path, values: np.ndarray, like: Picture | None = None) -> None:

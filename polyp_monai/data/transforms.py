@@ -94,7 +94,7 @@ class FitFrame(Resize):
         return max(self.image_size, round(size[0] * scale)), max(self.image_size, round(size[1] * scale))
 
     def __call__(self, img: torch.Tensor) -> torch.Tensor:
-        size = tuple(img.shape[1:])
+        size = (img.shape[1], img.shape[2])
         target = self.target_size(size)
         shrinks = target[0] <= size[0] and target[1] <= size[1]
         flag = cv2.INTER_NEAREST_EXACT if self.mode == "nearest" else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR

@@ -52,7 +52,7 @@ def compare(runs: list[str]) -> dict[str, Any]:
     groups = [tables[runs[0]][name].get("group") or name for name in names]
     pairs: list[dict[str, Any]] = []
     for metric in METRICS:
-        found = [
+        found: list[dict[str, Any]] = [
             {"first": a, "second": b, "figure": metric}
             | statistics.paired(values[a][metric], values[b][metric], groups)
             for a, b in combinations(runs, 2)

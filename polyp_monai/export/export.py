@@ -53,6 +53,7 @@ class Source:
     data: str | None
 
     def samples(self, split: str) -> Samples:
+        assert self.data is not None  # `_check_choice` asked for it
         return Samples.of(self.data, split, self.facts.image_size, self.facts.keep_aspect)
 
 

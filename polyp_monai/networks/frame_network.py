@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,10 @@ class FrameNetwork(nn.Module):
         divisor: product of the body's strides.
         mean, std: statistics of a channel, in 0..1.
     """
+
+    if TYPE_CHECKING:  # buffers; at run time TorchScript would read the annotations
+        mean: Tensor
+        std: Tensor
 
     def __init__(
         self,

@@ -41,7 +41,7 @@ def chart(title: str, note: str, x: Axis, y: Axis, marks: Iterable[str], keys: S
     """A figure: `marks` (SVG) between two axes, below them `keys` (the lines' names) and `note`, the gist."""
     grid = "".join(f'<path class="grid" d="M{LEFT} {y.y(t)}H{RIGHT}"/>' for t in y.ticks)
     grid += f'<path class="axis" d="M{LEFT} {BOTTOM}H{RIGHT}"/>'
-    texts = [(x.x(t), BOTTOM + 15, "middle", f"{t:g}") for t in x.ticks]
+    texts: list[tuple[float, float, str, str]] = [(x.x(t), BOTTOM + 15, "middle", f"{t:g}") for t in x.ticks]
     texts += [(LEFT - 5, y.y(t) + 4, "end", f"{t:g}") for t in y.ticks]
     texts += [((LEFT + RIGHT) / 2, HEIGHT - 8, "middle", x.label)]
     ticks = "".join(f'<text x="{a}" y="{b}" text-anchor="{anchor}">{escape(t)}</text>' for a, b, anchor, t in texts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -49,7 +50,7 @@ class Drawer:
         image = _jpeg(read["image"], budget - len(overlay)) if "image" in read else ""
         return f"{image}{overlay}{note}"
 
-    def _prediction(self, path: str) -> np.ndarray:
+    def _prediction(self, path: Path) -> np.ndarray:
         """(H, W) uint8 {0, 1}"""
         values = files.read_map(path)
         if self.normalize:

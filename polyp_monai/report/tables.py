@@ -163,9 +163,9 @@ def all_means(summary: Summary) -> str:
         rows = [(label(key), value, _interval(polyps, key)) for key, value in means.items()]
         split_of.append(card(table(("figure", "mean", "interval"), rows), "Frames with a polyp", lead))
     if negatives.get("frames"):
-        rows = [(label(key), value) for key, value in negatives.items()]
+        pairs = [(label(key), value) for key, value in negatives.items()]
         lead = "They have no Dice. Specificity is the share left empty; the area is that of the false alarms, of 1."
-        split_of.append(card(table(("figure", "value"), rows), "Frames without a polyp", lead))
+        split_of.append(card(table(("figure", "value"), pairs), "Frames without a polyp", lead))
     return "".join(split_of)
 
 

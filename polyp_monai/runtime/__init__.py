@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polyp_monai.errors import PolypError
 from polyp_monai.runtime import about
@@ -48,6 +48,7 @@ def network(
     if runtime not in (*RUNTIMES, AUTO):
         raise PolypError(f"--runtime {runtime}: no such runtime; known are {', '.join((AUTO, *RUNTIMES))}")
     weights, device = Path(weights).resolve(), torch.device(device)
+    found: Any
     if weights.suffix in READERS:
         found = _of_file(runtime, weights, bundle_root, device)
     elif runtime == "torch":
@@ -70,12 +71,16 @@ def check(given: Mapping[str, object]) -> None:
 def load(runtime: str, path: Path, device: torch.device) -> ExportedNetwork:
     """An exported file by one of `RUNTIMES`. Raises PolypError as `network`."""
     if runtime == "openvino":
-        from polyp_monai.runtime import openvino_runtime as module
-    elif runtime == "onnxruntime":
-        from polyp_monai.runtime import onnx_runtime as module
-    else:
-        from polyp_monai.runtime import torch_network as module
-    return module.load(path, device)
+        from polyp_monai.runtime import openvino_runtime
+
+        return openvino_runtime.load(path, device)
+    if runtime == "onnxruntime":
+        from polyp_monai.runtime import onnx_runtime
+
+        return onnx_runtime.load(path, device)
+    from polyp_monai.runtime import torch_network
+
+    return torch_network.load(path, device)
 
 
 def _of_file(runtime: str, path: Path, bundle_root: str | Path, device: torch.device) -> ExportedNetwork:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import polyp_monai
 from polyp_monai.errors import PolypError
@@ -52,7 +53,9 @@ def parse(texts: Mapping[str, str], path: Path) -> About:
         raise PolypError(
             f"{path}: was not written by `polyp export`: its metadata has no {', '.join(missing)}; export it again"
         )
-    plain = {key: texts[key] for key in ("bundle", "bundle_version", "weights_sha256", "precision", "polyp_monai")}
+    plain: dict[str, Any] = {
+        key: texts[key] for key in ("bundle", "bundle_version", "weights_sha256", "precision", "polyp_monai")
+    }
     try:
         read = {key: json.loads(texts[key]) for key in ("image_size", "keep_aspect", "threshold", "classes")}
     except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +18,8 @@ EXTRA = "polyp_monai.json"  # the metadata's name among a file's extra files
 
 def plain(network_def: nn.Module, weights: str | Path, device: torch.device) -> nn.Module:
     """`network_def` itself with the weights of a state dict, on `device`; in addition it has a `description`."""
-    network = checkpoints.load_weights(network_def, weights).to(device, memory_format=torch.channels_last)
+    network: Any = checkpoints.load_weights(network_def, weights)
+    network = network.to(device, memory_format=torch.channels_last)
     network.description = _description("fp32", device)
     return network
 

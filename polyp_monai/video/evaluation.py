@@ -7,7 +7,7 @@ as frames.csv does.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def _meet(prediction: Prediction, true: Iterator[TrueFrame], truth: Path, notes:
     lasting = dict(zip(prediction.times, np.append(np.diff(times), prediction.last).tolist(), strict=True))
     begin = min(prediction.times)
     frames: list[Frame] = []
-    appeared: dict[str, tuple[int, float]] = {}
+    appeared: dict[Hashable, tuple[int, float]] = {}
     unseen, beyond = [], 0
     for frame in true:
         for polyp in set(frame.polyps) - appeared.keys():
@@ -141,6 +141,7 @@ def _meet(prediction: Prediction, true: Iterator[TrueFrame], truth: Path, notes:
 
 def _beyond(alarms: np.ndarray, frame: TrueFrame, pred: Path, truth: Path) -> int:
     """How many boxes reach beyond the mask. Raises PolypError when even the centre of one does."""
+    assert frame.labels is not None  # the truth is masks
     size = np.array(frame.labels.shape[::-1])
     centres = (alarms[:, :2] + alarms[:, 2:]) / 2
     if ((centres < 0) | (centres > size)).any():

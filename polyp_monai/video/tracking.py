@@ -167,8 +167,9 @@ class Tracker:
             if track.number is None and sum(track.hits) >= self.on[0]:
                 self._numbers += 1
                 track.number = self._numbers
-        shown = [t for t in self._tracks if t.number is not None and (t.seen or time - t.time <= self.hold)]
-        return sorted((Polyp(t.number, t.last, t.seen) for t in shown), key=lambda polyp: polyp.number)
+        held = (track for track in self._tracks if track.seen or time - track.time <= self.hold)
+        shown = (Polyp(t.number, t.last, t.seen) for t in held if t.number is not None)
+        return sorted(shown, key=lambda polyp: polyp.number)
 
     def _match(self, found: list[Detection]) -> list[int | None]:
         """The index of the detection that each track goes on with."""

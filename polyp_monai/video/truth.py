@@ -53,7 +53,8 @@ def _check_common(prediction: Prediction, numbers: Iterable[int], truth: Path) -
 
 
 def _named_boxes(table: Mapping[int, list[tuple[str, Box]]], numbers: list[int], nameless: bool) -> Iterator[TrueFrame]:
-    fresh, before, earlier = map(str, count(1)), [], np.zeros((0, 4))
+    fresh, earlier = map(str, count(1)), np.zeros((0, 4))
+    before: list[str] = []
     for number in numbers:
         entries = table.get(number, [])
         corners = np.array([corners for _, corners in entries], float).reshape(-1, 4)
@@ -78,7 +79,9 @@ def masks(folder: Path, prediction: Prediction, notes: list[str]) -> Iterator[Tr
 
 
 def _named_masks(paths: Mapping[int, Path], notes: list[str]) -> Iterator[TrueFrame]:
-    fresh, before, earlier, specks = map(str, count(1)), [], None, 0
+    fresh, specks = map(str, count(1)), 0
+    before: list[str] = []
+    earlier: np.ndarray | None = None
     first = next(iter(paths.values()))
     for number, path in paths.items():
         mask = files.read_mask(path)
@@ -88,8 +91,8 @@ def _named_masks(paths: Mapping[int, Path], notes: list[str]) -> Iterator[TrueFr
         labels, left_out = _without_specks(mask)
         specks += left_out
         polyps = int(labels.max())
-        shared = np.zeros((len(before), polyps), int)
-        if shared.size:
+        shared = np.zeros((len(before), polyps), dtype=np.int64)
+        if earlier is not None and shared.size:
             pairs = np.bincount((earlier * (polyps + 1) + labels).ravel(), minlength=(len(before) + 1) * (polyps + 1))
             shared = pairs.reshape(len(before) + 1, polyps + 1)[1:, 1:]
         names = _follow(shared, before, fresh)
