@@ -38,7 +38,7 @@ lint: venv
 # the site in build/docs
 docs: venv
 	$(BIN)/pip install --quiet --requirement requirements-docs.txt
-	$(BIN)/mkdocs build --strict --site-dir build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/docs
 
 # every bundle carries a copy of the common configs; this renews them
 recipe: venv
