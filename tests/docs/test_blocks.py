@@ -62,9 +62,9 @@ def test_trainings_are_cut_short_and_nothing_else(command, short):
 
 
 def clear_what_the_page_makes(home: Path, page: Path) -> None:
-    """A set that the page prepares, or a bundle that it trains, is not there yet."""
+    """What a page says it writes, a set, masks or a bundle, is not there yet."""
     text = "\n".join(blocks.script(block) for block in blocks.blocks(page) if block.language == "sh")
-    for folder in re.findall(r"--out (data/\w+)", text):
+    for folder in re.findall(r"--out ([\w/]+)", text):
         shutil.rmtree(home / folder, ignore_errors=True)
     if re.search(r"polyp train unet (?!.*--out)", text):
         shutil.rmtree(home / "runs/unet", ignore_errors=True)
