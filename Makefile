@@ -1,10 +1,10 @@
-# make venv | demo | test | test-all | lint | recipe | bench
+# make venv | demo | test | test-all | coverage | lint | docs | recipe | bench
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MADE := $(VENV)/.made
 
-.PHONY: venv demo test test-all lint recipe bench
+.PHONY: venv demo test test-all coverage lint docs recipe bench
 venv: $(MADE)
 
 $(MADE): requirements.txt requirements-dev.txt pyproject.toml
@@ -23,8 +23,22 @@ test: venv
 test-all: venv
 	$(BIN)/python -m pytest -m ""
 
+# the share of lines that the tests run, subprocesses too, and which lines they do not
+coverage: venv
+	$(BIN)/coverage erase
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest $(TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
 lint: venv
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# the site in build/docs
+docs: venv
+	$(BIN)/pip install --quiet --requirement requirements-docs.txt
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/docs
 
 # every bundle carries a copy of the common configs; this renews them
 recipe: venv

@@ -5,8 +5,8 @@
 albumentations is needed for this benchmark alone (`pip install -r benchmarks/requirements.txt`, in an environment of
 its own if you like); without it only plain MONAI is compared.
 
-All sides start from the same frames, decoded and resized to the image size, in memory as uint8, and end in a float image
-0..1 and a mask for each; one thread. Fairness:
+All sides start from the same frames, decoded and resized to the image size, in memory as uint8, and end in a float
+image 0..1 and a mask for each; one thread. Fairness:
 
 - Ours is the `train::dataset` of the unet bundle as its config says it: what `CacheDataset` does to hand out a cached
   frame is counted, and so are the specular highlights, which albumentations does not have and therefore leaves out.

@@ -4,8 +4,8 @@
 
 Speed: ours is the run of configs/inference.yaml that `polyp predict` starts: decode, resize, scale, network, back to
 the native size, threshold, PNG. The other side is the network alone, on batches of the same frames that lie in memory
-at the network's image size, in channels_last and inference mode, with as many threads. Start-up is not counted. The weights
-are trained for half a minute unless --weights names others.
+at the network's image size, in channels_last and inference mode, with as many threads. Start-up is not counted. The
+weights are trained for half a minute unless --weights names others.
 
 Memory: the peak of a real `polyp predict` process over many frames against that over few. Frames are the same files
 over and over under other names, so the largest frame is in both, and only the number differs.

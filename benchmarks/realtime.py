@@ -2,7 +2,8 @@
 
     python benchmarks/realtime.py [--data DIR] [--rounds 7] [--seconds 20] [--exports FILE FILE ...]
 
-All with the shipped weights of efficient_unet at a image size of 352, a frame at a time, as many threads as PyTorch takes.
+All with the shipped weights of efficient_unet at an image size of 352, a frame at a time, with PyTorch's own number of
+threads.
 
 Network: the same frames in memory through PyTorch (eager, channels_last, inference mode) and through each runtime. int8
 needs --data, a prepared set to calibrate and check the export on; --exports names files that `polyp export` wrote.

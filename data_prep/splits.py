@@ -95,7 +95,8 @@ def deal(together: list[list[str]], shares: Mapping[Bin, float], seed: int) -> d
     order = sorted(together)
     random.Random(seed).shuffle(order)
     order.sort(key=len, reverse=True)
-    room, empty, dealt = dict(target), set(target), {}
+    room, empty = dict(target), set(target)
+    dealt: dict[str, Bin] = {}
     for position, cluster in enumerate(order):
         needy = [bin_ for bin_ in room if bin_ in empty or len(order) - position > len(empty)]
         fitting = [bin_ for bin_ in needy if room[bin_] >= len(cluster)]
@@ -131,8 +132,8 @@ def assign(
             if split not in split_of.values():
                 raise PolypError(f"split {plan.name}: none of its {split} images is present; use another --split")
     else:
-        shares = dict.fromkeys(range(plan.folds), 1 / plan.folds)
-        folds = deal(clusters(groups, bonds), shares, plan.seed)
+        even = dict.fromkeys(range(plan.folds), 1 / plan.folds)
+        folds = deal(clusters(groups, bonds), even, plan.seed)
         split_of = {name: "test" if fold == plan.fold else "training" for name, fold in folds.items()}
     training = {name: groups[name] for name, split in split_of.items() if split == "training"}
     shares = {"training": 1 - plan.validation, "validation": plan.validation}

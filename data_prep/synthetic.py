@@ -296,9 +296,9 @@ def render(
     color, mask = _scene(rng, height, width, polyps)
     field, inset = _field(rng, height, width), rng.random() < 0.15
     view = rng if view is None else view
-    middle = np.array(mask.shape[::-1]) / 2
+    middle = (mask.shape[1] / 2, mask.shape[0] / 2)
     move = cv2.getRotationMatrix2D(middle, view.uniform(-10, 10), view.uniform(0.98, 1.12))
-    move[:, 2] += np.array(size) / 2 - middle + view.uniform(-0.04, 0.04, 2) * min(size)
+    move[:, 2] += np.array(size) / 2 - np.array(middle) + view.uniform(-0.04, 0.04, 2) * min(size)
     seen = cv2.warpAffine(color, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     found = cv2.warpAffine(mask.astype(np.uint8), move, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
     frame = _optics(view, seen) * field[..., None]

@@ -457,4 +457,4 @@ class RandJpegd(_RandPictured):
         # JPEG subsamples blue and red color differences alike, so the BGR that OpenCV assumes matters little; swap
         # nevertheless would cost two copies
         _, encoded = cv2.imencode(".jpg", picture, (cv2.IMWRITE_JPEG_QUALITY, self.drawn))
-        return cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+        return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))

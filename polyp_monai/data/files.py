@@ -128,7 +128,7 @@ def _read_tiff(path: Path) -> np.ndarray:
         with tifffile.TiffFile(path) as tiff:
             if len(tiff.pages) > 1:
                 raise PolypError(f"{path}: holds {len(tiff.pages)} pages; one picture a file is expected") from None
-            page = tiff.pages[0]
+            page: Any = tiff.pages[0]
             pixels = page.asarray()
             planar = page.planarconfig is not None and page.planarconfig.name == "SEPARATE"
         return np.moveaxis(pixels, 0, -1) if planar and pixels.ndim == 3 else pixels
@@ -137,7 +137,7 @@ def _read_tiff(path: Path) -> np.ndarray:
 def _read_nifti(path: Path) -> Picture:
     import nibabel
 
-    image = nibabel.load(path)
+    image: Any = nibabel.load(path)
     data = np.asanyarray(image.dataobj)
     if data.dtype.names:  # RGB24 / RGBA32
         data = np.stack([data[name] for name in data.dtype.names[:3]], axis=-1)
@@ -293,7 +293,7 @@ def write_mask(path: str | Path, mask: np.ndarray, like: Picture | None = None) 
     )
     _, encoded = cv2.imencode(".png", mask.astype(np.uint8) * 255, cheap)
     with atomic(path) as partial:
-        partial.write_bytes(encoded)
+        partial.write_bytes(encoded.tobytes())
 
 
 def write_nifti(path: str | Path, values: np.ndarray, like: Picture | None = None) -> None:

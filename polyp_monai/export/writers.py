@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,9 @@ SMALLEST, LARGEST = 33, 8192  # pixels a side; torch.export's reasoning about th
 
 class Lowered(nn.Module):
     """`network` in a lower precision, between frames and logits of float32."""
+
+    if TYPE_CHECKING:  # a buffer; at run time TorchScript would read the annotation
+        kind: Tensor
 
     def __init__(self, network: nn.Module, kind: torch.dtype) -> None:
         super().__init__()

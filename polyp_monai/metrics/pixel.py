@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+
+Count: TypeAlias = Any  # int, or an array of them
 
 
 class Counts(NamedTuple):
     """Pixels of one mask, of a set (counts add up), or of many at once (arrays of one shape)."""
 
-    tp: int
-    fp: int
-    fn: int
-    tn: int
+    tp: Count
+    fp: Count
+    fn: Count
+    tn: Count
 
-    def __add__(self, other: Counts) -> Counts:
+    def __add__(self, other: Counts) -> Counts:  # type: ignore[override]  # a tuple's + appends
         return Counts(*(one + another for one, another in zip(self, other, strict=True)))
 
 
@@ -81,7 +83,7 @@ def families(counts: Sequence[Counts]) -> dict[str, dict[str, float]]:
     return result
 
 
-def _families(each: Counts) -> dict[str, dict[str, np.ndarray]]:
+def _families(each: Counts) -> dict[str, dict[str, Any]]:
     total = Counts(*(n.sum() for n in each))
     image, pooled = scores(each), scores(total)
     background = scores(Counts(tp=total.tn, fp=total.fn, fn=total.fp, tn=total.tp))

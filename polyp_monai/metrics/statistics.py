@@ -81,8 +81,8 @@ def verdict(result: dict[str, float], corrected_p: float) -> str:
 
 def _grouped(values: Sequence[float], groups: Sequence | None) -> tuple[np.ndarray, np.ndarray]:
     """Values without NaN, and the number of each one's group from 0; so sorted that the images' order is nothing."""
-    values = np.asarray(values, dtype=float)
-    kept = ~np.isnan(values)
+    array = np.asarray(values, dtype=float)
+    kept = ~np.isnan(array)
     if groups is None:
-        return np.sort(values[kept]), np.arange(kept.sum())
-    return values[kept], np.unique(np.asarray(groups)[kept], return_inverse=True)[1]
+        return np.sort(array[kept]), np.arange(kept.sum())
+    return array[kept], np.unique(np.asarray(groups)[kept], return_inverse=True)[1]

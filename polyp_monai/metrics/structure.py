@@ -76,7 +76,7 @@ def pranet_summary(images: Sequence[dict[str, Any]]) -> dict[str, float]:
     mean_*: mean over images and over all 256 thresholds, so that mean_dice is not the Dice at one threshold;
     max_*: the highest value of the curve averaged over images.
     """
-    summary = {}
+    summary: dict[str, float] = {}
     for name in ("dice", "iou", "e"):
         curve = np.mean([image[f"{name}_curve"] for image in images], axis=0)
         summary |= {f"mean_{name}": float(curve.mean()), f"max_{name}": float(curve.max())}

@@ -127,13 +127,15 @@ def pooled(videos: Mapping[str, Video]) -> dict[str, Any]:
 
     Intervals are over videos, as polyps of one are not independent.
     """
-    frames, appeared = [], {}
+    frames: list[ScoredFrame] = []
+    appeared: dict[Hashable, tuple[int, float]] = {}
     for name, video in videos.items():
         for f in video.frames:
             alarms, polyps = (tuple((name, who) for who in side) for side in (f.alarms, f.polyps))
             frames.append(f._replace(alarms=alarms, polyps=polyps))
         appeared |= {(name, polyp): place for polyp, place in video.appeared.items()}
-    groups = {polyp: polyp[0] for f in frames for polyp in f.polyps} if len(videos) > 1 else None
+    members = {(name, who): name for name, video in videos.items() for f in video.frames for who in f.polyps}
+    groups: dict[Hashable, Hashable] | None = dict(members) if len(videos) > 1 else None
     return scores(Video(frames, appeared), groups)
 
 
@@ -181,7 +183,7 @@ def _by_rule(
     """
     positive = [f for f in frames if f.polyps]
     found = sum(bool(f.hits[rule].any()) for f in positive)
-    right = {alarm for f in positive for alarm, hit in zip(f.alarms, f.hits[rule].any(axis=1), strict=True) if hit}
+    right = {alarm for f in positive for alarm, row in zip(f.alarms, f.hits[rule], strict=True) if row.any()}
     wrong = [duration for alarm, duration in durations.items() if alarm not in right]
     short = sum(map(is_short, wrong))
     first = [row[rule] for row in polyps if row[rule] is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,10 @@ class FrameNetwork(nn.Module):
             of training no logit is higher than the highest less `presence`. 0 leaves all as they are. A network draws
             weak outlines on healthy mucosa; a polyp has a sure core.
     """
+
+    if TYPE_CHECKING:  # buffers; at run time TorchScript would read the annotations
+        mean: Tensor
+        std: Tensor
 
     def __init__(
         self,

@@ -45,7 +45,7 @@ def load_encoder(network: nn.Module, source: str | None, sha256: str | None = No
     return network
 
 
-def _encoder(network: nn.Module) -> nn.Module | None:
+def _encoder(network: nn.Module) -> Any:
     return getattr(getattr(network, "body", network), "encoder", None)
 
 

@@ -6,9 +6,10 @@ import re
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import cv2
@@ -114,7 +115,7 @@ def _video_stream(container: av.container.InputContainer, name: str) -> av.Video
         raise PolypError(f"{name}: holds no video, only {' and '.join(sorted({s.type for s in moving}))}")
     if streams[0].codec_context is None:
         raise PolypError(f"{name}: its codec is unknown here; convert it to H.264, e.g. with ffmpeg -i IN OUT.mp4")
-    return streams[0]
+    return cast("av.VideoStream", streams[0])
 
 
 def _told_rate(stream: av.VideoStream) -> float | None:
@@ -123,10 +124,16 @@ def _told_rate(stream: av.VideoStream) -> float | None:
     return next((rate for rate in rates if 0 < rate <= 1000), None)
 
 
+def _unit(stream: av.VideoStream) -> Fraction:
+    """Seconds of a tick of the stream's time stamps."""
+    assert stream.time_base is not None  # every container has one for what it holds
+    return stream.time_base
+
+
 def _length(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
     """Announced seconds of the pictures; None when only the length of all streams together is known."""
     if stream.duration:
-        return float(stream.duration * stream.time_base)
+        return float(stream.duration * _unit(stream))
     if tag := re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", "")):  # of Matroska
         return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
     if container.duration and len(container.streams) == 1:
@@ -146,15 +153,16 @@ def _pictures(container: av.container.InputContainer, stream: av.VideoStream, st
     av = import_av()
     by_dts = container.format.name == "avi"  # it stores no time of display: what stands for it jumps to and fro
     first = last = None
+    unit = _unit(stream)
     turn: Callable[[np.ndarray], np.ndarray] | None = None
     for frame in _decoded(av, container, stream, strict):
         stamp = frame.dts if by_dts else frame.pts
-        seconds = None if stamp is None else float(stamp * stream.time_base)
+        seconds = None if stamp is None else float(stamp * unit)
         if turn is None:
             turn, first = _turn(frame), seconds
         yield seconds, turn(frame.to_ndarray(format="rgb24"))
         if seconds is not None:
-            last = seconds + float((frame.duration or 0) * stream.time_base)
+            last = seconds + float((frame.duration or 0) * unit)
     announced = _length(container, stream)
     if strict and announced and first is not None and last is not None:
         slack = max(0.5, 2 / (_told_rate(stream) or RATE))
@@ -169,7 +177,8 @@ def _decoded(
 
     With `strict`, raises BreakError after the last good frame before the first damage; without, goes on behind it.
     """
-    packets, sent, barren = container.demux(stream), deque(maxlen=128), 0
+    sent: deque[int | None] = deque(maxlen=128)
+    packets, barren = container.demux(stream), 0
     joinable = container.format.name == "mpegts"  # where recordings are joined, the last packet passes for corrupt
     while True:
         try:

@@ -140,6 +140,7 @@ def _meet(prediction: PredictedVideo, true: Iterator[TrueFrame], truth: Path, no
 
 def _beyond(alarms: np.ndarray, frame: TrueFrame, pred: Path, truth: Path) -> int:
     """How many boxes reach beyond the mask. Raises PolypError when even the centre of one does."""
+    assert frame.labels is not None  # the truth is masks
     size = np.array(frame.labels.shape[::-1])
     centres = (alarms[:, :2] + alarms[:, 2:]) / 2
     if ((centres < 0) | (centres > size)).any():

@@ -85,11 +85,11 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
 
         def draw(item: Item) -> None:
             with latency.timed("draw"):
-                if options.heat:
+                if options.heat and item.probability is not None:
                     overlay.heat(item.frame.image, item.probability, item.view)
                 overlay.draw(item.frame.image, item.polyps)
 
-        stages = [finder, draw] if show else [finder]
+        stages: list[Callable[[Item], Any]] = [finder, draw] if show else [finder]
         watched = show is not None and options.out is None
         pipeline = Pipeline(source, stages, latency, options.realtime or source.live or watched)
         began, frames, seconds = time.perf_counter(), 0, 0.0
@@ -168,7 +168,7 @@ def _table(path: Path | None) -> Iterator[Callable[[list[dict[str, Any]]], None]
 
 
 @contextmanager
-def _screen(source: Source, options: Options) -> Iterator[Callable[..., None] | None]:
+def _screen(source: Source, options: Options) -> Iterator[Callable[..., Any] | None]:
     """What takes the drawn frames: a file, a window, or nothing when only tables are wanted."""
     if options.out:
         with VideoSink(options.out, source.size, source.rate, options.overwrite) as sink:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,11 +70,12 @@ class VideoSink:
         self._check(overwrite)
         self._av = import_av()
         self._lock = threading.RLock()  # to close an encoder while it encodes would crash
-        self._container = self._stream = None
+        self._container: av.container.OutputContainer | None = None
+        self._stream: av.VideoStream | None = None
         self._last = (float("-inf"), -1)  # time and ticks of the last frame
         self._muxed = 0
         self._whole, self._failed, self._closed = True, False, False
-        self._file = files.atomic(self.path)
+        self._file: AbstractContextManager[Path] | None = files.atomic(self.path)
         try:
             self._partial = self._file.__enter__()
         except OSError as error:
@@ -168,11 +169,15 @@ class VideoSink:
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
         """Encode a frame, or with None what the encoder still holds, into the file."""
+        assert self._container is not None  # `_open` comes first
+        assert self._stream is not None
         for packet in self._stream.encode(frame):
             self._container.mux(packet)
             self._muxed += 1
 
     def _finish(self) -> None:
+        assert self._container is not None  # neither closed nor discarded yet
+        assert self._file is not None
         if self._whole:
             self._mux(None)
         self._container.close()

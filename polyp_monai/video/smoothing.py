@@ -76,31 +76,25 @@ class Exponential:
         self.reset()
 
     def reset(self) -> None:
-        self._map: np.ndarray | None = None
-        self._grey: np.ndarray | None = None
+        self._earlier: tuple[np.ndarray, np.ndarray] | None = None  # map and small grey frame
 
     def __call__(self, probability: np.ndarray, image: np.ndarray, seconds: float) -> np.ndarray:
         if not math.isfinite(float(probability.sum())):  # NaN would stay for ever
             self.reset()
             return probability
         grey = _small_grey(image)
-        if seconds >= 0 and self._goes_on(grey, probability.shape):
-            earlier = self._carried(grey)
+        if seconds >= 0 and self._earlier and _goes_on(*self._earlier, probability, grey):
+            earlier = self._carried(*self._earlier, grey)
             new = 1 - 0.5 ** (seconds / self.half_life)
             smoothed = cv2.scaleAdd(probability - earlier, new, earlier)
         else:
             smoothed = probability.copy()  # the caller may use its memory again
-        self._map, self._grey = smoothed, grey
+        self._earlier = smoothed, grey
         return smoothed
 
-    def _goes_on(self, grey: np.ndarray, shape: tuple[int, ...]) -> bool:
-        if self._map is None or self._map.shape != shape or self._grey.shape != grey.shape:
-            return False
-        return difference(self._grey, grey) < CUT
-
-    def _carried(self, grey: np.ndarray) -> np.ndarray:
-        """The earlier map, where its pixels are now."""
-        return self._map
+    def _carried(self, earlier: np.ndarray, before: np.ndarray, grey: np.ndarray) -> np.ndarray:
+        """The `earlier` map, of the frame `before`, where its pixels are in the frame `grey`."""
+        return earlier
 
 
 class Flow(Exponential):
@@ -111,16 +105,21 @@ class Flow(Exponential):
 
     def reset(self) -> None:
         super().reset()
-        self._search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._places = np.zeros((0, 0, 2), np.float32)
 
-    def _carried(self, grey: np.ndarray) -> np.ndarray:
-        height, width = self._map.shape
-        way = cv2.resize(self._search.calc(grey, self._grey, None), (width, height), interpolation=cv2.INTER_LINEAR)
-        way *= np.float32((width / grey.shape[1], height / grey.shape[0]))
+    def _carried(self, earlier: np.ndarray, before: np.ndarray, grey: np.ndarray) -> np.ndarray:
+        height, width = earlier.shape
+        way = cv2.resize(self._search.calc(grey, before, None), (width, height), interpolation=cv2.INTER_LINEAR)
+        way *= np.array((width / grey.shape[1], height / grey.shape[0]), np.float32)
         if self._places.shape != way.shape:
             self._places = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
-        return cv2.remap(self._map, self._places + way, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.remap(earlier, self._places + way, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _goes_on(earlier: np.ndarray, before: np.ndarray, probability: np.ndarray, grey: np.ndarray) -> bool:
+    same_sizes = earlier.shape == probability.shape and before.shape == grey.shape
+    return same_sizes and difference(before, grey) < CUT
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:

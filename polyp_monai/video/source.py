@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -109,7 +109,7 @@ class Source:
                 self._frames.close()
                 self._release()
 
-    def _walk(self, pictures: Iterator[Timed]) -> Iterator[Frame]:
+    def _walk(self, pictures: Iterator[Timed]) -> Generator[Frame, None, None]:
         clock, index = _Clock(1 / self.rate), -1
         try:
             for index, (seconds, image) in enumerate(pictures):

@@ -52,7 +52,8 @@ def _check_common(prediction: PredictedVideo, numbers: Iterable[int], truth: Pat
 
 
 def _named_boxes(table: Mapping[int, list[tuple[str, Box]]], numbers: list[int], nameless: bool) -> Iterator[TrueFrame]:
-    fresh, before, earlier = map(str, count(1)), [], np.zeros((0, 4))
+    fresh, earlier = map(str, count(1)), np.zeros((0, 4))
+    before: list[str] = []
     for number in numbers:
         entries = table.get(number, [])
         corners = np.array([corners for _, corners in entries], float).reshape(-1, 4)
@@ -77,7 +78,9 @@ def masks(folder: Path, prediction: PredictedVideo, notes: list[str]) -> Iterato
 
 
 def _named_masks(paths: Mapping[int, Path], notes: list[str]) -> Iterator[TrueFrame]:
-    fresh, before, earlier, specks = map(str, count(1)), [], None, 0
+    fresh, specks = map(str, count(1)), 0
+    before: list[str] = []
+    earlier: np.ndarray | None = None
     first = next(iter(paths.values()))
     for number, path in paths.items():
         mask = files.read_mask(path)

@@ -81,3 +81,40 @@ def test_missing_weights_are_told_with_what_to_do(here):
     with pytest.raises(PolypError, match="for those that you trained, give runs/unet"):
         locate.check_weights(shipped / "models/model.pt", shipped)
     locate.check_weights(trained / "models/model.pt", trained)
+
+
+def test_a_bundle_given_by_its_path_is_trained_in_place(bundle):
+    with locate.working_copy(str(bundle), None) as root:
+        assert root == bundle
+
+
+def test_a_copy_is_removed_when_the_training_could_not_start():
+    def start(weights: bool) -> None:
+        with locate.working_copy("unet", "run") as root:
+            if weights:
+                (root / "models").mkdir()
+                (root / "models/last.pt").touch()
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        start(weights=False)
+    assert not Path("run").exists()
+    with pytest.raises(RuntimeError):
+        start(weights=True)
+    assert Path("run/models/last.pt").is_file()
+
+
+def test_a_copy_of_an_earlier_run_is_gone_on_with_and_never_removed(bundle):
+    shutil.copytree(bundle, "run")
+    with pytest.raises(RuntimeError), locate.working_copy("unet", "run"):
+        raise RuntimeError("no")
+    assert Path("run/configs/train.yaml").is_file()
+
+
+def test_a_folder_with_something_else_is_left_alone():
+    Path("mine").mkdir()
+    Path("mine/notes.txt").write_text("mine")
+    with pytest.raises(PolypError, match="is not empty and holds no bundle"), locate.working_copy("unet", "mine"):
+        pytest.fail("it must not start")
+    assert [path.name for path in Path("mine").iterdir()] == ["notes.txt"]
+    assert list(Path().glob(".partial-*")) == []

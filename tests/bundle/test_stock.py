@@ -31,7 +31,30 @@ def options(**more: str) -> list[str]:
 
 
 def test_every_bundle_carries_the_recipe():
-    assert [str(copy) for _, copy in stale_copies()] == []
+    assert [str(copy) for copy in stale_copies()] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_copied_config_says_so(name):
+    for path in sorted((shipped()[name] / "configs").iterdir()):
+        own = path.name in ("model.yaml", "metadata.json")
+        first = path.read_text(encoding="utf-8").partition("\n")[0]
+        assert own or first.startswith(f"# Copied from bundles/recipe/configs/{path.name} by `make recipe`"), path
+
+
+MAY_DIFFER = {  # hyper-parameters and settings that a resumed run need not share
+    "weights", "pretrained", "pretrained_sha256",  # where a training starts; a resumed one has started
+    "threshold", "tta", "val_interval", "patience",  # what is validated, and when it stops
+    "resume", "overwrite", "num_workers", "cache_rate",
+}  # fmt: skip
+
+
+def test_every_setting_of_a_training_is_in_the_recipe_or_may_differ():
+    config = yaml.safe_load((shipped()["unet"] / "configs/train.yaml").read_text(encoding="utf-8"))
+    keys = list(config)
+    settings = set(keys[keys.index("epochs") : keys.index("recipe")])
+    assert settings - config["recipe"].keys() == MAY_DIFFER
+    assert [key for key, value in config["recipe"].items() if value not in (f"@{key}", f"$str(@{key})")] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -162,7 +185,6 @@ def test_verify_metadata(name, real_data, tmp_path):
 
 def test_two_processes_train_as_one(bundle, dataset, tmp_path):
     """gloo on CPU: the same learning rate, weights and number of samples on both ranks, and as one process."""
-    probe = tmp_path / "probe.yaml"
     (bundle / "configs/probe.yaml").write_text(
         "+imports: [$import json]\n"
         "+run:\n"
@@ -170,7 +192,6 @@ def test_two_processes_train_as_one(bundle, dataset, tmp_path):
         " 'batch': @train::dataloader.batch_size, 'weights': @network.state_dict()},"
         " '" + str(tmp_path) + "/rank' + str(@rank) + '.pt')\"\n"
     )
-    assert not probe.exists()
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     configs = ["configs/train.yaml", "configs/multi_gpu_train.yaml", "configs/probe.yaml"]
     words = ["--dataset_dir", str(dataset), *options(epochs="2")]
@@ -188,6 +209,8 @@ def test_two_processes_train_as_one(bundle, dataset, tmp_path):
         cwd=bundle, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
+    rows = (bundle / "eval/training.csv").read_text().splitlines()
+    assert [row.partition(",")[0] for row in rows] == ["epoch", "1", "2"]  # one process writes them
     one = ["run", "--config_file", str([configs[0], configs[2]]), "--ckpt_dir", str(tmp_path / "one"), *words]
     (tmp_path / "rank0.pt").rename(tmp_path / "two0.pt")
     result = stock(*one, cwd=bundle)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,8 +16,7 @@ from polyp_monai import runtime
 from polyp_monai.bundle.locate import shipped
 from polyp_monai.bundle.read import BundleConfig
 from polyp_monai.errors import PolypError
-from polyp_monai.export import agreement
-from polyp_monai.export import export as module
+from polyp_monai.export import agreement, writers
 from polyp_monai.export.export import export
 from polyp_monai.training import checkpoints
 from tests.runtime.conftest import save_weights
@@ -98,17 +99,68 @@ def test_a_wrong_suffix_and_missing_weights(tiny, here):
     assert names(here) == []
 
 
-def test_an_export_that_differs_leaves_nothing(tiny, here, monkeypatch):
-    monkeypatch.setattr(agreement, "TOLERANCE", -1)
-    with pytest.raises(PolypError, match=r"its probabilities differ from PyTorch's by .* more than"):
+def spoil(monkeypatch, name: str, change) -> None:
+    """From now on the writer `name` of `writers` puts other weights into the file than the network has."""
+    write = getattr(writers, name)
+
+    def write_spoilt(network, path, facts) -> None:
+        spoilt = copy.deepcopy(network)
+        with torch.no_grad():
+            change(spoilt.body)
+        write(spoilt, path, facts)
+
+    monkeypatch.setattr(writers, name, write_spoilt)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda layer: layer.weight.mul_(1.01), r"its probabilities differ from PyTorch's by \S+, more than 0\.0001"),
+        (lambda layer: layer.weight[0, 2].neg_(), "its probabilities differ"),  # red and blue in the wrong order
+        (lambda layer: layer.bias.fill_(torch.nan), "its probabilities differ from PyTorch's by nan"),
+    ],
+)
+@pytest.mark.parametrize(("form", "writer"), [("torchscript", "torchscript"), ("torch-export", "torch_export")])
+def test_an_export_with_other_weights_leaves_nothing(tiny, here, monkeypatch, form, writer, change, text):
+    spoil(monkeypatch, writer, change)
+    with pytest.raises(PolypError, match=text):
+        export(tiny, form)
+    assert names(here) == []
+
+
+def test_wrong_logits_are_found_where_every_probability_is_next_to_0(tiny, here, monkeypatch):
+    state = checkpoints.read(tiny / "models/model.pt")
+    checkpoints.save(tiny / "models/model.pt", state | {"body.bias": torch.tensor([-60.0])})
+    spoil(monkeypatch, "torchscript", lambda layer: layer.bias.fill_(-50))
+    with pytest.raises(PolypError, match="its logits differ from PyTorch's by more than rounding does"):
         export(tiny, "torchscript")
+    assert names(here) == []
+
+
+@pytest.mark.usefixtures("onnx_packages")
+def test_a_damaged_number_in_an_onnx_file_is_found(tiny, here, monkeypatch):
+    import onnx
+    from onnx import numpy_helper
+
+    write = writers.onnx
+
+    def write_damaged(network, path, facts) -> None:
+        write(network, path, facts)
+        model = onnx.load(path)
+        bias = next(one for one in model.graph.initializer if one.name.endswith("bias"))
+        bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(0.5), bias.name))
+        onnx.save(model, path)
+
+    monkeypatch.setattr(writers, "onnx", write_damaged)
+    with pytest.raises(PolypError, match="its probabilities differ from PyTorch's"):
+        export(tiny, "onnx")
     assert names(here) == []
 
 
 def test_a_lower_precision_is_held_against_the_dice(tiny, here, dataset, monkeypatch):
     assert "tiny.bf16.ts: 0.0 MB; mean Dice 0." in str(export(tiny, "torchscript", "bf16", data=str(dataset)))
-    monkeypatch.setattr(module, "ALLOWED_LOSS", -2)
-    with pytest.raises(PolypError, match=r"mean Dice on 2 validation frames falls from 0\.\d+ to 0\.\d+"):
+    spoil(monkeypatch, "torchscript", lambda layer: layer.bias.fill_(-60))  # sees no polyp any more
+    with pytest.raises(PolypError, match=r"mean Dice on 2 validation frames falls from 0\.\d+ to 0\.0000, by more"):
         export(tiny, "torchscript", "bf16", data=str(dataset), overwrite=True, out=Path("b.ts"))
     assert names(here) == ["tiny.bf16.ts"]
 
@@ -139,8 +191,8 @@ def test_int8(tiny, here, dataset, monkeypatch):
     assert "tiny.int8.onnx: 0.0 MB; mean Dice 0." in told
     for name in runtime.READERS[".onnx"]:
         assert runtime.load(name, here / "tiny.int8.onnx", CPU).about.precision == "int8"
-    monkeypatch.setattr(module, "ALLOWED_LOSS", -2)
-    with pytest.raises(PolypError, match="the file is not kept"):
+    spoil(monkeypatch, "onnx", lambda layer: layer.bias.fill_(-60))  # of which the quantizer makes int8
+    with pytest.raises(PolypError, match=r"falls from 0\.\d+ to 0\.0000, by more than 0\.005; the file is not kept"):
         export(tiny, "openvino", "int8", data=str(dataset))
     assert names(here) == ["tiny.int8.onnx"]
 

@@ -105,7 +105,7 @@ class EfficientNetLite(nn.Module):
             KeyError, RuntimeError: the weights are of another network.
         """
         names = {"stem.0.1": "_conv_stem", "stem.1": "_bn0"}
-        blocks = [f"stages.{s}.{b}" for s, stage in enumerate(self.stages) for b in range(len(stage))]
+        blocks = [f"stages.{s}.{b}" for s, stage in enumerate(self.stages) for b, _ in enumerate(stage.children())]
         for number, ours in enumerate(blocks):
             theirs = f"_blocks.{number}"
             names |= {f"{ours}.expand.0": f"{theirs}._expand_conv", f"{ours}.expand.1": f"{theirs}._bn0"}
