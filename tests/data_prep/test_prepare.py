@@ -19,7 +19,7 @@ from PIL import Image
 from tiny_sets import frame, polyp, write_set
 
 from data_prep import prepare as pipeline
-from data_prep.findings import Finding, counted
+from data_prep.findings import Finding, count_by_code
 from polyp_monai.data import files
 
 
@@ -232,7 +232,7 @@ class TestFindings:
             Finding("near-duplicate", "info", ("b", "c"), "alike", names=("b", "c")),
         ]
         expected = ["missing partner: 2 files", "near duplicate: 3 frames", "several copies: 1 finding"]
-        assert counted(found) == expected
+        assert count_by_code(found) == expected
 
     @pytest.mark.parametrize("mode", ["RGBA", "LA"])
     @pytest.mark.parametrize("color", [0, 255])
