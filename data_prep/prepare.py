@@ -99,7 +99,7 @@ def _refusal(bad: Sequence[Finding]) -> str:
 
 def _common_folder(pairs: Sequence[Pair], findings: Sequence[Finding]) -> Path:
     """The folder that holds all images and masks; files are named relative to it."""
-    paths = [path for pair in pairs for path in pair.files]
+    paths = [path for pair in pairs for path in pair.paths]
     paths += [Path(file) for finding in findings for file in finding.files if os.path.isabs(file)]
     return Path(os.path.commonpath({file.parent.absolute() for file in paths})) if paths else Path()
 
