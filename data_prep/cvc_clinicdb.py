@@ -15,7 +15,7 @@ from data_prep.pair import Pair
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 
-SPLITS = ("grouped", "pranet", "random", "kfold")
+PROTOCOLS = ("grouped", "pranet", "random", "kfold")
 RANDOM_TRAINING = 267  # of 612 frames, the others are the test split
 LAST_FRAMES = (  # of the sequences 1..29, from the publisher's README
     *(25, 50, 67, 78, 103, 126, 151, 177, 199, 205, 227, 252, 277, 297, 317),

@@ -13,7 +13,7 @@ from data_prep.pair import NEGATIVE, Pair
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError, shortened
 
-SPLITS = ("ratio", "kfold")
+PROTOCOLS = ("ratio", "kfold")
 OPTIONS = ("images", "masks", "mask_suffix", "missing_mask", "negatives", "group_regex", "group_csv", "name")
 
 

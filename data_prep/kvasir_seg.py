@@ -16,7 +16,7 @@ from data_prep.pair import Pair
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 
-SPLITS = ("official", "pranet", "ratio", "kfold")
+PROTOCOLS = ("official", "pranet", "ratio", "kfold")
 
 
 def facts() -> dict[str, dict[str, str]]:

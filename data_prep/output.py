@@ -62,7 +62,7 @@ class OutputFolder:
             what = identity["name"]
             if what == self.identity["name"]:
                 what += (
-                    " with another split"
+                    " with another protocol"
                     if identity.get("source") == self.identity.get("source")
                     else " of another source"
                 )

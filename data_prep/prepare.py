@@ -15,7 +15,7 @@ from data_prep.output import OutputFolder, place
 from data_prep.pair import Pair
 from data_prep.progress import in_parallel
 from polyp_monai import __version__
-from polyp_monai.data import files
+from polyp_monai.data import SPLITS, files
 from polyp_monai.errors import PolypError, shortened
 
 LISTED = 50  # findings that a refusal prints
@@ -49,7 +49,7 @@ class Prepared:
         return next((finding.message for finding in self.findings if finding.code == "torn-group"), None)
 
     @property
-    def split(self) -> dict[str, Any]:
+    def protocol(self) -> dict[str, Any]:
         return self.plan.described() | ({"warning": self.warning} if self.warning else {})
 
 
@@ -127,18 +127,18 @@ def _needs_png(record: audit.Record) -> bool:
 
 def data_list(prepared: Prepared) -> dict[str, Any]:
     """MONAI's data list with its provenance; the same for the same input, byte by byte."""
-    head = {"name": prepared.name, "split": prepared.split, "created_by": {"polyp_monai": __version__}}
-    return head | {split: [entry(prepared, record) for record in prepared.in_split(split)] for split in splits.SPLITS}
+    head = {"name": prepared.name, "protocol": prepared.protocol, "created_by": {"polyp_monai": __version__}}
+    return head | {split: [entry(prepared, record) for record in prepared.in_split(split)] for split in SPLITS}
 
 
 def report(prepared: Prepared) -> dict[str, Any]:
     """audit.json: counts, findings, and of every image its files here and what was measured."""
-    paths = {sample["name"]: sample for split in splits.SPLITS for sample in data_list(prepared)[split]}
+    paths = {sample["name"]: sample for split in SPLITS for sample in data_list(prepared)[split]}
     return {
         "name": prepared.name,
         "created_by": {"polyp_monai": __version__},
-        "split": prepared.split,
-        "counts": {split: len(prepared.in_split(split)) for split in splits.SPLITS},
+        "protocol": prepared.protocol,
+        "counts": {split: len(prepared.in_split(split)) for split in SPLITS},
         "severities": {s: sum(f.severity == s for f in prepared.findings) for s in SEVERITIES},
         "findings": [asdict(finding) for finding in prepared.findings],
         "images": [
@@ -166,7 +166,7 @@ def write(prepared: Prepared, output: OutputFolder, draw: Callable[[Path], objec
     `draw` writes the folder's audit.html out of its audit.json, images and masks.
     """
     listed = data_list(prepared)
-    entries = {sample["name"]: sample for split in splits.SPLITS for sample in listed[split]}
+    entries = {sample["name"]: sample for split in SPLITS for sample in listed[split]}
     paths = {sample[key] for sample in entries.values() for key in ("image", "label")} | {"audit.json", "audit.html"}
 
     def write_pair(record: audit.Record) -> None:

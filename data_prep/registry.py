@@ -1,9 +1,9 @@
 """The data sets by name. Each is a module with the same face, imported when it is asked for.
 
-SPLITS: names of the splits it offers, the default first.
+PROTOCOLS: names of the ways to split it that it offers, the default first.
 OPTIONS: command line options that it alone understands.
 pairs(source, findings, **options) -> list[Pair]: what lies below the folder `source`; appends to `findings`.
-published(split) -> {name: "training" | "test"}: a split that its publisher or a paper fixed; only where SPLITS has one.
+published(protocol) -> {name: "training" | "test"}: a split that its publisher or a paper fixed; only where PROTOCOLS has one.
 
 `synthetic` makes its images instead of finding them: pairs(folder, count, seed) -> list[Pair].
 """
@@ -19,7 +19,7 @@ SETS = {
     "folder": "images and masks of your own; splits ratio, kfold",
     "synthetic": "generated on the spot, no download; splits ratio, kfold",
 }
-FIXED_SPLITS = ("official", "pranet", "random")
+FIXED_PROTOCOLS = ("official", "pranet", "random")
 
 
 def load(name: str) -> ModuleType:
@@ -27,9 +27,9 @@ def load(name: str) -> ModuleType:
     return import_module(f"data_prep.{name.replace('-', '_')}")
 
 
-def splits_of(module: ModuleType) -> tuple[str, ...]:
-    """Names of the splits a data set offers, the default first."""
-    return getattr(module, "SPLITS", ("ratio", "kfold"))
+def protocols_of(module: ModuleType) -> tuple[str, ...]:
+    """Names of the protocols that a data set offers, the default first."""
+    return getattr(module, "PROTOCOLS", ("ratio", "kfold"))
 
 
 def options_of(module: ModuleType) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from polyp_monai.data import SPLITS
 from polyp_monai.errors import PolypError
 
-SPLITS = ("training", "validation", "test")
 Bin = TypeVar("Bin", bound=Hashable)
 
 
@@ -130,7 +130,7 @@ def assign(
         split_of = {name: published[name] for name in groups}
         for split in ("training", "test"):
             if split not in split_of.values():
-                raise PolypError(f"split {plan.name}: none of its {split} images is present; use another --split")
+                raise PolypError(f"split {plan.name}: none of its {split} images is present; use another --protocol")
     else:
         even = dict.fromkeys(range(plan.folds), 1 / plan.folds)
         folds = deal(clusters(groups, bonds), even, plan.seed)

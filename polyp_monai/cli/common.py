@@ -14,7 +14,6 @@ from polyp_monai.cli.grammar import Parser
 from polyp_monai.errors import PolypError
 
 FLAGSHIP = "efficient_unet"  # the bundle that comes with the best weights
-SPLITS = ("training", "validation", "test", "all")
 RUN_FILES = ("summary.json", "frames.csv", "histograms.npz", "report.html")
 
 

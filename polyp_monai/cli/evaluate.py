@@ -11,6 +11,7 @@ from typing import Any
 from polyp_monai.bundle import values
 from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser
+from polyp_monai.data import ALL, SPLITS
 from polyp_monai.errors import counted, shortened
 
 EVALUATE = """Score a trained bundle at native size: a report, a table with a row a frame, a summary, and masks.
@@ -72,7 +73,7 @@ def declare_evaluate(parser: Parser) -> None:
     parser.set_defaults(run=evaluate)
     common.bundle(parser)
     common.data(parser, required=True, action="append")
-    parser.option("split", "", "which part of the set (test)", values.one_of(*common.SPLITS), default="test")
+    parser.option("split", "", "which part of the set (test)", values.one_of(*SPLITS, ALL), default="test")
     parser.option("out", "DIR", "where tables and masks go (BUNDLE/eval/SPLIT; results/NAME/SPLIT of a shipped bundle)")
     common.overwrite(parser, "the run")
     parser.option("tracking", "mlflow|FILE", "log to MLflow, or as a file of MONAI's settings says", tracking)

@@ -8,6 +8,7 @@ from pathlib import Path
 from polyp_monai.bundle import values
 from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser
+from polyp_monai.runtime.formats import FORMATS, PRECISIONS
 
 EXPORT = """Write the trained network of a bundle as one file that other runtimes read, and check it at once.
 
@@ -22,9 +23,6 @@ EXAMPLES = """examples:
   polyp export efficient_unet --format onnx --precision int8 --data data/kvasir
   polyp predict efficient_unet frames --out masks --weights efficient_unet.int8.onnx
 """
-
-FORMATS = ("onnx", "openvino", "torch-export", "torchscript", "tensorrt")
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 def declare(parser: Parser) -> None:

@@ -87,7 +87,7 @@ def prepare(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         module = registry.load(args.set)
         with mistakes.collecting():
             _check_options(args, module)
-        plan = _plan(args, registry.splits_of(module))
+        plan = _plan(args, registry.protocols_of(module))
     mistakes.check()
     return _run(args, module, plan)
 
@@ -99,7 +99,7 @@ def _run(args: argparse.Namespace, module: Any, plan: Plan) -> Outcome:
 
     identity = _identity(args, plan)
     output = OutputFolder(args.out, identity, args.overwrite)
-    published = module.published(plan.name) if plan.name in registry.FIXED_SPLITS else None
+    published = module.published(plan.name) if plan.name in registry.FIXED_PROTOCOLS else None
     findings: list[Finding] = []
     with ExitStack() as stack:
         pairs = _collect(args, module, output, stack, findings)
@@ -113,7 +113,7 @@ def _run(args: argparse.Namespace, module: Any, plan: Plan) -> Outcome:
     if prepared.warning:
         print(f"WARNING: {prepared.warning}", file=sys.stderr)
     content = prepare.report(prepared)
-    content = {"out": str(output.path)} | {key: content[key] for key in ("name", "split", "counts", "findings")}
+    content = {"out": str(output.path)} | {key: content[key] for key in ("name", "protocol", "counts", "findings")}
     return Outcome("\n".join(_summary(prepared, output)), content)
 
 
@@ -156,11 +156,11 @@ def _plan(args: argparse.Namespace, offered: tuple[str, ...]) -> Plan:
 
 def _identity(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
     """What DIR is for: a data set and its split. Folders of one's own are known by where they are."""
-    split = {"split": plan.described()}
+    protocol = {"protocol": plan.described()}
     if args.set != "folder":
-        return {"name": args.set} | split
+        return {"name": args.set} | protocol
     places = [place.resolve() for place in (args.source, args.images, args.masks, args.negatives) if place]
-    return {"name": args.name or places[0].stem, "source": " ".join(map(str, places))} | split
+    return {"name": args.name or places[0].stem, "source": " ".join(map(str, places))} | protocol
 
 
 def _collect(
@@ -196,10 +196,10 @@ def _overlap(out: Path, origin: Path) -> bool:
 
 def _summary(prepared: Prepared, output: OutputFolder) -> list[str]:
     from data_prep.findings import SEVERITIES, count_by_code
-    from data_prep.splits import SPLITS
+    from polyp_monai.data import SPLITS
 
     counts = ", ".join(f"{split} {len(prepared.in_split(split))}" for split in SPLITS)
-    lines = [f"{prepared.name}, split {prepared.plan.name}: {counts}"]
+    lines = [f"{prepared.name}, protocol {prepared.plan.name}: {counts}"]
     for severity in SEVERITIES:
         found = [finding for finding in prepared.findings if finding.severity == severity]
         lines += [f"  {severity}: {line}" for line in count_by_code(found)]

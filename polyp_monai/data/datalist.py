@@ -9,12 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from polyp_monai.data import files
+from polyp_monai.data import ALL, SPLITS, files
 from polyp_monai.errors import PolypError
 
-SPLITS = ("training", "validation", "test")
 LONGEST_NAME = 255  # bytes, on every usual file system
-ALL = "all"  # of a set that nothing was trained on
 
 
 def read(dataset_dir: str | Path) -> dict:

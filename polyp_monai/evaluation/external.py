@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from polyp_monai.data import datalist, files
+from polyp_monai.data import SPLITS, datalist, files
 from polyp_monai.errors import PolypError
 from polyp_monai.evaluation.pool import Pool
 from polyp_monai.evaluation.scoring import Scored, score
@@ -92,7 +92,7 @@ def _known(data: Path | None) -> dict[str, dict]:
         return {}
     folder = data.parent if data.suffix == ".json" else data
     content = datalist.read(folder)
-    entries = [entry for split in datalist.SPLITS for entry in content.get(split) or []]
+    entries = [entry for split in SPLITS for entry in content.get(split) or []]
     return {
         entry.get("name", files.stem_of(entry["image"])): entry | {"image": str((folder / entry["image"]).resolve())}
         for entry in entries

@@ -56,8 +56,8 @@ def save_fingerprints(sets: str | Sequence[str], ckpt_dir: str | Path, weights: 
         name, samples = content.get("name", ""), datalist.labelled_frames(folder, "training")
         groups[name] = sorted({s["group"] for s in samples} - {""} | set(groups.get(name, ())))
         hashes += [np.packbits(view.hash).tobytes().hex() for view in _views(samples)]
-        split = {"name": name, "split": content.get("split"), "frames": len(samples)}
-        about += [] if split in about else [split]
+        seen = {"name": name, "protocol": content.get("protocol"), "frames": len(samples)}
+        about += [] if seen in about else [seen]
     kept = list(dict.fromkeys(hashes))
     files.write_json(Path(ckpt_dir) / TRAINED_ON, {"sets": about, "groups": groups, "hashes": kept})
 

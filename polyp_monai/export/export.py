@@ -23,24 +23,12 @@ from polyp_monai.export import agreement, quantize, writers
 from polyp_monai.export.samples import Samples
 from polyp_monai.runtime import about
 from polyp_monai.runtime.about import About
+from polyp_monai.runtime.formats import FORMATS, READERS
 from polyp_monai.training import checkpoints
 
 logger = logging.getLogger(__name__)
 
 ALLOWED_LOSS = 0.005  # of the mean Dice, by a reduced precision
-SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2", "torchscript": ".ts", "tensorrt": ".ts"}
-PRECISIONS = {
-    "onnx": ("fp32", "fp16", "int8"),
-    "openvino": ("fp32", "fp16", "bf16", "int8"),
-    "torch-export": ("fp32", "bf16"),
-    "torchscript": ("fp32", "bf16"),
-    "tensorrt": ("fp32", "fp16"),
-}
-REASONS = {
-    ("onnx", "bf16"): "ONNX Runtime cannot run it on a CPU",
-    ("torch-export", "fp16"): "PyTorch takes seconds a frame for it on a CPU",
-    ("torchscript", "fp16"): "PyTorch takes seconds a frame for it on a CPU",
-}
 Network = Callable[[Tensor], Tensor]
 
 
@@ -85,7 +73,7 @@ def export(
 
     Args:
         root: folder of the bundle.
-        format: a key of `PRECISIONS`.
+        format: a key of `runtime.formats.FORMATS`.
         precision: of those of the format.
         out: file to write; by default NAME and a suffix, in the current folder.
         data: folder that `polyp prepare` wrote; needed for a reduced precision.
@@ -119,13 +107,13 @@ def checked_onnx(network: nn.Module, weights: Path, root: Path, path: Path) -> N
 
 
 def _check_choice(form: str, precision: str, data: str | None) -> None:
-    if form not in PRECISIONS:
-        raise PolypError(f"--format {form}: no such format; known are {', '.join(PRECISIONS)}")
-    if precision not in PRECISIONS[form]:
-        reason = REASONS.get((form, precision))
-        why = f" ({reason})" if reason else ""
+    if form not in FORMATS:
+        raise PolypError(f"--format {form}: no such format; known are {', '.join(FORMATS)}")
+    known = FORMATS[form]
+    if precision not in known.precisions:
+        why = f" ({known.refused[precision]})" if precision in known.refused else ""
         raise PolypError(
-            f"--precision {precision}: not with --format {form}{why}; it takes {', '.join(PRECISIONS[form])}"
+            f"--precision {precision}: not with --format {form}{why}; it takes {', '.join(known.precisions)}"
         )
     if precision != "fp32" and not data:
         what = "calibrate and check" if precision == "int8" else "check"
@@ -134,12 +122,12 @@ def _check_choice(form: str, precision: str, data: str | None) -> None:
 
 def _target(root: Path, form: str, precision: str, out: Path | None, overwrite: bool) -> Path:
     """Where the file goes, as an absolute path. Raises PolypError when something is in the way."""
-    suffix = SUFFIXES[form]
+    suffix, beside = FORMATS[form].suffix, FORMATS[form].beside
     kinds = ["tensorrt"] * (form == "tensorrt") + [precision] * (precision != "fp32")
     target = (out or Path(".".join([root.name, *kinds]) + suffix)).absolute()
     if target.suffix != suffix:
         raise PolypError(f"--out {out}: a file of {form} ends in {suffix}")
-    for path in (target, target.with_suffix(".bin")) if form == "openvino" else (target,):
+    for path in (target, target.with_suffix(beside)) if beside else (target,):
         if path.is_dir() or (path.exists() and not overwrite):
             raise PolypError(f"{path}: exists already; give another --out, or --overwrite")
     return target
@@ -148,7 +136,7 @@ def _target(root: Path, form: str, precision: str, out: Path | None, overwrite: 
 def _original(config: BundleConfig, precision: str, data: str | None, weights: Path | None) -> Original:
     """The bundle's parts, by its configs/inference.yaml."""
     path = weights or Path(config["weights"])
-    if path.suffix in runtimes.READERS:
+    if path.suffix in READERS:
         raise PolypError(f"{path}: is an export already; give the weights of a training, a .pt")
     locate.check_weights(path, config.root)
     network = checkpoints.load_weights(config["network_def"], path).eval()
@@ -185,14 +173,7 @@ def _write(source: Original, form: str, path: Path) -> None:
     if source.facts.precision == "int8":
         _write_int8(source, form, path)
         return
-    write = {
-        "onnx": writers.onnx,
-        "openvino": writers.openvino_from,
-        "torch-export": writers.torch_export,
-        "torchscript": writers.torchscript,
-        "tensorrt": writers.tensorrt,
-    }[form]
-    write(source.network, path, source.facts)
+    getattr(writers, FORMATS[form].write)(source.network, path, source.facts)
 
 
 def _write_int8(source: Original, form: str, path: Path) -> None:
@@ -214,9 +195,9 @@ def _check(source: Original, form: str, path: Path) -> str:
     import torch
 
     device = torch.device("cuda" if form == "tensorrt" else "cpu")
-    readers = [name for name in runtimes.READERS[path.suffix] if about.installed(name)]
+    readers = [name for name in FORMATS[form].readers if about.installed(name)]
     if not readers:
-        about.require(f"--format {form}", runtimes.READERS[path.suffix][-1])
+        about.require(f"--format {form}", FORMATS[form].readers[-1])
     exported = [runtimes.load(name, path, device) for name in readers]
     network = source.network.to(device)
     if source.facts.precision == "fp32":

@@ -57,16 +57,16 @@ def write(folder: str | Path) -> Path:
 
 
 def _page(content: Mapping[str, Any], folder: Path) -> Page:
-    images, findings, split = content["images"], content["findings"], content["split"]
-    settings = ", ".join(f"{key} {_words(value)}" for key, value in split.items() if key not in ("name", "warning"))
-    warning = split.get("warning")
+    images, findings, protocol = content["images"], content["findings"], content["protocol"]
+    settings = ", ".join(f"{key} {_words(value)}" for key, value in protocol.items() if key not in ("name", "warning"))
+    warning = protocol.get("warning")
     sheet = f"{min(SHEET, len(images))} of {len(images)} frames, chosen evenly"
     return Page(
         title=f"Audit of {content['name']}",
         heading=f"Audit of {content['name']}",
-        lead=f"{len(images)} frames, split {split['name']} ({settings}), polyp {__version__}",
+        lead=f"{len(images)} frames, protocol {protocol['name']} ({settings}), polyp {__version__}",
         flag="leaks" if warning else "",
-        alarm=Fact("This split leaks.", f"{warning}.") if warning else None,
+        alarm=Fact("This protocol leaks.", f"{warning}.") if warning else None,
         tiles=_tiles(images, findings),
         sections=[
             Section("Split", [Card(table=_split(images, list(content["counts"])))]),

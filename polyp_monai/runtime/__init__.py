@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from polyp_monai.errors import PolypError
 from polyp_monai.runtime import about
+from polyp_monai.runtime.formats import FASTEST, READERS
 
 if TYPE_CHECKING:
     import torch
@@ -20,10 +21,8 @@ logger = logging.getLogger(__name__)
 
 RUNTIMES = ("torch", "onnxruntime", "openvino")
 AUTO = "auto"
-FASTEST = ("openvino", "onnxruntime")  # on a CPU, in this order, and both before PyTorch
 # writes a network, which holds the weights of a file, of a bundle's folder, as ONNX to a path, and checks it
 Exporter = Callable[["nn.Module", Path, Path, Path], None]
-READERS = {".onnx": FASTEST, ".xml": ("openvino",), ".pt2": ("torch",), ".ts": ("torch",)}
 
 
 def network(

@@ -15,7 +15,7 @@ def test_json_is_the_summary(tmp_path, capsys):
     assert main(["prepare", "synthetic", "--count", "20", "--out", str(out), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["name"], found["out"], sum(found["counts"].values())) == ("synthetic", str(out), 20)
-    assert found["split"]["name"] == "ratio"
+    assert found["protocol"]["name"] == "ratio"
     assert isinstance(found["findings"], list)
 
 
@@ -29,7 +29,7 @@ def test_another_split_takes_the_place_of_the_first_only_when_asked(tmp_path, ca
     assert (out / "datalist.json").read_bytes() == before
     assert main(words) == 0  # the same again changes nothing
     assert main([*words, "--protocol", "kfold", "--overwrite"]) == 0
-    assert json.loads((out / "datalist.json").read_text())["split"]["name"] == "kfold"
+    assert json.loads((out / "datalist.json").read_text())["protocol"]["name"] == "kfold"
 
 
 @pytest.mark.parametrize(

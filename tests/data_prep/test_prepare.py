@@ -18,9 +18,8 @@ import pytest
 from PIL import Image
 from tiny_sets import frame, polyp, write_set
 
-from data_prep import prepare as pipeline
 from data_prep.findings import Finding, count_by_code
-from polyp_monai.data import files
+from polyp_monai.data import SPLITS, files
 
 
 def listed(out: Path) -> dict:
@@ -40,7 +39,7 @@ def test_it_writes_a_monai_data_list_of_files_that_are_there(small_set, tmp_path
     content = listed(out)
     samples = [sample for split in ("training", "validation", "test") for sample in content[split]]
     assert len(samples) == 10
-    assert content["split"] == {"name": "ratio", "seed": 0, "ratios": [0.8, 0.1, 0.1]}
+    assert content["protocol"] == {"name": "ratio", "seed": 0, "ratios": [0.8, 0.1, 0.1]}
     for sample in samples:
         assert sample["group"] == sample["name"][:4]
         assert sample["source"] == f"images/{sample['name']}.png"
@@ -153,7 +152,7 @@ class TestBadPairs:
     def test_skip_bad_leaves_them_out_and_says_so(self, bad_set, tmp_path, prepare):
         assert prepare("folder", "--source", bad_set, "--out", tmp_path / "out", "--skip-bad")[0] == 0
         assert {"error"} == {codes(tmp_path / "out")[code] for code in self.CODES}
-        names = {sample["name"] for split in pipeline.splits.SPLITS for sample in listed(tmp_path / "out")[split]}
+        names = {sample["name"] for split in SPLITS for sample in listed(tmp_path / "out")[split]}
         assert names == {"seq2_1", "seq3_0", "seq3_1", "seq4_0", "seq4_1"}
 
     def test_a_mask_that_fits_only_the_rotated_image_says_so(self, small_set, tmp_path, prepare):
@@ -278,7 +277,7 @@ class TestFindings:
             out = tmp_path / f"out{seed}"
             assert prepare("folder", "--source", small_set, "--out", out, "--seed", seed)[0] == 0
             content = listed(out)
-            split = {sample["name"]: name for name in pipeline.splits.SPLITS for sample in content[name]}
+            split = {sample["name"]: name for name in SPLITS for sample in content[name]}
             assert split["seq0_0"] == split["seq3_0"]
             assert split["seq1_0"] == split["seq4_0"]
             assert codes(out) == {"exact-duplicate": "warning", "near-duplicate": "info"}
@@ -379,7 +378,7 @@ class TestOutputFolder:
             listed(out)
         assert prepare("folder", "--source", source, "--out", out)[0] == 0
         assert not [p for p in out.rglob(".*") if p.name != ".polyp-prepare.json"]
-        assert sum(len(listed(out)[split]) for split in pipeline.splits.SPLITS) == 300
+        assert sum(len(listed(out)[split]) for split in SPLITS) == 300
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.splits import SPLITS, Plan, assign, clusters
+from data_prep.splits import Plan, assign, clusters
+from polyp_monai.data import SPLITS
 from polyp_monai.errors import PolypError
 
 GROUPS = st.lists(st.integers(0, 12), min_size=8, max_size=60).map(

@@ -43,7 +43,7 @@ def page(folder: Path) -> str:
 def test_says_what_is_in_the_set(prepared):
     seen = words(page(prepared))
     for expected in (
-        "Audit of raw 12 frames, split ratio (seed 0, ratios 0.8 / 0.1 / 0.1)",
+        "Audit of raw 12 frames, protocol ratio (seed 0, ratios 0.8 / 0.1 / 0.1)",
         "frames 12 of 12 groups",
         "with a polyp 10 2 negative",
         "frames with a warning 5",
@@ -81,11 +81,11 @@ def test_drawn_again_it_is_the_same(prepared):
 
 def test_a_split_that_leaks_says_so_first(prepared):
     content = json.loads((prepared / "audit.json").read_text())
-    content["split"]["warning"] = "3 of the 4 groups are torn"
+    content["protocol"]["warning"] = "3 of the 4 groups are torn"
     files.write_json(prepared / "audit.json", content)
     audit.write(prepared)
     assert "Audit of raw leaks" in words(page(prepared))
-    assert "This split leaks. 3 of the 4 groups are torn." in words(page(prepared))
+    assert "This protocol leaks. 3 of the 4 groups are torn." in words(page(prepared))
 
 
 def test_a_set_without_findings(tmp_path, dataset):

@@ -56,13 +56,14 @@ def cache(tmp_path, monkeypatch) -> Path:
 @pytest.fixture(scope="session")
 def files(tiny_home, tmp_path_factory) -> dict[str, Path]:
     """Suffix -> an export of the tiny bundle, of each format that a CPU runs."""
-    from polyp_monai.export.export import SUFFIXES, export
+    from polyp_monai.export.export import export
+    from polyp_monai.runtime.formats import FORMATS
 
     folder = tmp_path_factory.mktemp("exports")
     forms = ("onnx", "openvino", "torch-export", "torchscript")
     for form in forms:
-        export(tiny_home, form, out=folder / f"tiny{SUFFIXES[form]}")
-    return {SUFFIXES[form]: folder / f"tiny{SUFFIXES[form]}" for form in forms}
+        export(tiny_home, form, out=folder / f"tiny{FORMATS[form].suffix}")
+    return {FORMATS[form].suffix: folder / f"tiny{FORMATS[form].suffix}" for form in forms}
 
 
 @pytest.fixture(scope="session")
