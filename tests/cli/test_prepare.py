@@ -25,7 +25,7 @@ def test_another_split_takes_the_place_of_the_first_only_when_asked(tmp_path, ca
     assert main(words) == 0
     before = (out / "datalist.json").read_bytes()
     for other in (["--seed", "1"], ["--protocol", "kfold"], ["--ratios", "0.6,0.2,0.2"]):
-        assert "another split; give another --out or --overwrite" in fails(capsys, *words, *other)
+        assert "another protocol; give another --out or --overwrite" in fails(capsys, *words, *other)
     assert (out / "datalist.json").read_bytes() == before
     assert main(words) == 0  # the same again changes nothing
     assert main([*words, "--protocol", "kfold", "--overwrite"]) == 0
