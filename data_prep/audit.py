@@ -334,7 +334,7 @@ def _torn_groups(group: Mapping[str, str], split_of: Mapping[str, str]) -> list[
         return []
     names = tuple(name for name, split in split_of.items() if split == "test" and group[name] in torn)
     message = (
-        f"{len(torn)} of the {len(test)} groups of the test split are also in training or the validation carved from it "
+        f"{len(torn)} of the {len(test)} groups of the test split are also in training or the validation carved of it "
         f"({shortened(sorted(torn), 3)}): the same polyps are on both sides, so test scores "
         "overstate; use this split only to compare with papers"
     )

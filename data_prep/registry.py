@@ -3,7 +3,8 @@
 PROTOCOLS: names of the ways to split it that it offers, the default first.
 OPTIONS: command line options that it alone understands.
 pairs(source, findings, **options) -> list[Pair]: what lies below the folder `source`; appends to `findings`.
-published(protocol) -> {name: "training" | "test"}: a split that its publisher or a paper fixed; only where PROTOCOLS has one.
+published(protocol) -> {name: "training" | "test"}: a split that its publisher or a paper fixed; only where PROTOCOLS
+names one.
 
 `synthetic` makes its images instead of finding them: pairs(folder, count, seed) -> list[Pair].
 """

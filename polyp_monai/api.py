@@ -123,7 +123,8 @@ class Bundle:
         state = self._loaded
         if state is None:
             return f"<Bundle {self.name}, without weights>"
-        return f"<Bundle {self.name}: {state.description}, {state.image_size} x {state.image_size}, weights {self.weights}>"
+        size = f"{state.image_size} x {state.image_size}"
+        return f"<Bundle {self.name}: {state.description}, {size}, weights {self.weights}>"
 
     @property
     def predictor(self) -> Predictor:

@@ -19,8 +19,8 @@ from polyp_monai.errors import PolypError
 def kept(root: Path, values: dict[str, Any]) -> Iterator[None]:
     """Write those of the changed keys that `configs/model.yaml` holds into it, for the training in the block.
 
-    Weights belong to a network and an image size: evaluation and inference read both from there, so a bundle trained with
-    another image size must say so. A training that ends before its first epoch leaves the file as it was.
+    Weights belong to a network and an image size: evaluation and inference read both from there, so a bundle trained
+    with another image size must say so. A training that ends before its first epoch leaves the file as it was.
     """
     path, last = root / "configs/model.yaml", root / "models/last.pt"
     before = path.read_text(encoding="utf-8")

@@ -29,8 +29,8 @@ pretrained: null
 pretrained_sha256: null
 encoder_lr_scale: 1.0
 
-image_size: 192          # side of the network's input in pixels
-fit: stretch     # stretch: to image_size x image_size; area: aspect kept, as many pixels; windows: shorter side, overlapping
+image_size: 192  # side of the network's input in pixels
+fit: stretch     # stretch: to image_size x image_size; area: aspect kept, as many pixels; windows: overlapping ones
 crop: false      # true: cut the frame to the endoscope's picture first, without border, text and insets
 epochs: 60
 batch_size: 8

@@ -66,8 +66,8 @@ class _RandPictured(RandomizableTransform, MapTransform):
 class RandGeometryd(RandomizableTransform, MapTransform):
     """Flip, rotation, scale, aspect, shear and crop as one affine map, the same for image and mask.
 
-    The output is always `image_size` x `image_size`, so frames of any size (aspect kept) can share a batch. What lies outside
-    the frame becomes black and not polyp, as beyond the border of an endoscope's picture.
+    The output is always `image_size` x `image_size`, so frames of any size (aspect kept) can share a batch. What lies
+    outside the frame becomes black and not polyp, as beyond the border of an endoscope's picture.
 
     Args:
         keys: image and mask, of one size and at most four channels together: warped as one picture, bilinearly,

@@ -76,8 +76,8 @@ def read_split(dataset_dir: str | Path, name: str) -> list[dict]:
 def labelled_frames(
     dataset_dir: str | Path | Sequence[str | Path], name: str, output_dir: str | Path | None = None
 ) -> list[dict]:
-    """`read_split` reduced to what engines need: `image`, `label`, `name`, `group`, `tags`, `negative` (shows no polyp) and
-    `output` (of the written mask).
+    """`read_split` reduced to what engines need: `image`, `label`, `name`, `group`, `tags`, `negative` (shows no polyp)
+    and `output` (of the written mask).
 
     Of several folders (for training) the splits follow each other.
 

@@ -114,8 +114,9 @@ class FitFrame(Resize):
 
     Args:
         image_size: side of the square in pixels.
-        fit: "stretch" makes each frame image_size x image_size; "area" keeps the aspect, nearly, with the image size's area (see
-            `area_bins`); "windows" brings the shorter side to `image_size`, for overlapping windows.
+        fit: "stretch" makes each frame image_size x image_size; "area" keeps the aspect, nearly, with the
+            image size's area (see `area_bins`); "windows" brings the shorter side to `image_size`, for overlapping
+            windows.
         crop: cut the frame to the endoscope's picture (`data.view`).
         mode: "area" for images, "nearest" for masks.
     """

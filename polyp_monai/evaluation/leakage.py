@@ -1,5 +1,5 @@
-"""How much of a test split the training split gives away: look-alike frames, shared sequences, and a baseline that learns
-nothing and copies."""
+"""How much of a test split the training split gives away: look-alike frames, shared sequences, and a baseline that
+learns nothing and copies."""
 
 from __future__ import annotations
 
@@ -92,10 +92,10 @@ def audit(
 ) -> dict[str, Any]:
     """Compare the frames of a test split with those of training.
 
-    A frame has a neighbour when a frame of its group is in training, or one that looks like it (`polyp_monai.data.similarity`:
-    correlation of thumbnails and distance of hashes), or when the weights were trained on such a frame. The copy-mask baseline gives
-    each test frame the mask of the training frame whose thumbnail correlates best: what it scores, memory alone can
-    score.
+    A frame has a neighbor when a frame of its group is in training, or one that looks like it (`data.similarity`:
+    correlation of thumbnails and distance of hashes), or when the weights were trained on such a frame. The copy-mask
+    baseline gives each test frame the mask of the training frame whose thumbnail correlates best: what it scores,
+    memory alone can score.
 
     Args:
         test, training: samples with `image` and `label` (paths) and `group`; `training` may be empty.
@@ -104,8 +104,8 @@ def audit(
         limit: share above which the part counts as leaked.
 
     Returns:
-        test, similar_in_training, by_group, by_similarity, by_weights (frames), share, limit, leaked, copy_mask_dice, copy_mask_iou
-        (means over the frames with a polyp; None without a training split).
+        test, similar_in_training, by_group, by_similarity, by_weights (frames), share, limit, leaked, copy_mask_dice,
+        copy_mask_iou (means over the frames with a polyp; None without a training split).
     """
     seen = _views(test)
     by_group = by_similarity = by_weights = np.zeros(len(test), bool)
