@@ -361,9 +361,9 @@ def test_an_exported_file_of_another_recipe_is_refused(drawn, tmp_path):
 def test_what_the_recipe_asks_of_a_bundle_travels_in_an_exported_file():
     """Else a file would predict otherwise without its bundle, once the recipe has a new key."""
     config = BundleConfig(shipped()["unet"])
-    parts = [config.written(key) for key in ("fit", "preprocessing", "inferer", "postprocessing")]
-    asked = {name for name in re.findall(r"@(\w+)", json.dumps(parts)) if name != "fit"}
-    users = {"flips", "probability", "output_dir", "overlay"}  # are no property of the weights
+    parts = [config.written(key) for key in ("fit_image", "preprocessing", "inferer", "postprocessing")]
+    asked = {name for name in re.findall(r"@(\w+)", json.dumps(parts)) if name != "fit_image"}
+    users = {"tta", "probability", "output_dir", "overlay"}  # are no property of the weights
     assert asked - users <= set(about.KEYS)
     assert (recipe() / "configs/inference.yaml").is_file()
 
@@ -456,7 +456,7 @@ def test_a_bundles_files_never_stand_for_a_library_and_its_scripts_are_its_own(d
         (None, {"image_size": 5}, "expected 32"),
         (None, {"device": "abacus"}, "no such device"),
         (None, {"runtime": "tvm"}, "expected torch, onnxruntime"),
-        (None, {"tta": "yes"}, "expected 'none' or 'flip'"),
+        (None, {"tta": "yes"}, "expected none or flip"),
         (None, {"weights": "nowhere.pt"}, "nowhere.pt: no such weights"),
         (None, {"weights": "efficient_unet"}, "weights of another network"),
     ],

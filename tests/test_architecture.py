@@ -14,23 +14,14 @@ import pytest
 HOME = Path(__file__).resolve().parents[1]
 TIERS = (  # from the top; a room may import its own tier and lower ones
     ("cli",),
+    ("api",),
     ("data_prep", "video", "export", "evaluation", "report"),
-    ("api", "bundle", "runtime", "training"),
+    ("bundle", "runtime", "training"),
     ("data", "networks", "inferers", "losses", "provenance"),
     ("metrics", "errors"),
 )
 LEVEL = {room: level for level, rooms in enumerate(reversed(TIERS)) for room in rooms}
 DATA_PREP_MAY_IMPORT = {"data_prep", "data", "errors", "package"}
-# (module, what it imports) -> why it still stands; a line that is no longer needed fails too
-KNOWN: dict[tuple[str, str], str] = {
-    ("polyp_monai.export.agreement", "data_prep.synthetic"): "agreement is going to draw frames of its own",
-    ("polyp_monai.video.evaluation", "data_prep.findings"): "`shortened` is going to errors",
-    ("polyp_monai.video.truth", "data_prep.findings"): "`shortened` is going to errors",
-    ("data_prep.__main__", "polyp_monai.cli.prepare"): "`python -m data_prep` is going: `polyp prepare` is the command",
-    ("polyp_monai.runtime.cache", "polyp_monai.export.agreement"): "the cache is going to be handed a function",
-    ("polyp_monai.runtime.cache", "polyp_monai.export.writers"): "the cache is going to be handed a function",
-}
-KNOWN_TWICE = dict.fromkeys(("ASPP", "Finding", "Frame", "Options", "Polyp", "Source"), "is being renamed")
 
 
 @cache
@@ -99,16 +90,13 @@ def test_every_room_has_its_tier():
 
 def test_arrows_run_one_way():
     wrong = {(name, other) for name, others in graph().items() for other in others if not allowed(name, other)}
-    assert sorted(wrong - KNOWN.keys()) == []
-    assert sorted(KNOWN.keys() - wrong) == [], "mended: take these out of KNOWN"
+    assert sorted(wrong) == []
 
 
 def test_rooms_do_not_import_each_other_in_a_circle():
     arrows = defaultdict(set)
     for name, others in graph().items():
-        arrows[room(name)] |= {
-            room(other) for other in others if room(other) not in (room(name), "package") and (name, other) not in KNOWN
-        }
+        arrows[room(name)] |= {room(other) for other in others if room(other) not in (room(name), "package")}
     arrows.pop("package", None)  # its __init__ looks into the house, every room takes the version from it
 
     def reachable(start: str) -> set[str]:
@@ -147,7 +135,7 @@ def test_no_two_public_classes_share_a_name():
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places[node.name].append(name)
     twice = {name: where for name, where in places.items() if len(where) > 1}
-    assert twice.keys() == KNOWN_TWICE.keys(), twice
+    assert twice == {}
 
 
 def test_importing_the_package_is_light():

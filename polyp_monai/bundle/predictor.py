@@ -71,6 +71,7 @@ class Predictor:
             PolypError: no weights, weights of another network, or a broken bundle.
         """
         config = BundleConfig(root, "inference", {**given, "probability": True})
+        locate.check_weights(Path(config["weights"]), root)
         with torch.random.fork_rng():  # a network is built with drawn weights
             network = config["network"]
         path = Path(config["weights"])

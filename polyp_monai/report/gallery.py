@@ -9,7 +9,7 @@ from polyp_monai.metrics import registry
 from polyp_monai.metrics.lesions import size_class
 from polyp_monai.report import pictures
 from polyp_monai.report.folder import FrameRow
-from polyp_monai.report.parts import Filter, Gallery, Picture, Sheet, Shot, percent
+from polyp_monai.report.parts import Filter, FramePicture, Gallery, Sheet, Shot, percent
 
 WORST, MIDDLE, BEST = 24, 12, 12  # up to their sum, all frames are shown in one row
 MOST = 1000  # misses or false alarms that are shown, the largest first
@@ -40,7 +40,7 @@ FILTERS = (
 )
 
 
-def gallery(frames: Sequence[FrameRow], draw: Callable[[FrameRow, int], Picture]) -> Gallery:
+def gallery(frames: Sequence[FrameRow], draw: Callable[[FrameRow, int], FramePicture]) -> Gallery:
     """Sheets of frames; every frame stands in the first sheet that wants it, and answers to all its kinds.
 
     `draw`: the picture of a frame, of at most so many characters.
@@ -98,7 +98,7 @@ def _sheets(kinds: dict[str, list[FrameRow]]) -> list[tuple[str, list[FrameRow]]
     return sheets
 
 
-def _shot(frame: FrameRow, picture: Picture, kinds: dict[str, list[FrameRow]]) -> Shot:
+def _shot(frame: FrameRow, picture: FramePicture, kinds: dict[str, list[FrameRow]]) -> Shot:
     score = frame.scores.get(registry.MAIN)
     size = size_class(frame.polyp_pixels) if frame.polyp_pixels else "none"
     mine = " ".join(kind for kind, members in kinds.items() if frame in members and kind != "all")

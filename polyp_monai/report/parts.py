@@ -76,7 +76,7 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Picture:
+class FramePicture:
     """A frame, and outlines over it, which the browser draws and can switch off.
 
     `source`: JPEG as a data URI of `size` (width, height), "" where there is none. `layers`: path data of the outlines
@@ -95,7 +95,7 @@ class Shot:
     """A picture with its caption. `facts`: what `Filter` chooses by (several words of a fact by blanks); `score` 0..1,
     None where there is none."""
 
-    picture: Picture
+    picture: FramePicture
     name: str
     verdict: str
     about: str

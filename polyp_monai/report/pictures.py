@@ -16,7 +16,7 @@ import numpy as np
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.metrics.structure import stretch
-from polyp_monai.report.parts import Layer, Picture
+from polyp_monai.report.parts import FramePicture, Layer
 
 GRID = 480  # units of the longer side, for outlines
 OUTLINES = 60  # a layer at most, the largest; more are specks of noise
@@ -38,7 +38,7 @@ def draw(
     threshold: float = 0.5,
     normalize: bool = False,
     wanted: Iterable[str] = ("image", "truth", "prediction"),
-) -> Picture:
+) -> FramePicture:
     """The picture of the files `wanted` out of `paths`, of at most about so many characters.
 
     A prediction that is a probability map is cut at `threshold`, stretched to 0..1 before when `normalize`. What
@@ -56,15 +56,15 @@ def draw(
         except (PolypError, OSError, KeyError):
             missing.append(name)
     if not read:
-        return Picture(note="the pictures have gone")
+        return FramePicture(note="the pictures have gone")
     height, width = next(iter(read.values())).shape[:2]
     grid = (round(GRID * width / max(width, height)), round(GRID * height / max(width, height)))
     layers = _layers(read.get("truth"), read.get("prediction"), characters // 10)
     note = f"without {' and '.join(missing)}, which cannot be read" if missing else ""
     if "image" not in read:
-        return Picture(grid=grid, layers=layers, note=note)
+        return FramePicture(grid=grid, layers=layers, note=note)
     source, size = _jpeg(read["image"], characters - sum(map(len, layers.values())))
-    return Picture(source, size, grid, layers, note)
+    return FramePicture(source, size, grid, layers, note)
 
 
 def _cut(values: np.ndarray, threshold: float, normalize: bool) -> np.ndarray:

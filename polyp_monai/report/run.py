@@ -16,7 +16,7 @@ from polyp_monai.report import charts, pictures, summary
 from polyp_monai.report.curves import curves
 from polyp_monai.report.folder import FrameRow, read
 from polyp_monai.report.gallery import gallery
-from polyp_monai.report.parts import Fact, Page, Part, Picture, Section
+from polyp_monai.report.parts import Fact, FramePicture, Page, Part, Section
 from polyp_monai.report.render import render
 
 
@@ -40,12 +40,12 @@ def write(run: str | Path) -> Path:
     return run / "report.html"
 
 
-def drawer(content: Mapping[str, Any]) -> Callable[[FrameRow, int], Picture]:
+def drawer(content: Mapping[str, Any]) -> Callable[[FrameRow, int], FramePicture]:
     """Draws a frame as the run of this summary saw it: a function of the frame and of the characters it may take."""
     about = content.get("run") or {}
     threshold, normalize = about.get("threshold") or 0.5, bool(about.get("normalize"))
 
-    def draw(frame: FrameRow, characters: int) -> Picture:
+    def draw(frame: FrameRow, characters: int) -> FramePicture:
         return pictures.draw(frame.paths, characters, threshold, normalize)
 
     return draw

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RUNTIMES = ("torch", "onnxruntime", "openvino")
+MODULES = {"torch": "torch_network", "onnxruntime": "onnx_runtime", "openvino": "openvino_runtime"}
+RUNTIMES = tuple(MODULES)
 AUTO = "auto"
 # writes a network, which holds the weights of a file, of a bundle's folder, as ONNX to a path, and checks it
 Exporter = Callable[["nn.Module", Path, Path, Path], None]
@@ -50,7 +52,6 @@ def network(
     """
     import torch
 
-    from polyp_monai.bundle import locate
     from polyp_monai.runtime import torch_network
 
     if runtime not in (*RUNTIMES, AUTO):
@@ -61,7 +62,6 @@ def network(
         about.check_bundle(found.about, weights, root)
         _tell_other_weights(found, weights, root)
         return found
-    locate.check_weights(weights, root)
     if runtime == "torch":
         return torch_network.plain(network_def, weights, device)
     kept = _of_weights(runtime, network_def, weights, root, device, export)
@@ -80,12 +80,7 @@ def check(given: Mapping[str, object]) -> None:
 
 def load(runtime: str, path: Path, device: torch.device) -> ExportedNetwork:
     """An exported file by one of `RUNTIMES`. Raises PolypError as `network`."""
-    if runtime == "openvino":
-        from polyp_monai.runtime import openvino_runtime as module
-    elif runtime == "onnxruntime":
-        from polyp_monai.runtime import onnx_runtime as module
-    else:
-        from polyp_monai.runtime import torch_network as module
+    module = import_module(f"polyp_monai.runtime.{MODULES[runtime]}")
     return module.load(path, device)
 
 

@@ -123,11 +123,11 @@ def test_values_have_the_type_of_the_default(bundle):
 
 
 def test_set_takes_any_key_and_expressions(bundle):
-    extra = ["validate::inferer::inferer::overlap=0.5", "epochs=$1 + 1", "train::random_transforms::1::rotation=30"]
+    extra = ["validate::inferer::inferer::overlap=0.5", "epochs=$1 + 1", "train::random_transforms::3::rotation=30"]
     found = overrides.check(bundle, "train", {}, extra)
     assert found["validate::inferer::inferer::overlap"] == 0.5
     assert found["epochs"] == "$1 + 1"
-    assert found["train::random_transforms::1::rotation"] == 30
+    assert found["train::random_transforms::3::rotation"] == 30
 
 
 def test_set_without_weights_at_the_end_is_no_success(dataset, tmp_path, capsys):

@@ -46,6 +46,7 @@ MAY_DIFFER = {  # hyper-parameters and settings that a resumed run need not shar
     "weights", "pretrained", "pretrained_sha256",  # where a training starts; a resumed one has started
     "threshold", "tta", "val_interval", "patience",  # what is validated, and when it stops
     "resume", "overwrite", "num_workers", "cache_rate",
+    "network_def",  # a checkpoint of another network is refused by itself
 }  # fmt: skip
 
 

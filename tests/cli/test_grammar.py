@@ -13,7 +13,7 @@ from polyp_monai.errors import CombinedError, PolypError
 
 KEYS = {
     "overlay": Option("overlay", False, "draw"),
-    "crop": Option("crop", True, ""),
+    "balance": Option("balance", True, ""),
     "learning_rate": Option("learning_rate", 0.1, "step"),
     "network_def": Option("network_def", {"body": {"bias": True, "width": 4}}, ""),
 }
@@ -63,7 +63,7 @@ def test_the_forms_of_an_option(parser, words, name, value):
         (["--overlay"], {"overlay": "true"}),
         (["--overlay", "false"], {"overlay": "false"}),
         (["--no-overlay"], {"overlay": "false"}),
-        (["--no_crop"], {"crop": "false"}),
+        (["--no_balance"], {"balance": "false"}),
         (["--learning-rate", "-3"], {"learning_rate": "-3"}),
         (["--learning_rate=1"], {"learning_rate": "1"}),
         (["--network-def::body::bias"], {"network_def::body::bias": "true"}),

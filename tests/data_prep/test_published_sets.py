@@ -81,7 +81,7 @@ def test_the_pranet_split_of_clinicdb_warns_everywhere(part_of_clinicdb, tmp_pat
     assert "groups of the test split are also in training" in error
     for name in ("datalist.json", "audit.json"):
         assert "test scores overstate" in json.loads((tmp_path / "out" / name).read_text())["protocol"]["warning"]
-    assert "This split leaks" in (tmp_path / "out/audit.html").read_text()
+    assert "This protocol leaks" in (tmp_path / "out/audit.html").read_text()
 
 
 def test_a_tiff_that_pillow_refuses_becomes_a_png_of_equal_pixels(tmp_path, prepare):

@@ -19,7 +19,12 @@ def two_processes(monkeypatch):
 
 
 def evaluate(bundle, data, out) -> int:
-    return main(["evaluate", *map(str, (bundle, "--data", data, "--split", "all", "--out", out, "--device", "cpu"))])
+    return main(
+        [
+            "evaluate",
+            *map(str, (bundle, "--data", data, "--split", "all", "--out", out, "--overwrite", "--device", "cpu")),
+        ]
+    )
 
 
 def test_scores_are_those_of_one_process(trained, dataset, tmp_path, request):

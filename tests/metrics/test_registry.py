@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from polyp_monai import report
-from polyp_monai.evaluation import comparison, cross_dataset, scoring
-from polyp_monai.evaluation import handler as evaluation
+from polyp_monai.evaluation import comparison, cross_dataset, run_folder, scoring
 from polyp_monai.metrics import pixel, registry
 from polyp_monai.metrics.registry import Metric
 from polyp_monai.report import comparison as comparison_page
@@ -73,7 +72,7 @@ def with_new_metric(monkeypatch, tmp_path):
             truth[8:20, 8 : 20 + i] = True
             about = {"name": f"f{i}", "group": "", "tags": "flat", "image": "", "truth": "", "prediction": ""}
             scored.append(scoring.score(about, np.roll(truth, shift + i % 2, axis=1).astype(np.float32), truth))
-        evaluation.write_run(tmp_path / run, scored, {"threshold": 0.5})
+        run_folder.write_run(tmp_path / run, scored, {"threshold": 0.5})
         runs.append(str(tmp_path / run))
     return runs
 
@@ -85,7 +84,7 @@ def test_a_new_metric_is_shown_everywhere(with_new_metric, tmp_path):
     summary = json.loads((run / "summary.json").read_text())
     assert summary["frames_with_polyp"]["mean"]["youden"] > 0
     assert summary["subsets"]["flat"]["youden"] > 0
-    assert any("Youden's J 0." in line for line in evaluation.headline(summary))
+    assert any("Youden's J 0." in line for line in run_folder.headline(summary))
     assert "Youden's J" in cross_dataset._header()
     assert len(cross_dataset._row("a", summary)) == len(cross_dataset._header())
 

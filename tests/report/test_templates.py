@@ -46,7 +46,7 @@ def page(text: str) -> parts.Page:
     )
     card = parts.Card(text, text, text, parts.Table([text, text], [[text, 0.5]]), [parts.Fact(text, text, True)])
     remark = parts.Remark("warning", text, text, text, text)
-    picture = parts.Picture("data:,", (1, 1), (1, 1), {"truth": "M0 0"}, text)
+    picture = parts.FramePicture("data:,", (1, 1), (1, 1), {"truth": "M0 0"}, text)
     shot = parts.Shot(picture, text, text, text, text, {"kind": text}, 0.5)
     choice = parts.Filter("kind", text, {text: text})
     gallery = parts.Gallery([parts.Sheet(text, [shot])], filters=[choice], score=text)

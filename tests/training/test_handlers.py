@@ -196,7 +196,7 @@ def progress(path, judge, first: int = 0, epochs: int = 3, losses=(1.0, 3.0)) ->
 
 def test_a_row_an_epoch(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    progress(tmp_path / "training.csv", validator(0.75, 2, dice=0.7))
+    progress(tmp_path / "training.csv", validator(0.75, 2, dice=0.7, val_mean_dice=0.7))
     found = rows(tmp_path / "training.csv")
     assert [row["epoch"] for row in found] == ["1", "2", "3"]
     assert {(row["loss"], row["validation"], row["learning_rate"]) for row in found} == {
@@ -218,6 +218,6 @@ def test_epochs_that_are_trained_again_replace_their_rows(tmp_path):
 
 def test_an_error_in_the_training_comes_out(tmp_path):
     run = engine(lambda engine, batch: 1 / 0)
-    TrainingProgress(validator(), SimpleNamespace(), str(tmp_path / "a.csv")).attach(run)
+    TrainingProgress(validator(), SimpleNamespace(param_groups=[{"lr": 0.1}]), str(tmp_path / "a.csv")).attach(run)
     with pytest.raises(ZeroDivisionError):
         run.run([0], max_epochs=1)
