@@ -22,7 +22,10 @@ def folders(out: Path, sets: list[str]) -> list[Path]:
 
 
 def table(sets: list[str], runs: list[Path], split: str) -> str:
-    """Metrics of each set, a line a set, and in what the others differ from the first."""
+    """Metrics of each set, a line a set, and in what the others differ from the first.
+
+    `empty` is the share of the frames without a polyp that stay empty.
+    """
     rows, looks = [_header()], []
     for folder, run in zip(sets, runs, strict=True):
         rows.append(_row(run.name, json.loads((run / "summary.json").read_text(encoding="utf-8"))))
@@ -37,7 +40,7 @@ def table(sets: list[str], runs: list[Path], split: str) -> str:
 def _header() -> list[str]:
     """The interval is that of the metric before it."""
     metrics = [[metric.label] + ["95 % interval"] * (metric.name == registry.MAIN) for metric in registry.shown("sets")]
-    return ["set", "frames", *(title for titles in metrics for title in titles), "missed", "leaked"]
+    return ["set", "frames", *(title for titles in metrics for title in titles), "missed", "empty", "leaked"]
 
 
 def _row(name: str, summary: dict[str, Any]) -> list[str]:
@@ -48,8 +51,10 @@ def _row(name: str, summary: dict[str, Any]) -> list[str]:
         if metric.name == registry.MAIN:
             low, high = polyps["interval"].get(metric.name) or (None, None)
             cells.append(f"{metric.text(low, 4)} {metric.text(high, 4)}")
+    specificity = summary["frames_without_polyp"]["specificity"]
+    empty = "-" if specificity is None else f"{specificity:.0%}"
     leaked = "-" if leaks is None else f"{leaks['share']:.0%}"
-    return [name, str(summary["frames"]), *cells, str(polyps["missed"]), leaked]
+    return [name, str(summary["frames"]), *cells, str(polyps["missed"]), empty, leaked]
 
 
 def _aligned(row: list[str], widths: list[int]) -> list[str]:

@@ -139,6 +139,25 @@ def test_one_frame_has_the_mask_that_predict_writes(sees_red, tmp_path):
     assert float(row["area"]) == pytest.approx(mask.sum(), rel=0.05)
 
 
+def test_cropped_and_with_its_aspect_a_frame_has_the_mask_that_predict_writes(sees_red, tmp_path):
+    from polyp_monai.data import files
+
+    frame = np.full((300, 400, 3), 30, np.uint8)  # a dark border, in which a red light is no polyp
+    frame[50:210, 120:312] = picture(15)
+    frame[260:280, 20:60] = (230, 20, 20)
+    files.write_png(tmp_path / "frames/0.png", frame)
+    fit = ("--fit", "area")
+    words = ["predict", str(sees_red), str(tmp_path / "frames"), "--out", str(tmp_path / "masks"), *fit]
+    assert main([*words, "--crop", "true"]) == 0
+    words = ["video", str(tmp_path / "frames"), "--csv", str(tmp_path / "t.csv"), *RAW, *fit]
+    assert main([*words, "--bundle", str(sees_red), "--runtime", "torch"]) == 0
+    ys, xs = np.nonzero(files.read_mask(tmp_path / "masks/0.png"))
+    box = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+    assert box == pytest.approx((175, 110, 215, 150), abs=3)
+    (row,) = csv.DictReader((tmp_path / "t.csv").open())
+    assert [float(row[k]) for k in ("x0", "y0", "x1", "y1")] == pytest.approx(box, abs=2)
+
+
 def test_scored_against_its_truth_it_is_perfect(clip, sees_red, tmp_path, capsys):
     lines = [f"{i},1,{40 + i},60,{80 + i},100" for i in SHOWN]
     (tmp_path / "truth.csv").write_text("\n".join(["frame,polyp,x0,y0,x1,y1", *lines]) + "\n")
