@@ -70,7 +70,7 @@ def write_data(frames: Path, folder: Path, count: int) -> Path:
 
 def evaluate(data: Path, out: Path, processes: int) -> float:
     """Run `polyp evaluate` and return its peak memory in MiB."""
-    command = ["evaluate", "efficient_unet", "--data", str(data), "--out", str(out), "--device", "cpu"]
+    command = ["evaluate", "efficient_unet", "--data", str(data), "--out", str(out), "--overwrite", "--device", "cpu"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     peak = 0.0
     with subprocess.Popen([sys.executable, "-c", CHILD, str(processes), *command], **quiet) as run:
