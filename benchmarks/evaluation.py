@@ -36,10 +36,10 @@ LARGEST = 1536  # MiB
 # what `polyp` runs, with `processes` to score in
 CHILD = """
 import sys
-from polyp_monai.cli import main as cli
+from polyp_monai.cli import main
 from polyp_monai.evaluation import pool
 pool.cores = lambda: int(sys.argv[1])
-raise SystemExit(cli.main(sys.argv[2:]))
+raise SystemExit(main(sys.argv[2:]))
 """
 
 
