@@ -75,8 +75,8 @@ def inspect(pair: Pair) -> Record | Finding:
 
 
 class _UnusableError(Exception):
-    def __init__(self, code: str, path: Path, message: str) -> None:
-        self.finding = Finding(code, "error", (str(path),), message, LEFT_OUT)
+    def __init__(self, code: str, path: Path | None, message: str) -> None:
+        self.finding = Finding(code, "error", (str(path),) if path else (), message, LEFT_OUT)
 
 
 def _inspect(pair: Pair) -> Record:
@@ -112,7 +112,7 @@ def _inspect(pair: Pair) -> Record:
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     thumbnail, bits = similarity.views(grey)
     digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(image)
+    digest.update(image.data)
     small = (similarity.THUMBNAIL, similarity.THUMBNAIL)
     return Record(
         pair=pair,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from polyp_monai.errors import PolypError
 
 
 @contextmanager
-def kept(root: Path, values: dict[str, Any]) -> Iterator[None]:
+def kept(root: Path, values: Mapping[str, Any]) -> Iterator[None]:
     """Write those of the changed keys that `configs/model.yaml` holds into it, for the training in the block.
 
     Weights belong to a network and an image size: evaluation and inference read both from there, so a bundle trained
@@ -36,7 +36,7 @@ def kept(root: Path, values: dict[str, Any]) -> Iterator[None]:
         raise
 
 
-def changed(text: str, values: dict[str, Any], name: str) -> str:
+def changed(text: str, values: Mapping[str, Any], name: str) -> str:
     """The YAML `text` with the blocks of the changed keys replaced; the rest, comments too, stays."""
     content = yaml.safe_load(text)
     text = text if text.endswith("\n") else text + "\n"
@@ -46,7 +46,12 @@ def changed(text: str, values: dict[str, Any], name: str) -> str:
     for key in dict.fromkeys(k.split("::")[0] for k in own):
         flow = None if isinstance(content[key], (dict, list)) else False
         block = yaml.safe_dump({key: content[key]}, sort_keys=False, default_flow_style=flow, width=120)
-        text = re.sub(rf"^{key}:.*\n(?:\n*[ -].*\n)*", lambda _, b=block: b, text, flags=re.MULTILINE)
+        text = _replaced(text, key, block)
     if yaml.safe_load(text) != content:
         raise PolypError(f"{name}: cannot be changed line by line; set the keys in it by hand")
     return text
+
+
+def _replaced(text: str, key: str, block: str) -> str:
+    """The YAML `text` with `block` in place of the block of `key`."""
+    return re.sub(rf"^{key}:.*\n(?:\n*[ -].*\n)*", lambda _: block, text, flags=re.MULTILINE)

@@ -10,7 +10,7 @@ import importlib.util
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ RANGES = {  # lowest and highest sensible value
     "cache_rate": (0, 1),
     "seed": (0, values.LARGEST_SEED),
 }
-KINDS = {  # of keys whose default is an expression, or does not tell what they take
+KINDS: dict[str, Callable[[str], Any]] = {  # of keys whose default is an expression, or does not tell what they take
     "device": values.device,
     "runtime": values.one_of(*runtime.RUNTIMES, runtime.AUTO),
     "tta": values.one_of("none", "flip"),

@@ -8,6 +8,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
@@ -53,16 +54,22 @@ def _range(low: float, high: float) -> str:
     return f" {low:.10g} or more" if low > -math.inf else ""
 
 
-def one_of(*names: str) -> Callable[[str], str]:
-    """One of the names."""
+@dataclass(frozen=True)
+class _OneOf:
+    """One of `names`, which help and completion show."""
 
-    def kind(text: str) -> str:
-        if text not in names:
-            raise ValueError(f"expected {', '.join(names[:-1])} or {names[-1]}{did_you_mean(text, names)}")
+    names: tuple[str, ...]
+
+    def __call__(self, text: str) -> str:
+        if text not in self.names:
+            expected = f"{', '.join(self.names[:-1])} or {self.names[-1]}"
+            raise ValueError(f"expected {expected}{did_you_mean(text, self.names)}")
         return text
 
-    kind.names = names  # for help and completion
-    return kind
+
+def one_of(*names: str) -> _OneOf:
+    """One of the names."""
+    return _OneOf(names)
 
 
 def boolean(text: str) -> bool:

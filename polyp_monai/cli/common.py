@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from polyp_monai.bundle import locate
-from polyp_monai.cli.grammar import Parser
+from polyp_monai.cli.grammar import Parser, complete
 from polyp_monai.errors import PolypError
 
 FLAGSHIP = "efficient_unet"  # the bundle that comes with the best weights
@@ -18,7 +18,7 @@ RUN_FILES = ("summary.json", "frames.csv", "histograms.npz", "report.html")
 
 
 def bundle(parser: Parser) -> None:
-    parser.add_argument("bundle", metavar="BUNDLE", help="name or folder").completer = complete_bundle
+    complete(parser.add_argument("bundle", metavar="BUNDLE", help="name or folder"), complete_bundle)
 
 
 def data(parser: Parser, about: str = "as `polyp prepare` wrote it", **words: Any) -> None:

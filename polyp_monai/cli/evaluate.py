@@ -154,7 +154,7 @@ def score(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     scored = list(tqdm(external.score_all(matches, options), "score", len(matches), unit="frame", disable=None))
     if noisy := sum(s.row["truth_of_other_values"] for s in scored):
         print(f"polyp: {noisy} true masks hold values between their two; cut in the middle", file=sys.stderr)
-    about = {"predictions": str(args.pred.resolve()), "truth": str(args.truth.resolve())}
+    about: dict[str, Any] = {"predictions": str(args.pred.resolve()), "truth": str(args.truth.resolve())}
     about |= {"threshold": options.threshold, "normalize": options.normalize, "truths_of_other_values": noisy}
     about |= {"truths_without_prediction": len(without_prediction), "predictions_without_truth": len(without_truth)}
     unmatched = {"without_prediction": without_prediction, "without_truth": without_truth}

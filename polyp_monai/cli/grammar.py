@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -89,7 +89,7 @@ class Parser(argparse.ArgumentParser):
         self, name: str, metavar: str, about: str, kind: Callable[[str], Any] = str, group: Any = None, **words: Any
     ) -> argparse.Action:
         """--NAME VALUE. A value that `kind` refuses with ValueError is a mistake; the default stands in for it."""
-        names = getattr(kind, "names", None)
+        names: Sequence[str] = getattr(kind, "names", ())
         action = (group or self).add_argument(
             f"--{name}",
             metavar=metavar or f"{{{','.join(names)}}}",
@@ -98,7 +98,7 @@ class Parser(argparse.ArgumentParser):
             **words,
         )
         if names:
-            action.completer = lambda **_: names
+            complete(action, lambda **_: names)
         self.known[_plain(name)] = _Option(f"--{name}", False)
         return action
 
@@ -121,10 +121,10 @@ class Parser(argparse.ArgumentParser):
         group = self.add_argument_group(f"options of {file}")
         for name, option in options.items():
             flag = isinstance(option.default, bool)
-            kind = {"action": "store_true"} if flag else {"metavar": "VALUE"}
+            kind: dict[str, Any] = {"action": "store_true"} if flag else {"metavar": "VALUE"}
             action = group.add_argument(f"--{name.replace('_', '-')}", dest=f"key {name}", help=_about(option), **kind)
             if names := (choices or {}).get(name):
-                action.completer = lambda names=names, **_: names
+                complete(action, lambda names=names, **_: names)
             self.known[name] = _Option(None, flag)
             self._settings[name] = option.default
 
@@ -228,6 +228,11 @@ class Parser(argparse.ArgumentParser):
         meant = self.known.get(near.rpartition(" ")[2].rstrip("?"))
         if not equals and (new or not (meant and meant.flag)) and rest and not rest[0].startswith("--"):
             rest.pop(0)  # its value
+
+
+def complete(action: argparse.Action, words: Callable[..., Iterable[str]]) -> None:
+    """Have the shell offer `words(prefix=, ...)` for what `action` takes; argcomplete asks for the attribute."""
+    setattr(action, "completer", words)  # noqa: B010  argparse does not declare it
 
 
 def _plain(name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polyp_monai.cli import common
-from polyp_monai.cli.grammar import Mistakes, Outcome, Parser
+from polyp_monai.cli.grammar import Mistakes, Outcome, Parser, complete
 from polyp_monai.errors import FramesLeftOutError, counted
 
 PREDICT = """Write a mask for each frame: PNG of 0 and 255, or NIfTI with the affine of its NIfTI input.
@@ -36,7 +36,7 @@ def declare(parser: Parser) -> None:
     parser.usage = "polyp predict [BUNDLE] INPUT [INPUT ...] [options]"
     parser.set_defaults(run=predict)
     parser.add_argument("inputs", metavar="[BUNDLE] INPUT", nargs="+", help="file, folder, glob or data list")
-    parser.option("bundle", "BUNDLE", "name or folder (efficient_unet)").completer = common.complete_bundle
+    complete(parser.option("bundle", "BUNDLE", "name or folder (efficient_unet)"), common.complete_bundle)
     parser.option("out", "DIR", "where the masks go (masks)", default="masks")
     common.setting(parser)
 
@@ -45,7 +45,9 @@ def predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai.bundle import locate, overrides, predictions
     from polyp_monai.data import datalist
 
-    out, inputs, given = Path(os.path.abspath(args.out)), [], {}
+    out = Path(os.path.abspath(args.out))
+    inputs: list[str] = []
+    given: dict[str, Any] = {}
     with mistakes.collecting():
         bundle, inputs = common.bundle_of(args.inputs, args.bundle)
         root = locate.find(bundle)

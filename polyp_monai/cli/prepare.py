@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from data_prep import registry
 from polyp_monai.bundle import values
 from polyp_monai.cli import common
-from polyp_monai.cli.grammar import Mistakes, Outcome, Parser
+from polyp_monai.cli.grammar import Mistakes, Outcome, Parser, complete
 from polyp_monai.errors import PolypError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ DEFAULT_COUNT = 120
 def declare(parser: Parser) -> None:
     parser.description, parser.epilog = PREPARE, EXAMPLES
     parser.set_defaults(run=prepare)
-    parser.add_argument("set", metavar="SET", help=", ".join(registry.SETS)).completer = lambda **_: registry.SETS
+    complete(parser.add_argument("set", metavar="SET", help=", ".join(registry.SETS)), lambda **_: registry.SETS)
     parser.option("source", "PATH", "folder or zip of the publisher", Path)
     parser.option("out", "DIR", "folder to write", Path, required=True)
     common.overwrite(parser, "another data set, or another split of it,")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from polyp_monai.bundle import values
 from polyp_monai.cli import common
-from polyp_monai.cli.grammar import Mistakes, Outcome, Parser
+from polyp_monai.cli.grammar import Mistakes, Outcome, Parser, complete
 from polyp_monai.errors import PolypError
 
 VIDEO = """Follow the polyps of a video: outline, box, number and confidence of each, a table of frames, a list of
@@ -46,7 +46,7 @@ def declare_video(parser: Parser) -> None:
     parser.usage = "polyp video [BUNDLE] INPUT [options]"
     about = "file, folder or glob of frames, camera:0, address of a stream"
     parser.add_argument("inputs", metavar="[BUNDLE] INPUT", nargs="+", help=about)
-    parser.option("bundle", "BUNDLE", "name or folder (efficient_unet)").completer = common.complete_bundle
+    complete(parser.option("bundle", "BUNDLE", "name or folder (efficient_unet)"), common.complete_bundle)
     parser.option("out", "FILE", "overlay to write: mp4, mov or mkv", Path)
     parser.option("csv", "FILE", "table to write: a row a frame and polyp", Path)
     parser.option("events", "FILE", "JSON to write: the events, and the numbers of the run", Path)

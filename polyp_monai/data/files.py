@@ -98,7 +98,7 @@ def _read_pillow(path: Path) -> np.ndarray:
     from PIL import Image
 
     with Image.open(path) as image:
-        if getattr(image, "n_frames", 1) > 1:
+        if hasattr(image, "n_frames") and image.n_frames > 1:
             raise PolypError(f"{path}: holds {image.n_frames} pages; one picture a file is expected")
         return pixels_of(image)
 

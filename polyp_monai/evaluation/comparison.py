@@ -77,7 +77,7 @@ def _number(run: str, row: dict[str, str], metric: str) -> float:
 
 def _pairs(metric: str, values: dict[str, dict[str, list[float]]], groups: list[str]) -> list[dict[str, Any]]:
     """Every two runs by one metric."""
-    found = [
+    found: list[dict[str, Any]] = [
         {"first": first, "second": second, "metric": metric}
         | statistics.paired(values[first][metric], values[second][metric], groups)
         for first, second in combinations(values, 2)

@@ -104,14 +104,21 @@ class _Worker:
     def __init__(self) -> None:
         # sys.path is set before anything else is imported: the working folder may hold a module of any name
         start = f"import sys; sys.path[:] = {_path()!r}; from {__name__} import serve; serve()"
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self._process = subprocess.Popen([sys.executable, "-c", start], env=os.environ | ONE_THREAD, **pipes)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", start],
+            env=os.environ | ONE_THREAD,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdin is not None  # they are pipes
+        assert self._process.stdout is not None
+        self._calls, self._answers = self._process.stdin, self._process.stdout
 
     def call(self, function: Callable[..., Any], arguments: tuple) -> Any:
         try:
-            pickle.dump((function, arguments), self._process.stdin, protocol=5)
-            self._process.stdin.flush()
-            answer, error = pickle.load(self._process.stdout)
+            pickle.dump((function, arguments), self._calls, protocol=5)
+            self._calls.flush()
+            answer, error = pickle.load(self._answers)
         except (OSError, EOFError, pickle.UnpicklingError) as reason:
             raise PolypError(f"a worker process {self._fate()}") from reason
         if error is not None:
@@ -132,7 +139,7 @@ class _Worker:
 
     def bury(self) -> None:
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in (self._calls, self._answers):
             with contextlib.suppress(OSError):  # what is still buffered cannot be written any more
                 pipe.close()
 

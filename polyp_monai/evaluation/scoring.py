@@ -46,7 +46,7 @@ def score(
     """
     if normalize:
         probability = structure.stretch(probability)
-    histograms = tuple(side.astype(np.int32) for side in curves.histograms(probability, truth))
+    inside, outside = curves.histograms(probability, truth)
     prediction = probability >= threshold
     counts = pixel.confusion(prediction, truth)
     measured = structure.measure(probability, truth)
@@ -60,6 +60,7 @@ def score(
     values = pixel.scores(counts) | measured._asdict() | far
     metrics = {metric.name: float(values[metric.name]) for metric in registry.of_frames() if metric.name in values}
     row = about | size | areas | metrics
+    histograms = inside.astype(np.int32), outside.astype(np.int32)
     return Scored(row, counts, histograms, measured, lesions.match(probability, prediction, truth))
 
 

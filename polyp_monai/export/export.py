@@ -57,6 +57,7 @@ class Original:
     data: str | None
 
     def samples(self, split: str) -> Samples:
+        assert self.data is not None  # asked for only with --data
         return Samples.of(self.data, split, self.facts.image_size, self.facts.fit, self.facts.crop)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +52,7 @@ class Samples:
         """(1, 3, W, H) float in 0..1 and mask (W, H) uint8 {0, 1} each, fitted."""
         for picture, entry in zip(self.pictures(), self.entries, strict=True):
             mask = files.read_mask(entry["label"])[..., None]
-            pair = {
+            pair: dict[Hashable, Tensor] = {
                 key: torch.from_numpy(pixels).permute(2, 1, 0) for key, pixels in (("image", picture), ("label", mask))
             }
             fitted = self.fit(pair)

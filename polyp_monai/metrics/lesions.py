@@ -125,7 +125,8 @@ def _even_box(*masks: np.ndarray) -> tuple[slice, slice] | None:
     if not boxes:
         return None
     pairs = zip(*boxes, strict=True)
-    return tuple(slice(min(s.start for s in sides) & ~1, max(s.stop for s in sides)) for sides in pairs)
+    rows, columns = (slice(min(s.start for s in sides) & ~1, max(s.stop for s in sides)) for sides in pairs)
+    return rows, columns
 
 
 def assign(findings: Sequence[PredictedPolyp], iou: float) -> list[int | None]:

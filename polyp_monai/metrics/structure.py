@@ -92,7 +92,7 @@ def stretch(probability: np.ndarray) -> np.ndarray:
     return (probability - low) / (high - low) if high > low else probability
 
 
-def _alignment(tp: Any, fp: Any, polyp: int, size: int) -> Any:
+def _alignment(tp: Any, fp: Any, polyp: int | np.signedinteger, size: int) -> Any:
     """E-measure of masks with `tp` and `fp` pixels (numbers, or arrays of one shape) in an image of `size` pixels."""
     predicted = tp + fp
     if polyp in (0, size):
@@ -155,9 +155,9 @@ def _ssim(probability: np.ndarray, truth: np.ndarray) -> float:
 
 def _weighted_f(probability: np.ndarray, truth: np.ndarray) -> float:
     """Both C-contiguous. Errors inside a polyp are smoothed, those outside count up to twice with their distance."""
-    if not truth.any():
-        return 0.0
     within = box_of(truth)
+    if within is None:
+        return 0.0
     inside = _smoothed_errors(probability, truth, within)
     outside = (probability * _weights(probability, truth, within))[~truth]
     tp, fp = np.count_nonzero(truth) - np.sum(inside), np.sum(outside)
@@ -222,4 +222,5 @@ def _gaussian() -> np.ndarray:
 
 
 def _grown(box: tuple[slice, slice], by: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    return tuple(slice(max(s.start - by, 0), min(s.stop + by, n)) for s, n in zip(box, shape, strict=True))
+    rows, columns = (slice(max(s.start - by, 0), min(s.stop + by, n)) for s, n in zip(box, shape, strict=True))
+    return rows, columns

@@ -126,9 +126,9 @@ def all_means(summary: Summary) -> list[Card]:
         lead += "; ↑ higher is better, ↓ lower."
         cards.append(Card("Frames with a polyp", lead, table=Table(("metric", "mean", "interval"), rows)))
     if negatives.get("frames"):
-        rows = [(label(key), value) for key, value in negatives.items()]
+        pairs = [(label(key), value) for key, value in negatives.items()]
         lead = "They have no Dice. Specificity is the share left empty; the area is that of the false alarms, of 1."
-        cards.append(Card("Frames without a polyp", lead, table=Table(("metric", "value"), rows)))
+        cards.append(Card("Frames without a polyp", lead, table=Table(("metric", "value"), pairs)))
     return cards
 
 

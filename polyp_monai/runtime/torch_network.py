@@ -22,7 +22,7 @@ def plain(network_def: nn.Module, weights: str | Path, device: torch.device) -> 
 
 def ready(loaded: nn.Module, device: torch.device) -> nn.Module:
     """`loaded` itself on `device`, with a `description`."""
-    network = loaded.to(device, memory_format=torch.channels_last)
+    network = loaded.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
     network.description = _description("fp32", device)
     return network
 

@@ -7,7 +7,7 @@ as frames.csv does.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +114,10 @@ def _meet(prediction: PredictedVideo, true: Iterator[TrueFrame], truth: Path, no
     lasting = dict(zip(prediction.times, np.append(np.diff(times), prediction.last).tolist(), strict=True))
     begin = min(prediction.times)
     frames: list[ScoredFrame] = []
-    appeared: dict[str, tuple[int, float]] = {}
+    appeared: dict[Hashable, tuple[int, float]] = {}
     unseen, beyond = [], 0
     for frame in true:
-        for polyp in set(frame.polyps) - appeared.keys():
+        for polyp in set(frame.polyps).difference(appeared):
             number = max(frame.number, begin)
             appeared[polyp] = number, float(np.interp(number, numbers, times))
         if frame.number not in prediction.times:

@@ -91,7 +91,7 @@ def _named_masks(paths: Mapping[int, Path], notes: list[str]) -> Iterator[TrueFr
         specks += left_out
         polyps = len(corners)
         shared = np.zeros((len(before), polyps), int)
-        if shared.size:
+        if earlier is not None and shared.size:
             pairs = np.bincount((earlier * (polyps + 1) + labels).ravel(), minlength=(len(before) + 1) * (polyps + 1))
             shared = pairs.reshape(len(before) + 1, polyps + 1)[1:, 1:]
         names = _follow(shared, before, fresh)
