@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from data_prep import synthetic
-from polyp_monai.cli import main
+from polyp_monai.cli import main as polyp
 from polyp_monai.data import datalist, files
 
 SHORTEST = 0.35
@@ -58,7 +58,7 @@ def write_synthetic(folder: Path, count: int) -> None:
 
 def report(name: str, bundle: str, folder: Path, out: Path) -> None:
     """Predict the folder's frames and print how many masks stay empty."""
-    if status := main(["predict", bundle, str(folder), "--out", str(out)]):
+    if status := polyp(["predict", bundle, str(folder), "--out", str(out)]):
         raise SystemExit(status)
     shares = np.array([files.read_mask(path).mean() for path in sorted(out.glob("*.png"))])
     print(
