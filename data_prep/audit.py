@@ -10,14 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.findings import KEPT, LEFT_OUT, Finding, shortened
+from data_prep.findings import KEPT, LEFT_OUT, Finding
 from data_prep.pair import Pair
 from polyp_monai.data import files, similarity
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, shortened
 
-BETWEEN = slice(64, 192)  # mask values far from 0 and 255; soft edges and JPEG put few pixels on each of them
-THIRD_CLASS = 0.002  # share of the pixels at one such value: a class of its own; JPEG masks (BKAI-IGH) stay below .001
-PICTURE = 0.1  # share of the pixels spread over BETWEEN, its commonest value left out; photographs have .15 and more
+THIRD_CLASS = 0.002  # share of the pixels at one value of files.BETWEEN: a class of its own; JPEG masks (BKAI-IGH) stay below .001
 UNCHANGED = "kept: the published split is not changed"
 NEARLY_ALL = 0.9  # a polyp that covers more of the image than this: is the mask inverted?
 PLAIN_MODES = ("RGB", "YCbCr")
@@ -33,10 +31,11 @@ class Record:
     size: tuple[int, int]
     mode: str
     orientation: int
+    turned: bool  # the mask lies on the upright image, not on the stored pixels
     brightness: float
     polyp_area: float
     mask_other: int  # pixels that are neither 0 nor 255 (nor 1 in a mask of 0 and 1)
-    mask_third: float  # largest share of the pixels at one value of BETWEEN
+    mask_third: float  # largest share of the pixels at one value of files.BETWEEN
     mask_is_01: bool
     mask_is_colored: bool
     digest: str
@@ -85,24 +84,19 @@ def _inspect(pair: Pair) -> Record:
         stored = files.read_picture(pair.mask)
         mask = files.to_mask(stored, pair.mask)
     except PolypError as error:
-        raise _UnusableError("unreadable", pair.mask, _without_path(error, pair.mask)) from error
+        code = error.code if isinstance(error, files.MaskError) else "unreadable"
+        raise _UnusableError(code, pair.mask, _without_path(error, pair.mask)) from error
+    turned = orientation in ROTATED and image.shape[1::-1] == mask.shape != image.shape[:2]
+    if turned:  # drawn on the image as viewers show it
+        image = files.read_rgb(pair.image, upright=True)
     if image.shape[:2] != mask.shape:
-        (height, width), turned = mask.shape, orientation in ROTATED and image.shape[1::-1] == mask.shape
+        height, width = mask.shape
         message = f"image is {image.shape[1]} x {image.shape[0]}, mask {width} x {height}"
-        if turned:
-            message += f": the mask fits the image as EXIF orientation {orientation} turns it, not its stored pixels"
         raise _UnusableError("size-mismatch", pair.mask, message)
     values = files.largest_channel(stored.pixels)
-    largest = float(values.max(initial=0))
-    mask_is_01 = largest == 1 and values.dtype != bool
-    if largest > 0 and not mask.any():  # labels such as 0 and 2, which nobody meant as an empty mask
-        message = f"the mask's largest value is {largest:g} ({values.dtype}), too dark for a polyp; expected 0 and 255"
-        raise _UnusableError("dim-mask", pair.mask, message)
-    levels = values if values.dtype == np.uint8 else mask * np.uint8(255)
-    between = np.bincount(levels.ravel(), minlength=256)[BETWEEN] / levels.size
-    if between.sum() - between.max() > PICTURE:
-        message = f"{between.sum():.0%} of the mask's pixels are neither dark nor bright: a picture, not a mask"
-        raise _UnusableError("not-a-mask", pair.mask, message)
+    levels = files.mask_levels(stored, pair.mask)
+    between = np.bincount(levels.ravel(), minlength=256)[files.BETWEEN] / levels.size
+    mask_is_01 = values.dtype != bool and values.max(initial=0) == 1
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     thumbnail, bits = similarity.views(grey)
     small = (similarity.THUMBNAIL, similarity.THUMBNAIL)
@@ -111,11 +105,12 @@ def _inspect(pair: Pair) -> Record:
         size=(image.shape[1], image.shape[0]),
         mode=mode,
         orientation=orientation,
+        turned=turned,
         brightness=round(float(grey.mean()), 2),
         polyp_area=round(float(mask.mean()), 6),
-        mask_other=0 if mask_is_01 else int(np.count_nonzero((levels != 0) & (levels != 255))),
+        mask_other=int(np.count_nonzero((levels != 0) & (levels != 255))),
         mask_third=float(between.max()),
-        mask_is_01=mask_is_01,
+        mask_is_01=bool(mask_is_01),
         mask_is_colored=_is_colored(stored.pixels, mask),
         digest=hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest(),
         thumbnail=thumbnail,
@@ -208,10 +203,11 @@ def findings_of(records: Sequence[Record], relative: Callable[[Path], str]) -> l
         by_mode[record.mode].append(record)
     for mode in sorted(set(by_mode) - set(PLAIN_MODES)):
         tell("image-format", "info", by_mode[mode], *_MODES.get(mode, (f"mode {mode}", KEPT)), mask=False)
-    turned = [record for record in records if record.orientation != 1]
-    message = "an EXIF orientation"
-    done = "the stored pixels are used, because masks are drawn on them"
-    tell("exif-orientation", "warning", turned, message, done, mask=False)
+    message, done = "an EXIF orientation", "the stored pixels are used, whose size the mask has; written as PNG without it"
+    kept = [record for record in records if record.orientation != 1 and not record.turned]
+    tell("exif-orientation", "warning", kept, message, done, mask=False)
+    done = "turned upright, as its mask is, and written as PNG"
+    tell("exif-orientation", "warning", [r for r in records if r.turned], message, done, mask=False)
 
     empty = [record for record in records if record.polyp_area == 0]
     tell("empty-mask", "info", [r for r in empty if "negative" in r.pair.tags], "no polyp, as the tag says,")

@@ -25,10 +25,3 @@ class Finding:
     message: str
     action: str = KEPT
     names: tuple[str, ...] = ()
-
-
-def shortened(words: list[str] | tuple[str, ...], limit: int = 5) -> str:
-    """ "a, b, c and 7 more": a list that fits a line."""
-    words = list(words)
-    rest = len(words) - limit
-    return ", ".join(words[:limit]) + (f" and {rest} more" if rest > 0 else "")

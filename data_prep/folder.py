@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from data_prep.findings import KEPT, Finding, shortened
-from data_prep.matching import keyed, match, twin_folders
+from data_prep.findings import KEPT, Finding
+from data_prep.matching import images_of, keyed, match, twin_folders
 from data_prep.pair import Pair
 from polyp_monai.data import files
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, shortened
 
 SPLITS = ("ratio", "kfold")
 OPTIONS = ("images", "masks", "mask_suffix", "group_regex", "group_csv", "name")
@@ -36,15 +36,15 @@ def pairs(
         PolypError: the folders are not there, no pair is found, or a name has no group.
     """
     if images is not None and masks is not None:
-        found = keyed(_images(images), images), keyed(_images(masks), masks, mask_suffix)
+        found = keyed(_images(images, findings), images), keyed(_images(masks, findings), masks, mask_suffix)
     elif source is not None and (twins := twin_folders(source, "images", "masks")):
         if len(twins) > 1:
             places = shortened([twin[0].parent.relative_to(source).as_posix() or "." for twin in twins])
             raise PolypError(f"{source}: images/ and masks/ in {len(twins)} places ({places}); name one with --source")
         images, masks = twins[0]
-        found = keyed(_images(images), images), keyed(_images(masks), masks, mask_suffix)
+        found = keyed(_images(images, findings), images), keyed(_images(masks, findings), masks, mask_suffix)
     elif source is not None and mask_suffix:
-        everything = _images(source)
+        everything = _images(source, findings)
         is_mask = {path: files.stem_of(path).endswith(mask_suffix) for path in everything}
         found = (
             keyed((path for path in everything if not is_mask[path]), source),
@@ -61,10 +61,8 @@ def pairs(
     return [Pair(names[key], image, mask, group_of(key)) for key, image, mask in matched]
 
 
-def _images(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise PolypError(f"{folder}: no such folder")
-    found = files.find_images(folder)
+def _images(folder: Path, findings: list[Finding]) -> list[Path]:
+    found = images_of(folder, findings)
     if not found:
         raise PolypError(f"{folder}: holds no image ({', '.join(files.SUFFIXES)})")
     return found

@@ -16,9 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from data_prep.findings import shortened
 from polyp_monai.data import files
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, shortened
 
 LIST = "datalist.json"
 LEDGER = ".polyp-prepare.json"

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_prep.findings import Finding, shortened
+from data_prep.findings import Finding
 from data_prep.progress import in_parallel
 from data_prep.splits import SPLITS
 from polyp_monai import __version__
 from polyp_monai.data import files
+from polyp_monai.errors import shortened
 
 if TYPE_CHECKING:
     from data_prep.audit import Record

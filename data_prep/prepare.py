@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from data_prep import audit, page, splits
-from data_prep.findings import SEVERITIES, Finding, shortened
+from data_prep.findings import SEVERITIES, Finding
 from data_prep.output import OutputFolder, place
 from data_prep.pair import Pair
 from data_prep.progress import in_parallel
 from polyp_monai import __version__
 from polyp_monai.data import files
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, shortened
 
 LISTED = 50  # findings that a refusal prints
 
@@ -121,8 +121,10 @@ def entry(prepared: Prepared, record: audit.Record) -> dict[str, Any]:
 
 
 def _needs_png(record: audit.Record) -> bool:
-    """MONAI's readers fail on what Pillow refuses, such as the publisher's images of CVC-ClinicDB."""
-    return record.mode == audit.REFUSED_BY_PILLOW
+    """MONAI's readers fail on what Pillow refuses, such as the publisher's images of CVC-ClinicDB, and on WebP and HEIC;
+    and an EXIF orientation, which some programs apply and others do not, would part the image from its mask."""
+    rare = files.suffix_of(record.pair.image) in (".webp", *files.HEIF_SUFFIXES)
+    return rare or record.mode == audit.REFUSED_BY_PILLOW or record.orientation != 1
 
 
 def data_list(prepared: Prepared) -> dict[str, Any]:
@@ -166,7 +168,7 @@ def write(prepared: Prepared, output: OutputFolder) -> None:
     def write_pair(record: audit.Record) -> None:
         image, label = (output.path / entries[record.name][key] for key in ("image", "label"))
         if _needs_png(record):
-            files.write_png(image, files.read_rgb(record.pair.image))
+            files.write_png(image, files.read_rgb(record.pair.image, upright=record.turned))
         else:
             place(record.pair.image, image)
         like = files.read_picture(record.pair.image) if files.suffix_of(label) in files.NIFTI_SUFFIXES else None

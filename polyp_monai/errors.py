@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 class PolypError(Exception):
@@ -31,6 +31,13 @@ def summary(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
 
 
+def shortened(words: Sequence[str], limit: int = 5) -> str:
+    """ "a, b, c and 7 more": a list that fits a line."""
+    words = list(words)
+    rest = len(words) - limit
+    return ", ".join(words[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def exit_status(command: Callable[[], int | None]) -> int:
     """Run a command; a mistake in the input becomes one line on stderr and status 1, an interrupt status 130."""
     try:
@@ -43,7 +50,8 @@ def exit_status(command: Callable[[], int | None]) -> int:
             error = OSError(errno.ENOSPC if full else 0, first)
         full = error.errno == errno.ENOSPC
         what = "the disk is full; free some space and run it again" if full else error.strerror or str(error)
-        reason = f"{error.filename}: {what}" if error.filename else what
+        place = error.filename2 or error.filename  # of a rename the target: the other is a temporary name
+        reason = f"{place}: {what}" if place else what
     except KeyboardInterrupt:
         print("polyp: interrupted; nothing is half-written", file=sys.stderr)
         return 130

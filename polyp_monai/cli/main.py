@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import polyp_monai
-from data_prep.findings import shortened
 from polyp_monai.cli import prepare as prepare
-from polyp_monai.errors import PolypError, exit_status
+from polyp_monai.errors import PolypError, exit_status, shortened
 
 EXAMPLES = """examples:
   polyp prepare kvasir-seg --source kvasir-seg.zip --out data/kvasir

@@ -13,6 +13,7 @@ from monai.engines.utils import IterationEvents
 from monai.transforms import apply_transform
 from torch.utils.data import get_worker_info
 
+from polyp_monai.data.search import passed_over_line
 from polyp_monai.errors import PolypError, root_cause
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class PrefetchLoader(DataLoader):
 
 
 class FrameDataset(IterableDataset):
-    """Yields every sample that can be read, names the others, and goes on.
+    """Yields every sample that can be read, names the others, and goes on; names what `datalist.Frames` passed over.
 
     Call `finish` after the run: it raises when a frame was left out, so that a batch job notices.
     """
@@ -54,15 +55,23 @@ class FrameDataset(IterableDataset):
     def __iter__(self) -> Iterator[Any]:
         if get_worker_info() is not None:
             raise PolypError("num_workers must be 0 here: each worker would read every frame")
+        if passed_over := getattr(self.data, "passed_over", ()):
+            logger.warning(passed_over_line(passed_over))
         for sample in self.data:
+            if "problem" in sample:
+                self._leave_out(sample["problem"])
+                continue
             try:
                 yield apply_transform(self.transform, dict(sample))
             except Exception as error:
                 reason = root_cause(error)
                 if not isinstance(reason, PolypError):
                     raise
-                self.failures.append(str(reason))
-                logger.error(str(reason))
+                self._leave_out(str(reason))
+
+    def _leave_out(self, reason: str) -> None:
+        self.failures.append(reason)
+        logger.error(reason)
 
     def finish(self) -> None:
         """Raises PolypError when frames were left out; each was named when it was met."""

@@ -22,6 +22,7 @@ from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 
 OUTLINE = (255, 221, 0)  # RGB yellow, which mucosa never has
+UPRIGHT = "upright"  # meta key: whether the EXIF orientation was applied
 FILE_AXES = "file_axes"  # meta key: 2 for a file of (W, H), 3 for (W, H, 1), which a NIfTI mask repeats
 
 
@@ -36,13 +37,19 @@ class LoadPictured(MapTransform):
         keys: keys of paths.
         mask: False reads RGB 0..255, (3, W, H); True reads masks as {0, 1}, (1, W, H).
         like: key of a picture that was loaded before and must have the same size.
+        upright: apply the EXIF orientation, as viewers do. Not in a data set, whose masks lie on the stored pixels.
     """
 
     def __init__(
-        self, keys: KeysCollection, mask: bool = False, like: str | None = None, allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        mask: bool = False,
+        like: str | None = None,
+        upright: bool = False,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.mask, self.like = mask, like
+        self.mask, self.like, self.upright = mask, like, upright
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -57,13 +64,14 @@ class LoadPictured(MapTransform):
         return d
 
     def _load(self, path: str) -> MetaTensor:
-        picture = files.read_picture(path)
+        picture = files.read_picture(path, self.upright)
         pixels = files.to_mask(picture, path)[..., None] if self.mask else files.to_rgb(picture, path)
         meta = {
             MetaKeys.SPATIAL_SHAPE: np.asarray(pixels.shape[1::-1]),
             MetaKeys.ORIGINAL_AFFINE: picture.affine,
             MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan"),
             FILE_AXES: len(picture.shape),
+            UPRIGHT: self.upright,
             "filename_or_obj": path,
         }
         return MetaTensor(torch.from_numpy(pixels).permute(2, 1, 0), affine=picture.affine, meta=meta)
@@ -187,7 +195,8 @@ class SavePredictiond(MapTransform):
                 path, (values * 255).round().astype(np.uint8)
             )
         if self.overlay:
-            files.write_png(self.output_dir / f"{output}_overlay.png", draw_contour(files.read_rgb(source), pixels))
+            frame = files.read_rgb(source, upright=bool(mask.meta[UPRIGHT]))
+            files.write_png(self.output_dir / f"{output}_overlay.png", draw_contour(frame, pixels))
 
 
 def _to_pixels(tensor: torch.Tensor) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from polyp_monai.data import datalist, files
+from polyp_monai.data import datalist, files, search
 from polyp_monai.errors import PolypError
 from polyp_monai.evaluation.scoring import Scored, score
 
@@ -70,7 +70,8 @@ def _by_key(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise PolypError(f"{folder}: no such folder")
     found: dict[str, Path] = {}
-    for path in files.find_images(folder):
+    for path in search.find_images(folder):
+        files.check_name(path)
         key = (path.relative_to(folder).parent / files.stem_of(path)).as_posix()
         if key in found:
             raise PolypError(f"{path} and {found[key]}: two files of one name; which of them is meant?")

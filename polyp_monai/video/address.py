@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from polyp_monai.data import files
+from polyp_monai.data import files, search
 from polyp_monai.errors import PolypError
 from polyp_monai.video.container import open_camera, open_container, without_password
 from polyp_monai.video.source import RATE, BreakError, Source, Timed
@@ -50,7 +50,7 @@ def open_source(address: str | Path, rate: float | None = None) -> Source:
 
 def _open_images(path: Path, rate: float) -> Source:
     if path.is_dir():
-        found = files.find_images(path, recursive=False)
+        found = search.find_images(path, recursive=False)
     elif path.is_file():
         found = [path]
     else:
@@ -70,7 +70,7 @@ def _natural(path: Path) -> list[str | int]:
 def _read_images(paths: list[Path], rate: float) -> Iterator[Timed]:
     for index, path in enumerate(paths):
         try:
-            image = files.read_rgb(path)
+            image = files.read_rgb(path, upright=True)
         except PolypError as error:
             raise BreakError(str(error)) from error
         yield index / rate, image

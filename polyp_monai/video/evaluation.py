@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.findings import shortened
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, shortened
 from polyp_monai.evaluation.scoring import plain
 from polyp_monai.metrics.video import RULES, Frame, Video, hits, pooled, scores
 from polyp_monai.video.tables import Prediction, read_prediction

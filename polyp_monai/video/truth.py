@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.findings import shortened
-from polyp_monai.data import files
-from polyp_monai.errors import PolypError
+from polyp_monai.data import files, search
+from polyp_monai.errors import PolypError, shortened
 from polyp_monai.metrics.lesions import components
 from polyp_monai.metrics.video import common_areas
 from polyp_monai.video.tables import CORNERS, Box, Prediction, box, frame_number, rows
@@ -128,7 +127,7 @@ def _follow(shared: np.ndarray, before: list[str], fresh: Iterator[str]) -> list
 def _numbered(folder: Path) -> dict[int, Path]:
     """Number of the frame -> mask, in order."""
     found: dict[int, Path] = {}
-    for path in files.find_images(folder, recursive=False):
+    for path in search.find_images(folder, recursive=False):
         digits = re.findall(r"\d+", files.stem_of(path))
         if not digits:
             raise PolypError(f"{path}: no number in its name; a mask is named by the number of its frame")

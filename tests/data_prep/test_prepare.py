@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -155,14 +156,25 @@ class TestBadPairs:
         names = {sample["name"] for split in pipeline.splits.SPLITS for sample in listed(tmp_path / "out")[split]}
         assert names == {"seq2_1", "seq3_0", "seq3_1", "seq4_0", "seq4_1"}
 
-    def test_a_mask_that_fits_only_the_rotated_image_says_so(self, small_set, tmp_path, prepare):
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        (small_set / "images/seq0_0.png").unlink()
-        Image.fromarray(frame(50)).save(small_set / "images/seq0_0.jpg", exif=exif)
-        files.write_mask(small_set / "masks/seq0_0.png", polyp((48, 64)))
-        _, _, error = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
-        assert "EXIF orientation 6" in error
+    def test_a_name_that_is_no_utf_8_is_named_and_left_out(self, small_set, tmp_path, prepare):
+        for folder in ("images", "masks"):
+            shutil.copy(small_set / folder / "seq0_0.png", os.fsencode(small_set / folder) + b"/caf\xe9.png")
+        status, _, error = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
+        assert status == 1
+        assert r"caf\xe9.png: its name is no UTF-8; rename it" in error
+        assert not (tmp_path / "out").exists()
+        assert prepare("folder", "--source", small_set, "--out", tmp_path / "out", "--skip-bad")[0] == 0
+        assert codes(tmp_path / "out")["bad-name"] == "error"
+        assert sum(len(listed(tmp_path / "out")[split]) for split in pipeline.splits.SPLITS) == 10
+
+    def test_links_that_lead_nowhere_and_other_files_are_named(self, small_set, tmp_path, prepare):
+        (small_set / "images/a.png").symlink_to("../annex/none")
+        (small_set / "images/b.gif").write_bytes(b"GIF89a")
+        status, _, error = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
+        assert status == 1
+        assert "images/a.png: a link to ../annex/none, which is not there" in error
+        assert prepare("folder", "--source", small_set, "--out", tmp_path / "out", "--skip-bad")[0] == 0
+        assert codes(tmp_path / "out") == {"unreadable": "error", "passed-over": "warning"}
 
 
 class TestFindings:
@@ -215,6 +227,28 @@ class TestFindings:
         assert "512 pixels (16.67%)" in third_value["message"]
         assert np.array_equal(files.read_mask(out / "masks/seq1_1.png"), polyp())
         assert np.array_equal(files.read_mask(out / "masks/seq3_1.png"), polyp())
+
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_an_exif_orientation_is_gone_when_the_mask_lies_on_its_image(self, small_set, tmp_path, prepare, turned):
+        """No program that applies it, or does not, can part them any more."""
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        (small_set / "images/seq0_0.png").unlink()
+        Image.fromarray(frame(50)).save(small_set / "images/seq0_0.jpg", exif=exif)
+        stored = np.asarray(Image.open(small_set / "images/seq0_0.jpg"))
+        files.write_mask(small_set / "masks/seq0_0.png", polyp((48, 64) if turned else (64, 48)))
+        assert prepare("folder", "--source", small_set, "--out", tmp_path / "out")[0] == 0
+        with Image.open(tmp_path / "out/images/seq0_0.png") as image:
+            assert 0x0112 not in image.getexif()
+            assert np.array_equal(np.asarray(image), np.rot90(stored, -1) if turned else stored)
+        assert files.read_mask(tmp_path / "out/masks/seq0_0.png").shape == ((64, 48) if turned else (48, 64))
+        assert codes(tmp_path / "out") == {"exif-orientation": "warning"}
+
+    def test_webp_becomes_png(self, small_set, tmp_path, prepare):
+        (small_set / "images/seq0_0.png").unlink()
+        Image.fromarray(frame(50)).save(small_set / "images/seq0_0.webp", lossless=True)
+        assert prepare("folder", "--source", small_set, "--out", tmp_path / "out")[0] == 0
+        assert np.array_equal(files.read_rgb(tmp_path / "out/images/seq0_0.png"), frame(50))
 
     def test_look_alikes_stay_on_one_side(self, small_set, tmp_path, prepare):
         """An exact and a re-encoded copy of images of other sequences, for many seeds."""
