@@ -285,7 +285,7 @@ def read_mask(path: str | Path) -> np.ndarray:
     return to_mask(read_picture(path), path)
 
 
-def read_map(path: str | Path, of_ones: bool = True) -> np.ndarray:
+def read_map(path: str | Path, of_ones: bool = True, dim: bool = False) -> np.ndarray:
     """(H, W) float32 in 0..1 of a mask or probability map; of several channels the largest counts, alpha left out.
 
     Whole numbers are read against the largest value of their type, floats as they are, or by 255 when they go beyond 1.
@@ -294,17 +294,18 @@ def read_map(path: str | Path, of_ones: bool = True) -> np.ndarray:
         path: the file.
         of_ones: whether a file of 0 and 1 alone is a mask; else its 1 is the least above 0, as in 8-bit maps of which
             others go further.
+        dim: whether whole numbers of 0 and one value below 128 alone may pass: they are a mask in a code of its own,
+            and as probabilities all doubts.
 
     Raises:
-        PolypError: unreadable, NaN or negative values, or values beyond 255; whole numbers of 0 and one dim value
-            alone, which is a mask in some code of its own.
+        PolypError: unreadable, NaN or negative values, values beyond 255, or dim.
     """
     pixels = largest_channel(read_picture(path).pixels)
     if pixels.dtype == bool:
         return pixels.astype(np.float32)
     highest = float(pixels.max(initial=0))
     if pixels.dtype.kind in "ui":
-        if 1 < highest <= 127 and ((pixels == 0) | (pixels == highest)).all():
+        if not dim and 1 < highest <= 127 and ((pixels == 0) | (pixels == highest)).all():
             raise PolypError(
                 f"{path}: holds 0 and {highest:g} alone, too dark for a mask of 0 and 255; --normalize minmax stretches it"
             )

@@ -35,6 +35,7 @@ class Options(NamedTuple):
     normalize: bool = False
     resize: bool = False
     outlines: bool = True
+    of_ones: bool = True  # whether a map of 0 and 1 alone is a mask; `score_all` finds out
 
 
 def match(predictions: Path, truths: Path, data: Path | None = None) -> tuple[list[Match], list[str], list[str]]:
@@ -109,7 +110,8 @@ def score_all(matches: list[Match], options: Options) -> Iterator[Scored]:
     Raises:
         PolypError: a file that cannot be read, or a map of another size than its truth (unless `options.resize`).
     """
-    work = partial(_score, options=options)
+    some = matches[:: max(1, len(matches) // 20)]
+    work = partial(_score, options=options._replace(of_ones=not any(_is_graded(m.prediction) for m in some)))
     if len(matches) < FEW or (os.cpu_count() or 1) == 1:
         yield from map(work, matches)
         return
@@ -119,6 +121,12 @@ def score_all(matches: list[Match], options: Options) -> Iterator[Scored]:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _is_graded(path: Path) -> bool:
+    """Whether a map has whole numbers of many levels up to 255: beside it, a map of 0 and 1 is one of faint doubts."""
+    pixels = files.largest_channel(files.read_picture(path).pixels)
+    return pixels.dtype.kind in "ui" and pixels.max(initial=0) > 1 and len(np.unique(pixels)) > 2
 
 
 def _one_thread() -> None:
@@ -132,7 +140,8 @@ def _one_thread() -> None:
 def _score(match: Match, options: Options) -> Scored:
     import cv2
 
-    probability, picture = files.read_map(match.prediction), files.read_picture(match.truth)
+    probability = files.read_map(match.prediction, options.of_ones, dim=options.normalize)
+    picture = files.read_picture(match.truth)
     truth = files.to_mask(picture, match.truth).astype(bool)
     if probability.shape != truth.shape:
         if not options.resize:

@@ -145,8 +145,9 @@ def test_dim_predictions_are_refused_and_not_taken_as_doubts(level, folders, tmp
 
 
 def test_a_map_of_faint_doubts_among_others_is_no_mask_of_ones(folders, tmp_path):
-    """8-bit maps, as `polyp predict --probability` writes them: 1 is 1/255 wherever another map goes beyond 1."""
+    """8-bit maps, as `polyp predict --probability` writes them: 1 is 1/255 where another map has many levels."""
     truth, maps = folders
+    Image.fromarray((np.arange(2400).reshape(40, 60) % 256).astype(np.uint8)).save(maps / "1.png")
     faint = np.zeros((40, 60), np.uint8)
     faint[3, 4:9] = 1
     Image.fromarray(faint).save(maps / "0.png")
