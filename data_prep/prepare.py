@@ -159,23 +159,30 @@ def report(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def write(prepared: Prepared, output: OutputFolder) -> None:
-    """Write images, masks, audit.json, audit.html and, last, datalist.json. Can be repeated after an interrupt."""
+def write(prepared: Prepared, output: OutputFolder) -> bool:
+    """Write images, masks, audit.json, audit.html and, last, datalist.json; False when just these are there already.
+
+    Raises:
+        PolypError: something else is there, which may not be replaced.
+    """
     listed = data_list(prepared)
     entries = {sample["name"]: sample for split in splits.SPLITS for sample in listed[split]}
     paths = {sample[key] for sample in entries.values() for key in ("image", "label")} | {"audit.json", "audit.html"}
+    if output.holds(paths, listed):
+        return False
 
-    def write_pair(record: audit.Record) -> None:
-        image, label = (output.path / entries[record.name][key] for key in ("image", "label"))
-        if _needs_png(record):
-            files.write_png(image, files.read_rgb(record.pair.image, upright=record.turned))
-        else:
-            place(record.pair.image, image)
-        like = files.read_picture(record.pair.image) if files.suffix_of(label) in files.NIFTI_SUFFIXES else None
-        files.write_mask(label, files.read_mask(record.pair.mask), like)
+    with output.writing(paths, listed) as folder:
 
-    with output.writing(paths, listed):
+        def write_pair(record: audit.Record) -> None:
+            image, label = (folder / entries[record.name][key] for key in ("image", "label"))
+            if _needs_png(record):
+                files.write_png(image, files.read_rgb(record.pair.image, upright=record.turned))
+            else:
+                place(record.pair.image, image)
+            like = files.read_picture(record.pair.image) if files.suffix_of(label) in files.NIFTI_SUFFIXES else None
+            files.write_mask(label, files.read_mask(record.pair.mask), like)
+
         in_parallel(write_pair, prepared.records, "writing")
-        content = report(prepared)
-        files.write_json(output.path / "audit.json", content)
-        files.write_text(output.path / "audit.html", page.render(prepared))
+        files.write_json(folder / "audit.json", report(prepared))
+        files.write_text(folder / "audit.html", page.render(prepared))
+    return True

@@ -25,7 +25,7 @@ COMMANDS = [
     # Dice + BCE settles in a few minutes, Tversky takes longer; the synthetic set has negative frames of its own
     "polyp train unet --data demo/data --out demo/unet --overwrite true --image_size 128 --epochs 26 --learning_rate 0.002 "
     "--loss dice_bce --negative_crops 0",
-    "polyp evaluate demo/unet --data demo/data --out demo/evaluation --tta flip",
+    "polyp evaluate demo/unet --data demo/data --out demo/evaluation --tta flip --overwrite true",
     "polyp predict demo/unet demo/data/images --out demo/predictions --overlay true --overwrite true",
     "polyp predict efficient_unet demo/data/images/*0.jpg --out demo/shipped --overlay true --overwrite true",
 ]

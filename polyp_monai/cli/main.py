@@ -193,12 +193,14 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--data", metavar="FILE", type=Path, help="data list that knows images, groups and tags")
     score.add_argument("--threshold", metavar="P", type=float, default=0.5, help="from which a pixel is polyp (0.5)")
     score.add_argument("--normalize", choices=("none", "minmax"), default="none", help="minmax as PraNet does (none)")
+    score.add_argument("--overwrite", action="store_true", help="replace an earlier run of `polyp score` there")
     score.add_argument("--resize", action="store_true", help="stretch maps to the size of their truth")
     score.add_argument("--quick", action="store_true", help="leave out HD95 and surface Dice, which take longest")
 
     compare = command("compare", "compare runs pair by pair", _compare, COMPARE)
     compare.add_argument("runs", metavar="RUN", nargs="+", help="folder of a run")
     compare.add_argument("--out", metavar="FILE", help="also write everything as JSON")
+    compare.add_argument("--overwrite", action="store_true", help="replace the file")
 
     calibrate = command("calibrate", "find the threshold that misses no more than a share", _calibrate, CALIBRATE)
     calibrate.add_argument("folder", metavar="RUN", help="folder of a run on a calibration split")
@@ -243,6 +245,7 @@ def _parser() -> argparse.ArgumentParser:
     scores.add_argument("--truth", metavar="TRUTH", type=Path, required=True, help="table of boxes or folder of masks")
     scores.add_argument("--rate", metavar="FPS", type=float, help="frames a second, instead of the table's times")
     scores.add_argument("--out", metavar="FILE", type=Path, help="also write everything as JSON")
+    scores.add_argument("--overwrite", action="store_true", help="replace the file")
 
     new = command("new", "make a bundle for your own network", _new, NEW, keys=True)
     new.add_argument("name", metavar="NAME", help="of the bundle: letters, digits and _")
@@ -270,6 +273,7 @@ def _train(args: argparse.Namespace) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from polyp_monai.bundle import locate, overrides, run
+    from polyp_monai.data import lock
     from polyp_monai.evaluation import cross_dataset
 
     root, sets = locate.find(args.bundle), [_data(folder) for folder in args.data]
@@ -279,7 +283,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     given = overrides.check(root, "evaluate", overrides.parse(args.rest))
     outs = [out] if len(sets) == 1 else cross_dataset.folders(out, sets)
     for data, place in zip(sets, outs, strict=True):
-        run.run(root, "evaluate", {"dataset_dir": data, "split": args.split, "output_dir": str(place), **given})
+        with lock.held(place):
+            run.run(root, "evaluate", {"dataset_dir": data, "split": args.split, "output_dir": str(place), **given})
     if len(sets) > 1:
         print(cross_dataset.table(sets, outs, args.split))
 
@@ -287,11 +292,14 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _score(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
+    from polyp_monai.data import lock, outputs
     from polyp_monai.evaluation import external
     from polyp_monai.evaluation import handler as evaluation
 
     if not 0 <= args.threshold <= 1:
         raise PolypError(f"--threshold {args.threshold}: expected 0 to 1")
+    ledger = outputs.Ledger(args.out, "score")
+    ledger.check(evaluation.RUN_FILES, args.overwrite)
     matches, without_prediction, without_truth = external.match(args.pred, args.truth, args.data)
     for names, lacking in ((without_prediction, "truths have no prediction"), (without_truth, "predictions no truth")):
         if names:
@@ -305,15 +313,18 @@ def _score(args: argparse.Namespace) -> None:
     about |= {"threshold": options.threshold, "normalize": options.normalize, "truths_of_other_values": noisy}
     about |= {"truths_without_prediction": len(without_prediction), "predictions_without_truth": len(without_truth)}
     unmatched = {"without_prediction": without_prediction, "without_truth": without_truth}
-    summary = evaluation.write_run(args.out, scored, about, {"unmatched": unmatched})
+    with lock.held(args.out):
+        ledger.claim(evaluation.RUN_FILES)
+        summary = evaluation.write_run(args.out, scored, about, {"unmatched": unmatched})
     print("\n".join(evaluation.headline(summary)))
     print(f"look at {args.out / 'report.html'}")
 
 
 def _compare(args: argparse.Namespace) -> None:
-    from polyp_monai.data import files
+    from polyp_monai.data import files, outputs
     from polyp_monai.evaluation import comparison, scoring
 
+    outputs.check_file(args.out, args.overwrite)
     result = comparison.compare(args.runs)
     print(comparison.table(result))
     if args.out:
@@ -330,16 +341,22 @@ def _calibrate(args: argparse.Namespace) -> None:
 
 def _report(args: argparse.Namespace) -> None:
     from polyp_monai import report
+    from polyp_monai.data import outputs
 
+    if not outputs.wrote(args.folder, "report.html"):  # its own report it may renew
+        outputs.check_file(Path(args.folder) / "report.html", overwrite=False)
+        outputs.Ledger(args.folder, "report").claim(["report.html"])
     print(report.write(args.folder))
 
 
 def _predict(args: argparse.Namespace) -> None:
     from polyp_monai.bundle import locate, overrides, run
+    from polyp_monai.data import lock
 
     root, inputs = locate.find(args.bundle), [os.path.abspath(item) for item in args.inputs]
     given = overrides.check(root, "inference", overrides.parse(args.rest))
-    run.run(root, "inference", {"inputs": inputs, "output_dir": os.path.abspath(args.out), **given})
+    with lock.held(args.out):
+        run.run(root, "inference", {"inputs": inputs, "output_dir": os.path.abspath(args.out), **given})
     print(f"masks are in {args.out}")
 
 
@@ -387,12 +404,11 @@ def _share(text: str) -> tuple[int, int]:
 
 
 def _evaluate_video(args: argparse.Namespace) -> None:
-    from polyp_monai.data import files
+    from polyp_monai.data import files, outputs
     from polyp_monai.evaluation import scoring
     from polyp_monai.video import evaluation
 
-    if args.out and args.out.exists():
-        raise PolypError(f"{args.out}: is there already; give another name")
+    outputs.check_file(args.out, args.overwrite)
     result = evaluation.evaluate(args.pred, args.truth, args.rate)
     print(evaluation.text(result))
     if args.out:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from data_prep.prepare import Prepared
     from data_prep.splits import Plan
 
+MOST = 100_000  # synthetic images: 5 GB
+
 EPILOG = """examples:
   polyp prepare kvasir-seg --source kvasir-seg.zip --out data/kvasir
   polyp prepare cvc-clinicdb --source CVC-ClinicDB --out data/clinicdb --split kfold --folds 5 --fold 0
@@ -67,15 +69,18 @@ def run(args: argparse.Namespace) -> int:
     """
     from data_prep import prepare
     from data_prep.output import OutputFolder
+    from polyp_monai.data import lock
 
     module = registry.load(args.set)
     _check_options(args, module)
     plan = _plan(args, registry.splits_of(module))
-    identity = _identity(args)
-    output = OutputFolder(args.out, identity, args.overwrite)
+    identity = _identity(args, plan)
     published = module.published(plan.name) if plan.name in registry.FIXED_SPLITS else None
     findings: list[Finding] = []
     with ExitStack() as stack:
+        OutputFolder(args.out, identity, args.overwrite)  # a place that cannot be taken is left as it is
+        stack.enter_context(lock.held(args.out))
+        output = OutputFolder(args.out, identity, args.overwrite)
         pairs = _collect(args, module, output, stack, findings)
         try:
             prepared = prepare.examine(identity["name"], pairs, findings, plan, published, args.skip_bad)
@@ -83,13 +88,17 @@ def run(args: argparse.Namespace) -> int:
             for finding in refusal.findings[: prepare.LISTED]:
                 print(f"  {', '.join(finding.files)}: {finding.message}", file=sys.stderr)
             raise
-        prepare.write(prepared, output)
+        changed = prepare.write(prepared, output)
     _summarize(prepared, output)
+    if not changed:
+        print("all of it was there already; nothing was written")
     return 0
 
 
 def _check_options(args: argparse.Namespace, module: Any) -> None:
-    """Refuse an option that this data set would pass over."""
+    """Refuse an option that this data set would pass over, or a value out of range."""
+    if args.seed < 0:
+        raise PolypError(f"--seed {args.seed}: expected 0 or more")
     foreign = {"images", "masks", "mask_suffix", "group_regex", "group_csv", "name", "count"}
     foreign -= {*registry.options_of(module), *(("count",) if args.set == "synthetic" else ())}
     for option in sorted(foreign):
@@ -98,8 +107,8 @@ def _check_options(args: argparse.Namespace, module: Any) -> None:
     if args.set == "synthetic":
         if args.source is not None:
             raise PolypError("--source is not an option of synthetic: it generates its images")
-        if args.count is not None and args.count < 1:
-            raise PolypError(f"--count {args.count}: need at least 1")
+        if args.count is not None and not 1 <= args.count <= MOST:
+            raise PolypError(f"--count {args.count}: need 1 to {MOST}")
         return
     if (args.images is None) != (args.masks is None):
         raise PolypError("--images and --masks: give both, or --source")
@@ -129,12 +138,13 @@ def _plan(args: argparse.Namespace, offered: tuple[str, ...]) -> Plan:
     return Plan(name, args.seed, **given)
 
 
-def _identity(args: argparse.Namespace) -> dict[str, str]:
-    """Which data set DIR is for. Folders of one's own are told apart by where they are."""
+def _identity(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
+    """What DIR is for: a data set and its split. Folders of one's own are known by where they are."""
+    split = {"split": plan.described()}
     if args.set != "folder":
-        return {"name": args.set}
+        return {"name": args.set} | split
     places = [place.resolve() for place in (args.source, args.images, args.masks) if place is not None]
-    return {"name": args.name or places[0].stem, "source": " ".join(map(str, places))}
+    return {"name": args.name or places[0].stem, "source": " ".join(map(str, places))} | split
 
 
 def _collect(

@@ -8,10 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from ignite.engine import Engine
-from monai.data import DataLoader, IterableDataset
+from monai.data import CacheDataset, DataLoader, IterableDataset
 from monai.engines.utils import IterationEvents
 from monai.transforms import apply_transform
 from torch.utils.data import get_worker_info
+from tqdm import tqdm
 
 from polyp_monai.data.search import passed_over_line
 from polyp_monai.errors import PolypError, root_cause
@@ -40,6 +41,24 @@ class PrefetchLoader(DataLoader):
 
     def _load_ahead(self) -> None:
         self._next = self._thread.submit(next, self._batches, None)
+
+
+class JoinedCacheDataset(CacheDataset):
+    """A `CacheDataset` whose threads have ended when it is there, or when a frame was an error.
+
+    MONAI's are left at work after an error, and a process that ends while one of them decodes is aborted (SIGABRT,
+    "terminate called without an active exception").
+    """
+
+    def _fill_cache(self, indices: Sequence[int] | None = None) -> list:
+        indices = range(self.cache_num) if indices is None else indices
+        with ThreadPoolExecutor(self.num_workers) as pool:  # leaving it waits
+            try:
+                items = pool.map(self._load_cache_item, indices)
+                return list(tqdm(items, "read", len(indices), unit="frame", disable=not self.progress, leave=False))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
 
 class FrameDataset(IterableDataset):

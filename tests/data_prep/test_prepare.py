@@ -20,7 +20,7 @@ from PIL import Image
 from tiny_sets import frame, polyp, write_set
 
 from data_prep import prepare as pipeline
-from polyp_monai.data import files
+from polyp_monai.data import files, lock
 
 
 def listed(out: Path) -> dict:
@@ -306,9 +306,45 @@ class TestOutputFolder:
         (out / "images/note.txt").write_text("mine")
         (small_set / "images/seq0_0.png").unlink()
         (small_set / "masks/seq0_0.png").unlink()
-        assert prepare("folder", "--source", small_set, "--out", out)[0] == 0
+        assert prepare("folder", "--source", small_set, "--out", out, "--overwrite")[0] == 0
         assert (out / "images/note.txt").read_text() == "mine"
         assert not (out / "images/seq0_0.png").exists()
+
+    @pytest.mark.parametrize("words", [["--seed", "7"], ["--ratios", "0.6,0.2,0.2"], ["--split", "kfold"]])
+    def test_another_split_is_not_written_over_the_first(self, words, small_set, tmp_path, prepare):
+        arguments = ["folder", "--source", small_set, "--out", tmp_path / "out"]
+        prepare(*arguments)
+        before = (tmp_path / "out/datalist.json").read_bytes()
+        status, _, error = prepare(*arguments, *words)
+        assert (status, error.count("\n")) == (1, 1)
+        assert "already holds raw with another split; give another --out or --overwrite" in error
+        assert (tmp_path / "out/datalist.json").read_bytes() == before
+        assert prepare(*arguments, *words, "--overwrite")[0] == 0
+        assert (tmp_path / "out/datalist.json").read_bytes() != before
+
+    def test_the_same_again_leaves_what_is_there(self, small_set, tmp_path, prepare):
+        """A mask that somebody corrected by hand is not taken back."""
+        arguments = ["folder", "--source", small_set, "--out", tmp_path / "out"]
+        prepare(*arguments)
+        corrected = tmp_path / "out/masks/seq0_0.png"
+        files.write_mask(corrected, polyp(radius=3))
+        status, printed, _ = prepare(*arguments)
+        assert status == 0
+        assert "nothing was written" in printed
+        assert np.array_equal(files.read_mask(corrected), polyp(radius=3))
+        files.write_mask(small_set / "masks/seq0_0.png", polyp(radius=4))  # another list comes of it
+        status, _, error = prepare(*arguments)
+        assert status == 1
+        assert "its files have changed since" in error
+
+    def test_a_run_that_fails_leaves_the_set_before_it(self, small_set, tmp_path, prepare, monkeypatch):
+        arguments = ["folder", "--source", small_set, "--out", tmp_path / "out"]
+        prepare(*arguments)
+        before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+        monkeypatch.setattr(files, "write_mask", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            prepare(*arguments, "--seed", "7", "--overwrite")
+        assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
 
     @pytest.mark.parametrize("out", ["raw", "raw/images/out", "."])
     def test_source_and_output_must_not_lie_in_each_other(self, small_set, prepare, monkeypatch, out):
@@ -336,15 +372,45 @@ class TestOutputFolder:
         assert prepare("folder", "--source", small_set, "--out", out)[0] == 0
         assert not list(out.rglob(".partial-*"))
 
-    def test_a_full_disk_is_one_line(self, small_set, tmp_path, prepare, monkeypatch):
-        def full(*_: object) -> None:
-            raise OSError(28, "No space left on device")
+    @pytest.mark.skipif(sys.platform == "win32", reason="has no limit of the size of files")
+    @pytest.mark.parametrize("what", ["folder", "synthetic"])
+    def test_a_disk_without_room_is_one_line_and_leaves_nothing(self, what, small_set, tmp_path, what_fits=20_000):
+        cv2.imwrite(str(small_set / "images/seq0_0.bmp"), frame(0, (640, 480)))  # too large for what is left
+        (small_set / "images/seq0_0.png").unlink()
+        files.write_mask(small_set / "masks/seq0_0.png", polyp((640, 480)))
+        source = ["--source", str(small_set)] if what == "folder" else ["--count", "3"]
+        code = (
+            "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), -1))\n"
+            "os.link = None\n"  # as on another disk
+            "from data_prep.__main__ import main; sys.exit(main(sys.argv[2:]))"
+        )
+        words = [sys.executable, "-c", code, str(what_fits), what, *source, "--out", str(tmp_path / "out")]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 1, done.stderr
+        assert done.stderr.splitlines()[-1] == f"polyp: error: {tmp_path / 'out'}: File too large"
+        assert not (tmp_path / "out").exists()
 
-        monkeypatch.setattr(files, "write_mask", full)
-        status, _, error = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
-        assert (status, error.count("\n")) == (1, 1)
-        assert "disk is full" in error
-        assert not (tmp_path / "out/datalist.json").exists()
+    def test_two_runs_at_once_do_not_meet(self, small_set, tmp_path, prepare):
+        with lock.held(tmp_path / "out"):
+            status, _, error = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
+            assert (status, error.count("\n")) == (1, 1)
+            assert f"another run is writing there (process {os.getpid()} on " in error
+        assert prepare("folder", "--source", small_set, "--out", tmp_path / "out")[0] == 0
+        assert not (tmp_path / "out" / lock.NAME).exists()
+
+    @pytest.mark.slow
+    def test_an_interrupt_ends_a_long_run_at_once(self, tmp_path):
+        words = [sys.executable, "-m", "data_prep", "synthetic", "--count", "100000", "--out", str(tmp_path / "out")]
+        process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+        while not list(tmp_path.glob("out/.polyp-work-*/images/*.jpg")):
+            time.sleep(0.05)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=30)
+        assert time.monotonic() - began < 2
+        assert process.returncode == 130
+        assert error.startswith("polyp: interrupted")
+        assert not (tmp_path / "out").exists()
 
     @pytest.mark.slow
     @pytest.mark.parametrize("moment", [0.3, 0.6, 0.9, 1.2, 1.5])
@@ -388,7 +454,9 @@ class TestOutputFolder:
         (["folder", "--source", "raw", "--group-csv", "text.txt"], "needs columns name and group"),
         (["folder", "--source", "raw", "--group-csv", "groups.csv"], "no group for 9 names"),
         (["synthetic", "--source", "raw"], "it generates its images"),
-        (["synthetic", "--count", "0"], "at least 1"),
+        (["synthetic", "--count", "0"], "need 1 to 100000"),
+        (["synthetic", "--count", "1000000000"], "need 1 to 100000"),
+        (["synthetic", "--seed", "-1"], "--seed -1: expected 0 or more"),
     ],
 )
 def test_a_mistake_is_one_line(small_set, prepare, monkeypatch, arguments, message):
