@@ -205,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     calibrate = command("calibrate", "find the threshold that misses no more than a share", _calibrate, CALIBRATE)
     calibrate.add_argument("folder", metavar="RUN", help="folder of a run on a calibration split")
     calibrate.add_argument("--missed", metavar="SHARE", type=float, default=0.1, help="of a polyp's pixels (0.1)")
+    calibrate.add_argument("--overwrite", action="store_true", help="replace another threshold of these weights")
 
     report = command("report", "write the report of a run again", _report, REPORT)
     report.add_argument("folder", metavar="RUN", help="folder of a run")
@@ -273,8 +274,8 @@ def _train(args: argparse.Namespace) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from polyp_monai.bundle import locate, overrides, run
-    from polyp_monai.data import lock
-    from polyp_monai.evaluation import cross_dataset
+    from polyp_monai.data import lock, outputs
+    from polyp_monai.evaluation import cross_dataset, handler
 
     root, sets = locate.find(args.bundle), [_data(folder) for folder in args.data]
     # a shipped bundle may lie in a read-only installation
@@ -282,6 +283,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     out = Path(args.out or home / "eval" / args.split).resolve()
     given = overrides.check(root, "evaluate", overrides.parse(args.rest))
     outs = [out] if len(sets) == 1 else cross_dataset.folders(out, sets)
+    for place in outs:
+        outputs.Ledger(place, "evaluate").check(handler.RUN_FILES, bool(given.get("overwrite")))
     for data, place in zip(sets, outs, strict=True):
         with lock.held(place):
             run.run(root, "evaluate", {"dataset_dir": data, "split": args.split, "output_dir": str(place), **given})
@@ -290,9 +293,16 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _score(args: argparse.Namespace) -> None:
+    from polyp_monai.data import lock
+
+    with lock.held(args.out):
+        _score_maps(args)
+
+
+def _score_maps(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from polyp_monai.data import lock, outputs
+    from polyp_monai.data import outputs
     from polyp_monai.evaluation import external
     from polyp_monai.evaluation import handler as evaluation
 
@@ -313,9 +323,8 @@ def _score(args: argparse.Namespace) -> None:
     about |= {"threshold": options.threshold, "normalize": options.normalize, "truths_of_other_values": noisy}
     about |= {"truths_without_prediction": len(without_prediction), "predictions_without_truth": len(without_truth)}
     unmatched = {"without_prediction": without_prediction, "without_truth": without_truth}
-    with lock.held(args.out):
-        ledger.claim(evaluation.RUN_FILES)
-        summary = evaluation.write_run(args.out, scored, about, {"unmatched": unmatched})
+    ledger.claim(evaluation.RUN_FILES)
+    summary = evaluation.write_run(args.out, scored, about, {"unmatched": unmatched})
     print("\n".join(evaluation.headline(summary)))
     print(f"look at {args.out / 'report.html'}")
 
@@ -334,7 +343,7 @@ def _compare(args: argparse.Namespace) -> None:
 def _calibrate(args: argparse.Namespace) -> None:
     from polyp_monai.evaluation import conformal
 
-    found, path = conformal.calibrate(args.folder, args.missed)
+    found, path = conformal.calibrate(args.folder, args.missed, args.overwrite)
     print(f"threshold {found['threshold']:.3f} misses {found['missed']:.1%} of a polyp's pixels on {found['images']}")
     print(f"frames; written to {path}")
 

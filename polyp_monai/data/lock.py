@@ -15,8 +15,8 @@ NAME = ".polyp-lock"  # in the folder, while a run is at work there
 
 
 @contextmanager
-def held(folder: str | Path | None) -> Iterator[None]:
-    """No other run writes into `folder` during the block. None is no folder.
+def held(folder: str | Path, file: str = "") -> Iterator[None]:
+    """No other run writes into `folder`, or the one `file` there, during the block.
 
     The folder is made where it is absent, and removed again when the block leaves it empty.
 
@@ -24,21 +24,18 @@ def held(folder: str | Path | None) -> Iterator[None]:
         PolypError: another run is at work there.
         OSError: the folder cannot be made or written to.
     """
-    if folder is None:
-        yield
-        return
     from filelock import FileLock, Timeout
 
     folder = Path(folder)
     made = [place for place in (folder, *folder.absolute().parents) if not place.exists()]
-    path = folder / NAME
+    path = folder / (f"{NAME}-{file}" if file else NAME)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, timeout=0)
         lock.acquire()
     except Timeout:
         raise PolypError(
-            f"{folder}: another run is writing there{_who(path)}; wait for its end, or give another --out"
+            f"{folder / file}: another run is writing there{_who(path)}; wait for its end, or give another --out"
         ) from None
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(folder)) from error

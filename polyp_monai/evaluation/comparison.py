@@ -19,11 +19,31 @@ def read_rows(run: str | Path) -> dict[str, dict[str, str]]:
     path = Path(run) / "frames.csv"
     if not path.is_file():
         raise PolypError(f"{path}: no such file; RUN is a folder that `polyp evaluate` or `polyp score` wrote")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise PolypError(f"{path}: not a CSV file in UTF-8 ({error}); is it damaged?") from error
     if not rows or not {"name", *METRICS} <= rows[0].keys():
         raise PolypError(f"{path}: no table of a run; it needs the columns name, {', '.join(METRICS)}")
-    return {row["name"]: row for row in rows}
+    table: dict[str, dict[str, str]] = {}
+    for line, row in enumerate(rows, 2):
+        for metric in METRICS:
+            _check_cell(f"{path}, line {line}: {metric}", row[metric])
+        if not row["name"] or row["name"] in table:
+            raise PolypError(f"{path}, line {line}: the frame {row['name']!r} has no name, or one that is there twice")
+        table[row["name"]] = row
+    return table
+
+
+def _check_cell(where: str, text: str | None) -> None:
+    """Raises PolypError for what is neither empty nor a number from 0 to 1."""
+    try:
+        good = text == "" or 0 <= float(text or "") <= 1
+    except ValueError:
+        good = False
+    if not good:
+        raise PolypError(f"{where} is {text!r}; expected 0 to 1, or nothing")
 
 
 def compare(runs: list[str]) -> dict[str, Any]:

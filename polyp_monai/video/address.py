@@ -10,7 +10,7 @@ from pathlib import Path
 from polyp_monai.data import files, search
 from polyp_monai.errors import PolypError
 from polyp_monai.video.container import open_camera, open_container, without_password
-from polyp_monai.video.source import RATE, BreakError, Source, Timed
+from polyp_monai.video.source import RATE, Source, Timed
 
 STREAM = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 CAMERA = re.compile(r"camera:(\d+)|/dev/video(\d+)")
@@ -72,5 +72,6 @@ def _read_images(paths: list[Path], rate: float) -> Iterator[Timed]:
         try:
             image = files.read_rgb(path, upright=True)
         except PolypError as error:
-            raise BreakError(str(error)) from error
+            yield index / rate, str(error)
+            continue
         yield index / rate, image

@@ -249,7 +249,9 @@ def test_an_evaluation_that_fails_leaves_the_earlier_one(trained, dataset, tmp_p
     before = {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
     sample = json.loads((copy / "datalist.json").read_text())["test"][-1]
     Image.new("L", (40, 30)).save(copy / sample["label"])
-    fails(capsys, "evaluate", trained, "--data", copy, "--out", out, "--threshold", "0.01")
+    words = ["evaluate", trained, "--data", copy, "--out", out, "--threshold", "0.01"]
+    assert "exists already" in fails(capsys, *words)
+    assert sample["name"] in fails(capsys, *words, "--overwrite", "true")
     assert {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()} == before
 
 
@@ -391,7 +393,10 @@ def test_a_calibrated_threshold_is_reported_on(trained, dataset, tmp_path, capsy
     assert "is the test split" in fails(capsys, "calibrate", root / "eval/test")
     assert "too few" in fails(capsys, "calibrate", root / "eval/training", "--missed", "0.001")
     assert main(["calibrate", str(root / "eval/training"), "--missed", "0.3"]) == 0
-    assert main(["evaluate", str(root), "--data", str(dataset), "--split", "training"]) == 0
+    assert main(["calibrate", str(root / "eval/training"), "--missed", "0.3"]) == 0  # the same again
+    assert "holds another threshold" in fails(capsys, "calibrate", root / "eval/training", "--missed", "0.4")
+    again = ["evaluate", str(root), "--data", str(dataset), "--split", "training", "--overwrite", "true"]
+    assert main(again) == 0
     risk = json.loads((root / "eval/training/summary.json").read_text())["risk"]
     assert risk["missed_here"] == pytest.approx(risk["missed_on_calibration"])
     assert risk["missed_here"] <= 0.3

@@ -40,8 +40,13 @@ def test_the_folder_is_left_as_it_was(tmp_path):
     with lock.held(tmp_path / "a/b"):
         (tmp_path / "a/b/mask.png").touch()
     assert [p.name for p in (tmp_path / "a/b").iterdir()] == ["mask.png"]
-    with lock.held(None):
-        pass
+
+
+def test_files_of_one_folder_are_apart(tmp_path):
+    with lock.held(tmp_path, "a.mp4"), lock.held(tmp_path, "b.mp4"):
+        with pytest.raises(PolypError, match=r"a\.mp4: another run is writing there"), lock.held(tmp_path, "a.mp4"):
+            pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
