@@ -15,7 +15,9 @@ from data_prep.pair import Pair
 from polyp_monai.data import files, similarity
 from polyp_monai.errors import PolypError, shortened
 
-THIRD_CLASS = 0.002  # share of the pixels at one value of files.BETWEEN: a class of its own; JPEG masks (BKAI-IGH) stay below .001
+THIRD_CLASS = (
+    0.002  # share of the pixels at one of files.BETWEEN: a class of its own; JPEG masks (BKAI-IGH) stay below .001
+)
 UNCHANGED = "kept: the published split is not changed"
 NEARLY_ALL = 0.9  # a polyp that covers more of the image than this: is the mask inverted?
 PLAIN_MODES = ("RGB", "YCbCr")
@@ -203,7 +205,10 @@ def findings_of(records: Sequence[Record], relative: Callable[[Path], str]) -> l
         by_mode[record.mode].append(record)
     for mode in sorted(set(by_mode) - set(PLAIN_MODES)):
         tell("image-format", "info", by_mode[mode], *_MODES.get(mode, (f"mode {mode}", KEPT)), mask=False)
-    message, done = "an EXIF orientation", "the stored pixels are used, whose size the mask has; written as PNG without it"
+    message, done = (
+        "an EXIF orientation",
+        "the stored pixels are used, whose size the mask has; written as PNG without it",
+    )
     kept = [record for record in records if record.orientation != 1 and not record.turned]
     tell("exif-orientation", "warning", kept, message, done, mask=False)
     done = "turned upright, as its mask is, and written as PNG"

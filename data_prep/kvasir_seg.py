@@ -13,7 +13,7 @@ from pathlib import Path
 from data_prep.findings import LEFT_OUT, Finding
 from data_prep.matching import images_of, keyed, match, twin_folders
 from data_prep.pair import Pair
-from polyp_monai.data import files, search
+from polyp_monai.data import search
 from polyp_monai.errors import PolypError
 
 SPLITS = ("official", "pranet", "ratio", "kfold")

@@ -1,7 +1,7 @@
 """The folder that `polyp prepare` writes: who owns what in it, and in which order it is written.
 
-What is written goes to a hidden folder beside its place first, and is moved when all of it is there, the data list last:
-a run that fails, is interrupted or finds the disk full leaves what was there. The ledger (`polyp_monai.data.outputs`)
+What is written goes to a hidden folder beside its place first, and is moved when all of it is there, the data list
+last: a run that fails, is interrupted or finds the disk full leaves what was there. The ledger (`polyp_monai.data.outputs`)
 names the data set and its files: those of a former run vanish when the new list lacks them, and nothing that someone
 else put there is ever removed or overwritten.
 """
@@ -94,7 +94,7 @@ class OutputFolder:
             shutil.rmtree(scrap, ignore_errors=True)
 
     def holds(self, paths: set[str], data_list: dict[str, Any]) -> bool:
-        """Whether exactly this is there already. Raises PolypError when something else is, which may not be replaced."""
+        """Whether exactly this is there already. Raises PolypError for something else, which may not be replaced."""
         try:
             former = json.loads((self.path / LIST).read_text(encoding="utf-8"))
         except FileNotFoundError:  # nothing, or what a killed run left
@@ -111,7 +111,7 @@ class OutputFolder:
 
     @contextmanager
     def writing(self, paths: set[str], data_list: dict[str, Any]) -> Iterator[Path]:
-        """A folder to write the files into; when the block ends well, they take their places, and the data list follows.
+        """A folder to write the files into; when the block ends well, they take their places, the data list last.
 
         What a former run wrote and `paths` lacks is removed.
         """

@@ -246,7 +246,9 @@ def to_mask(picture: Picture, path: str | Path) -> np.ndarray:
     between = np.bincount(levels.ravel(), minlength=256)[BETWEEN] / max(1, levels.size)
     if between.sum() - between.max() > PICTURE:
         raise MaskError(
-            "not-a-mask", path, f"{between.sum():.0%} of the mask's pixels are neither dark nor bright: a picture, not a mask"
+            "not-a-mask",
+            path,
+            f"{between.sum():.0%} of the mask's pixels are neither dark nor bright: a picture, not a mask",
         )
     return mask
 
@@ -271,7 +273,9 @@ def _check_alpha(pixels: np.ndarray, mask: np.ndarray, path: str | Path) -> None
         return
     if (colors == colors[0, 0]).all() or (alpha[mask > 0] == 0).any():
         raise MaskError(
-            "alpha-mask", path, "the mask is drawn in the alpha channel; save it as black and white, without transparency"
+            "alpha-mask",
+            path,
+            "the mask is drawn in the alpha channel; save it as black and white, without transparency",
         )
 
 

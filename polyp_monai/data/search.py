@@ -16,8 +16,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Found:
-    """`images`: files of a format that is read, sorted. `others`: the other files. `unreadable`: path -> reason, of links
-    that lead nowhere and folders that cannot be listed. Together they are all that was there but hidden files."""
+    """All that was there but hidden files.
+
+    `images`: files of a format that is read, sorted. `others`: the other files. `unreadable`: path -> reason, of links
+    that lead nowhere and folders that cannot be listed.
+    """
 
     images: list[Path] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)

@@ -144,8 +144,10 @@ def _count(container: av.container.InputContainer, stream: av.VideoStream, rate:
 
 
 def _pictures(container: av.container.InputContainer, stream: av.VideoStream, strict: bool) -> Iterator[Timed]:
-    """Times and upright pictures, or why one is lost; with `strict`, raises BreakError when they end before the announced
-    length."""
+    """Times and upright pictures, or why one is lost.
+
+    With `strict`, raises BreakError when they end before the announced length.
+    """
     av = import_av()
     by_dts = container.format.name == "avi"  # it stores no time of display: what stands for it jumps to and fro
     first = last = None

@@ -87,7 +87,11 @@ class Source:
             raise
         if first is None:
             release()
-            why = f"no frame can be read ({lost[0][1]})" if lost else "holds no frames; was its recording cut off at once?"
+            why = (
+                f"no frame can be read ({lost[0][1]})"
+                if lost
+                else "holds no frames; was its recording cut off at once?"
+            )
             raise PolypError(f"{name}: {why}")
         self.size = (first[1].shape[1], first[1].shape[0])
         self._frames = self._walk(chain(lost, [first], pictures))

@@ -139,7 +139,14 @@ def test_a_photograph_is_no_mask(tmp_path):
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [([0, 255], [0, 1]), ([0, 1], [0, 1]), ([3, 128], [0, 1]), ([127, 250], [0, 1]), ([0, 0], [0, 0]), ([1, 1], [1, 1])],
+    [
+        ([0, 255], [0, 1]),
+        ([0, 1], [0, 1]),
+        ([3, 128], [0, 1]),
+        ([127, 250], [0, 1]),
+        ([0, 0], [0, 0]),
+        ([1, 1], [1, 1]),
+    ],
 )
 def test_masks_are_thresholded_in_the_middle(tmp_path, values, expected):
     Image.fromarray(np.array([values], np.uint8)).save(tmp_path / "m.png")

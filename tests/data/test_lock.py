@@ -12,7 +12,13 @@ import pytest
 from polyp_monai.data import lock
 from polyp_monai.errors import PolypError
 
-HOLDER = "import sys, time; from polyp_monai.data import lock\nwith lock.held(sys.argv[1]): print('held', flush=True); time.sleep(60)"
+HOLDER = """
+import sys, time
+from polyp_monai.data import lock
+with lock.held(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 def holder(folder) -> subprocess.Popen:
@@ -23,7 +29,9 @@ def holder(folder) -> subprocess.Popen:
 
 def test_a_second_run_is_told_of_the_first_and_a_dead_one_holds_nothing(tmp_path):
     process = holder(tmp_path / "out")
-    with pytest.raises(PolypError, match=rf"out: another run is writing there \(process {process.pid} on .*give another --out"):
+    with pytest.raises(
+        PolypError, match=rf"out: another run is writing there \(process {process.pid} on .*give another --out"
+    ):
         with lock.held(tmp_path / "out"):
             pass
     process.send_signal(signal.SIGKILL)
@@ -43,9 +51,10 @@ def test_the_folder_is_left_as_it_was(tmp_path):
 
 
 def test_files_of_one_folder_are_apart(tmp_path):
-    with lock.held(tmp_path, "a.mp4"), lock.held(tmp_path, "b.mp4"):
-        with pytest.raises(PolypError, match=r"a\.mp4: another run is writing there"), lock.held(tmp_path, "a.mp4"):
-            pass
+    again = lock.held(tmp_path, "a.mp4")
+    told = pytest.raises(PolypError, match=r"a\.mp4: another run is writing there")
+    with lock.held(tmp_path, "a.mp4"), lock.held(tmp_path, "b.mp4"), told, again:
+        pass
     assert list(tmp_path.iterdir()) == []
 
 

@@ -374,7 +374,7 @@ class TestOutputFolder:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="has no limit of the size of files")
     @pytest.mark.parametrize("what", ["folder", "synthetic"])
-    def test_a_disk_without_room_is_one_line_and_leaves_nothing(self, what, small_set, tmp_path, what_fits=20_000):
+    def test_a_disk_without_room_is_one_line_and_leaves_nothing(self, what, small_set, tmp_path):
         cv2.imwrite(str(small_set / "images/seq0_0.bmp"), frame(0, (640, 480)))  # too large for what is left
         (small_set / "images/seq0_0.png").unlink()
         files.write_mask(small_set / "masks/seq0_0.png", polyp((640, 480)))
@@ -384,7 +384,7 @@ class TestOutputFolder:
             "os.link = None\n"  # as on another disk
             "from data_prep.__main__ import main; sys.exit(main(sys.argv[2:]))"
         )
-        words = [sys.executable, "-c", code, str(what_fits), what, *source, "--out", str(tmp_path / "out")]
+        words = [sys.executable, "-c", code, "20000", what, *source, "--out", str(tmp_path / "out")]
         done = subprocess.run(words, capture_output=True, text=True)
         assert done.returncode == 1, done.stderr
         assert done.stderr.splitlines()[-1] == f"polyp: error: {tmp_path / 'out'}: File too large"

@@ -164,6 +164,27 @@ def test_names_that_are_no_utf_8_are_one_line(folders, tmp_path, capsys):
     assert r"caf\xe9.png: its name is no UTF-8; rename it" in capsys.readouterr().err
 
 
+def test_a_run_replaces_its_own_files_when_told_to_and_no_others(folders, tmp_path, capsys):
+    truth, maps = folders
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.html").write_text("mine")
+    for more in ([], ["--overwrite"]):
+        assert run(maps, truth, out, *more) == 1
+        assert "report.html: is there already, and `polyp score` did not write it" in capsys.readouterr().err
+    assert [p.name for p in out.iterdir()] == ["report.html"]
+    assert main(["report", str(out)]) == 1
+    assert (out / "report.html").read_text() == "mine"
+    (out / "report.html").unlink()
+    assert run(maps, truth, out) == 0
+    before = (out / "frames.csv").read_bytes()
+    assert run(maps, truth, out, "--threshold", "0.9") == 1
+    assert "exists already; give another --out, or --overwrite" in capsys.readouterr().err
+    assert (out / "frames.csv").read_bytes() == before
+    assert run(maps, truth, out, "--overwrite") == 0
+    assert main(["report", str(out)]) == 0
+
+
 def test_processes_change_nothing(folders, monkeypatch):
     matches = external.match(*folders)[0]
     alone = [s.row for s in external.score_all(matches, external.Options(outlines=False))]

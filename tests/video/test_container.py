@@ -197,7 +197,9 @@ def test_behind_a_damage_it_goes_on_at_the_next_key_frame(tmp_path, name, codec,
     path = encode(tmp_path / name, codec=codec, options=options)
     content = bytearray(path.read_bytes())
     middle, length = len(content) // 2, 3000
-    filling = np.random.default_rng(0).integers(0, 256, length, np.uint8).tobytes() if damage == "noise" else bytes(length)
+    filling = (
+        np.random.default_rng(0).integers(0, 256, length, np.uint8).tobytes() if damage == "noise" else bytes(length)
+    )
     content[middle : middle + length] = filling
     path.write_bytes(content)
     frames, source = read(path)
