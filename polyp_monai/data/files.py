@@ -311,7 +311,7 @@ def read_map(path: str | Path, of_ones: bool = True, dim: bool = False) -> np.nd
     if pixels.dtype.kind in "ui":
         if not dim and 1 < highest <= 127 and ((pixels == 0) | (pixels == highest)).all():
             raise PolypError(
-                f"{path}: holds 0 and {highest:g} alone, too dark for a mask of 0 and 255; --normalize minmax stretches it"
+                f"{path}: holds 0 and {highest:g} alone, too dark for a mask; --normalize minmax stretches it"
             )
         wide = 1 if highest <= 1 and of_ones else 255 if highest <= 255 else np.iinfo(pixels.dtype).max
         return pixels.astype(np.float32) / np.float32(wide)

@@ -29,11 +29,9 @@ def holder(folder) -> subprocess.Popen:
 
 def test_a_second_run_is_told_of_the_first_and_a_dead_one_holds_nothing(tmp_path):
     process = holder(tmp_path / "out")
-    with pytest.raises(
-        PolypError, match=rf"out: another run is writing there \(process {process.pid} on .*give another --out"
-    ):
-        with lock.held(tmp_path / "out"):
-            pass
+    told = rf"out: another run is writing there \(process {process.pid} on .*give another --out"
+    with pytest.raises(PolypError, match=told), lock.held(tmp_path / "out"):
+        pass
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert (tmp_path / "out" / lock.NAME).exists()
