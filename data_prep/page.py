@@ -78,7 +78,7 @@ def _thumbnail(record: Record) -> str:
     """A small JPEG of the image with the mask's outline, as a data URI."""
     import cv2
 
-    image, mask = files.read_rgb(record.pair.image), files.read_mask(record.pair.mask)
+    image, mask = files.read_rgb(record.pair.image, upright=record.turned), files.read_mask(record.pair.mask)
     scale = WIDTH / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -169,7 +169,7 @@ def targets(sample: dict, probability: bool = False, overlay: bool = False) -> l
 def _gather(inputs: Iterable[str], out: Path) -> tuple[dict[Path, Path], list[Path], dict[Path, str]]:
     """Frames and what to keep of their paths, files that are passed over, and problems of frames and folders."""
     found: dict[Path, Path] = {}
-    passed_over: list[Path] = []
+    passed_over: dict[Path, None] = {}
     problems: dict[Path, str] = {}
     for item in inputs:
         matches, others, unreadable = _expand(str(item))
@@ -181,9 +181,9 @@ def _gather(inputs: Iterable[str], out: Path) -> tuple[dict[Path, Path], list[Pa
             raise PolypError(f"{item}: no frames there; known formats are {', '.join(files.SUFFIXES)}{other}")
         for path, relative in matches:
             found.setdefault(path, relative)
-        passed_over += [path for path in others if path not in passed_over]
+        passed_over |= dict.fromkeys(others)
         problems |= unreadable
-    return found, passed_over, problems
+    return found, list(passed_over), problems
 
 
 def _too_long(sample: dict, probability: bool, overlay: bool) -> str | None:

@@ -54,12 +54,14 @@ def test_an_image_sequence_in_the_order_of_its_numbers(tmp_path):
 def test_a_damaged_image_is_left_out_of_its_sequence(tmp_path):
     for index in range(4):
         Image.fromarray(scene(index)).save(tmp_path / f"{index}.png")
-    for name in ("0.png", "2.png"):
-        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:200])
+    (tmp_path / "0.png").write_bytes((tmp_path / "0.png").read_bytes()[:200])
+    (tmp_path / "2.png").unlink()
+    (tmp_path / "2.png").symlink_to("../annex/none")
     frames, source = read(tmp_path)
     assert [(f.index, f.time) for f in frames] == [(1, 0), (3, pytest.approx(0.08))]
     assert source.damaged.keys() == {0, 2}
-    assert re.search(r"2\.png: cannot be read", source.damaged[2])
+    assert re.search(r"0\.png: cannot be read", source.damaged[0])
+    assert re.search(r"2\.png: a link to \.\./annex/none", source.damaged[2])
     assert source.broken is None
     for name in ("1.png", "3.png"):
         (tmp_path / name).write_bytes(b"no picture")
