@@ -1,9 +1,9 @@
 """The folder that `polyp prepare` writes: who owns what in it, and in which order it is written.
 
 What is written goes to a hidden folder beside its place first, and is moved when all of it is there, the data list
-last: a run that fails, is interrupted or finds the disk full leaves what was there. The ledger
-(`polyp_monai.data.outputs`) names the data set and its files: those of a former run vanish when the new list lacks them, and nothing that someone
-else put there is ever removed or overwritten.
+last: a run that fails, is interrupted or finds the disk full leaves what was there. The ledger (`data.outputs`) names
+the data set and its files: those of a former run vanish when the new list lacks them, and nothing that someone else
+put there is ever removed or overwritten.
 """
 
 from __future__ import annotations
