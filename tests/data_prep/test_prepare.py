@@ -381,7 +381,8 @@ class TestOutputFolder:
         source = ["--source", str(small_set)] if what == "folder" else ["--count", "3"]
         code = (
             "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), -1))\n"
-            "os.link = None\n"  # as on another disk
+            "def refuse(*_): raise OSError('another disk')\n"
+            "os.link = refuse\n"
             "from data_prep.__main__ import main; sys.exit(main(sys.argv[2:]))"
         )
         words = [sys.executable, "-c", code, "20000", what, *source, "--out", str(tmp_path / "out")]
