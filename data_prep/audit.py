@@ -16,9 +16,8 @@ from data_prep.pair import NEGATIVE, Pair
 from polyp_monai.data import files, similarity
 from polyp_monai.errors import PolypError, shortened
 
-BETWEEN = slice(64, 192)  # mask values far from 0 and 255; soft edges and JPEG put few pixels on each of them
-THIRD_CLASS = 0.002  # share of the pixels at one such value: a class of its own; JPEG masks (BKAI-IGH) stay below .001
-PICTURE = 0.1  # share of the pixels spread over BETWEEN, its commonest value left out; photographs have .15 and more
+# share of the pixels at one of files.BETWEEN: a class of its own; JPEG masks (BKAI-IGH) stay below .001
+THIRD_CLASS = 0.002
 UNCHANGED = "kept: the published split is not changed"
 NEARLY_ALL = 0.9  # a polyp that covers more of the image than this
 INVERTED = 0.5, 0.6  # more of the image, and of its edge, is polyp; of 1612 published masks that large none has .34
@@ -36,10 +35,11 @@ class Record:
     size: tuple[int, int]
     mode: str
     orientation: int
+    turned: bool  # the mask lies on the upright image, not on the stored pixels
     brightness: float
     polyp_area: float
     mask_other: int  # pixels that are neither 0 nor 255 (nor 1 in a mask of 0 and 1)
-    mask_third: float  # largest share of the pixels at one value of BETWEEN
+    mask_third: float  # largest share of the pixels at one value of files.BETWEEN
     mask_is_01: bool
     mask_is_colored: bool
     mask_edge: float  # share of the outermost pixels that are polyp
@@ -88,27 +88,18 @@ def _inspect(pair: Pair) -> Record:
     except PolypError as error:
         raise _UnusableError("unreadable", pair.image, _without_path(error, pair.image)) from error
     stored, mask = _mask_of(pair, image)
+    turned = orientation in ROTATED and image.shape[1::-1] == mask.shape != image.shape[:2]
+    if turned:  # drawn on the image as viewers show it
+        image = files.read_rgb(pair.image, upright=True)
     if image.shape[:2] != mask.shape:
-        (height, width), turned = mask.shape, orientation in ROTATED and image.shape[1::-1] == mask.shape
+        height, width = mask.shape
         message = f"image is {image.shape[1]} x {image.shape[0]}, mask {width} x {height}"
-        if turned:
-            message += f": the mask fits the image as EXIF orientation {orientation} turns it, not its stored pixels"
         raise _UnusableError("size-mismatch", pair.mask, message)
-    if _drawn_in_alpha(stored.pixels):
-        message = "drawn in the alpha channel, which is not read, over one color; save it as black and white"
-        raise _UnusableError("alpha-mask", pair.mask, message)
     values = files.largest_channel(stored.pixels)
-    largest = float(values.max(initial=0))
-    mask_is_01 = largest == 1 and values.dtype != bool
-    if largest > 0 and not mask.any():  # labels such as 0 and 2, which nobody meant as an empty mask
-        message = f"the mask's largest value is {largest:g} ({values.dtype}), too dark for a polyp; expected 0 and 255"
-        raise _UnusableError("dim-mask", pair.mask, message)
-    levels = values if values.dtype == np.uint8 else mask * np.uint8(255)
+    levels = files.mask_levels(stored, pair.mask or pair.image)
     pixels_at = np.bincount(levels.ravel(), minlength=256)
-    between = pixels_at[BETWEEN] / levels.size
-    if between.sum() - between.max() > PICTURE:
-        message = f"{between.sum():.0%} of the mask's pixels are neither dark nor bright: a picture, not a mask"
-        raise _UnusableError("not-a-mask", pair.mask, message)
+    between = pixels_at[files.BETWEEN] / levels.size
+    mask_is_01 = values.dtype != bool and values.max(initial=0) == 1
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     thumbnail, bits = similarity.views(grey)
     digest = hashlib.sha256(repr(image.shape).encode())
@@ -119,11 +110,12 @@ def _inspect(pair: Pair) -> Record:
         size=(image.shape[1], image.shape[0]),
         mode=mode,
         orientation=orientation,
+        turned=turned,
         brightness=round(float(grey.mean()), 2),
         polyp_area=round(float(mask.mean()), 6),
-        mask_other=0 if mask_is_01 else int(pixels_at[1:255].sum()),
+        mask_other=int(pixels_at[1:255].sum()),
         mask_third=float(between.max()),
-        mask_is_01=mask_is_01,
+        mask_is_01=bool(mask_is_01),
         mask_is_colored=_is_colored(stored.pixels, mask),
         mask_edge=float(np.concatenate([mask[[0, -1]].ravel(), mask[:, [0, -1]].ravel()]).mean()),
         mask_is_image=_is_image(mask, image),
@@ -132,14 +124,6 @@ def _inspect(pair: Pair) -> Record:
         hash=bits,
         mask_thumbnail=cv2.resize(mask * np.uint8(255), small, interpolation=cv2.INTER_AREA),
     )
-
-
-def _drawn_in_alpha(pixels: np.ndarray) -> bool:
-    """True when a stored mask is of one color all over, but not of one opacity."""
-    if pixels.ndim == 2 or pixels.shape[2] not in (2, 4):
-        return False
-    colors, alpha = pixels[..., :-1], pixels[..., -1]
-    return bool(alpha.min() != alpha.max() and (colors == colors[0, 0]).all())
 
 
 def _is_image(mask: np.ndarray, image: np.ndarray) -> bool:
@@ -158,7 +142,8 @@ def _mask_of(pair: Pair, image: np.ndarray) -> tuple[files.Picture, np.ndarray]:
         stored = files.read_picture(pair.mask)
         return stored, files.to_mask(stored, pair.mask)
     except PolypError as error:
-        raise _UnusableError("unreadable", pair.mask, _without_path(error, pair.mask)) from error
+        code = error.code if isinstance(error, files.MaskError) else "unreadable"
+        raise _UnusableError(code, pair.mask, _without_path(error, pair.mask)) from error
 
 
 def _is_colored(pixels: np.ndarray, mask: np.ndarray) -> bool:
@@ -245,10 +230,12 @@ def findings_of(records: Sequence[Record], relative: Callable[[Path], str]) -> l
         by_mode[record.mode].append(record)
     for mode in sorted(set(by_mode) - set(PLAIN_MODES)):
         tell("image-format", "info", by_mode[mode], *_MODES.get(mode, (f"mode {mode}", KEPT)), mask=False)
-    turned = [record for record in records if record.orientation != 1]
     message = "an EXIF orientation"
-    done = "the stored pixels are used, because masks are drawn on them"
-    tell("exif-orientation", "warning", turned, message, done, mask=False)
+    done = "the stored pixels are used, whose size the mask has; written as PNG without it"
+    kept = [record for record in records if record.orientation != 1 and not record.turned]
+    tell("exif-orientation", "warning", kept, message, done, mask=False)
+    done = "turned upright, as its mask is, and written as PNG"
+    tell("exif-orientation", "warning", [r for r in records if r.turned], message, done, mask=False)
 
     empty = [record for record in records if record.polyp_area == 0]
     tell("empty-mask", "info", [r for r in empty if NEGATIVE in r.pair.tags], "no polyp, as the tag says,")

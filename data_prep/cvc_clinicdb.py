@@ -10,9 +10,9 @@ from bisect import bisect_left
 from pathlib import Path
 
 from data_prep.findings import LEFT_OUT, Finding
-from data_prep.matching import keyed, match, twin_folders
+from data_prep.matching import images_of, keyed, match, twin_folders
 from data_prep.pair import Pair
-from polyp_monai.data import files
+from polyp_monai.data import search
 from polyp_monai.errors import PolypError
 
 PROTOCOLS = ("grouped", "pranet", "random", "kfold")
@@ -54,7 +54,7 @@ def pairs(source: Path, findings: list[Finding]) -> list[Pair]:
     """
     copies = []
     for images, masks in twin_folders(source, "original", "ground truth"):
-        found = keyed(files.find_images(images, recursive=False), images)
+        found = keyed(search.search(images, recursive=False).images, images)
         if FRAMES & set(found):
             copies.append((found, images, masks))
     if not copies:
@@ -66,7 +66,8 @@ def pairs(source: Path, findings: list[Finding]) -> list[Pair]:
     if len(copies) > 1:
         message = f"{len(copies)} copies below the source; {images.parent.relative_to(source).as_posix()}/ is used"
         findings.append(Finding("several-copies", "info", (), message, "the fullest one is used"))
-    matched = match(found, keyed(files.find_images(masks, recursive=False), masks), findings)
+    found = keyed(images_of(images, findings, recursive=False), images)
+    matched = match(found, keyed(images_of(masks, findings, recursive=False), masks), findings)
     for name, image, _ in matched:
         if name not in FRAMES:
             message = f"{name} is not one of the frames 1 to 612 of CVC-ClinicDB"

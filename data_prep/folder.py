@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data_prep.findings import KEPT, Finding
-from data_prep.matching import keyed, match, twin_folders
+from data_prep.matching import images_of, keyed, match, twin_folders
 from data_prep.pair import NEGATIVE, Pair
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError, shortened
@@ -41,33 +41,35 @@ def pairs(
         PolypError: the folders are not there, no pair is found, or a name has no group.
     """
     named = source or images
-    matched = match(*_found(source, images, masks, mask_suffix), findings, missing_mask == "empty") if named else []
-    matched += _negatives(negatives, {key for key, _, _ in matched}) if negatives else []
+    empty = missing_mask == "empty"
+    matched = match(*_found(source, images, masks, mask_suffix, findings), findings, empty) if named else []
+    matched += _negatives(negatives, {key for key, _, _ in matched}, findings) if negatives else []
     names = _names([key for key, _, _ in matched], findings)
     group_of = _groups({key: names[key] for key, _, _ in matched}, group_regex, group_csv)
     return [Pair(names[key], image, mask, group_of(key), () if mask else (NEGATIVE,)) for key, image, mask in matched]
 
 
-def _negatives(folder: Path, taken: set[str]) -> list[tuple[str, Path, None]]:
+def _negatives(folder: Path, taken: set[str], findings: list[Finding]) -> list[tuple[str, Path, None]]:
     """(key, image, None) of every image below `folder`; a key that a pair has too gets `negative/` before it."""
-    paths = {path: (path.relative_to(folder).parent / files.stem_of(path)).as_posix() for path in _images(folder)}
+    found = _images(folder, findings)
+    paths = {path: (path.relative_to(folder).parent / files.stem_of(path)).as_posix() for path in found}
     return [(f"{NEGATIVE}/{key}" if key in taken else key, path, None) for path, key in paths.items()]
 
 
 def _found(
-    source: Path | None, images: Path | None, masks: Path | None, mask_suffix: str
+    source: Path | None, images: Path | None, masks: Path | None, mask_suffix: str, findings: list[Finding]
 ) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
     """Images and masks by key."""
     if images is not None and masks is not None:
-        return keyed(_images(images), images), keyed(_images(masks), masks, mask_suffix)
+        return keyed(_images(images, findings), images), keyed(_images(masks, findings), masks, mask_suffix)
     if source is not None and (twins := twin_folders(source, "images", "masks")):
         if len(twins) > 1:
             places = shortened([twin[0].parent.relative_to(source).as_posix() or "." for twin in twins])
             raise PolypError(f"{source}: images/ and masks/ in {len(twins)} places ({places}); name one with --source")
         images, masks = twins[0]
-        return keyed(_images(images), images), keyed(_images(masks), masks, mask_suffix)
+        return keyed(_images(images, findings), images), keyed(_images(masks, findings), masks, mask_suffix)
     if source is not None and mask_suffix:
-        everything = _images(source)
+        everything = _images(source, findings)
         is_mask = {path: files.stem_of(path).endswith(mask_suffix) for path in everything}
         return (
             keyed((path for path in everything if not is_mask[path]), source),
@@ -79,10 +81,8 @@ def _found(
     )
 
 
-def _images(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise PolypError(f"{folder}: no such folder")
-    found = files.find_images(folder)
+def _images(folder: Path, findings: list[Finding]) -> list[Path]:
+    found = images_of(folder, findings)
     if not found:
         raise PolypError(f"{folder}: holds no image ({', '.join(files.SUFFIXES)})")
     return found

@@ -11,9 +11,9 @@ from importlib import resources
 from pathlib import Path
 
 from data_prep.findings import LEFT_OUT, Finding
-from data_prep.matching import keyed, match, twin_folders
+from data_prep.matching import images_of, keyed, match, twin_folders
 from data_prep.pair import Pair
-from polyp_monai.data import files
+from polyp_monai.data import search
 from polyp_monai.errors import PolypError
 
 PROTOCOLS = ("official", "pranet", "ratio", "kfold")
@@ -39,7 +39,7 @@ def pairs(source: Path, findings: list[Finding]) -> list[Pair]:
     known = facts()
     copies = []
     for images, masks in twin_folders(source, "images", "masks"):
-        found = keyed(files.find_images(images, recursive=False), images)
+        found = keyed(search.search(images, recursive=False).images, images)
         if any(name in known for name in found):
             copies.append((found, images, masks))
     if not copies:
@@ -51,7 +51,8 @@ def pairs(source: Path, findings: list[Finding]) -> list[Pair]:
     if len(copies) > 1:
         message = f"{len(copies)} copies below the source; {images.parent.relative_to(source).as_posix()}/ is used"
         findings.append(Finding("several-copies", "info", (), message, "the fullest one is used"))
-    matched = match(found, keyed(files.find_images(masks, recursive=False), masks), findings)
+    found = keyed(images_of(images, findings, recursive=False), images)
+    matched = match(found, keyed(images_of(masks, findings, recursive=False), masks), findings)
     for name, image, _ in matched:
         if name not in known:
             message = f"image {name} is not one of the 1000 of Kvasir-SEG"

@@ -9,7 +9,8 @@ from operator import itemgetter
 from pathlib import Path
 
 from data_prep.findings import KEPT, LEFT_OUT, Finding
-from polyp_monai.data import files
+from polyp_monai.data import files, search
+from polyp_monai.errors import shortened
 
 DEPTH = 3  # how far below the source a set may be nested: a zip often holds it one or two folders down
 
@@ -28,6 +29,22 @@ def twin_folders(source: Path, images: str, masks: str) -> list[tuple[Path, Path
             if depth < DEPTH and not name.startswith((".", "__MACOSX")) and name.casefold() not in (images, masks)
         )
     return sorted(found)
+
+
+def images_of(folder: Path, findings: list[Finding], recursive: bool = True) -> list[Path]:
+    """The pictures in a folder; what else is there becomes findings: an error where a picture was meant."""
+    found = search.search(folder, recursive)
+    for path, reason in found.unreadable.items():
+        findings.append(Finding("unreadable", "error", (files.printable(path),), reason, LEFT_OUT))
+    if found.others:
+        names = tuple(files.printable(path) for path in found.others)
+        message = f"no picture of a known format: {shortened([path.name for path in map(Path, names)])}"
+        findings.append(Finding("passed-over", "warning", names, message, LEFT_OUT))
+    named = {path: files.printable(path) for path in found.images}
+    for path, shown in named.items():
+        if shown != str(path):
+            findings.append(Finding("bad-name", "error", (shown,), "its name is no UTF-8; rename it", LEFT_OUT))
+    return [path for path, shown in named.items() if shown == str(path)]
 
 
 def keyed(paths: Iterable[Path], folder: Path, suffix: str = "") -> dict[str, list[Path]]:

@@ -1,12 +1,14 @@
 """The folder that `polyp prepare` writes: who owns what in it, and in which order it is written.
 
-A ledger, .polyp-prepare.json, names the data set and every file written for it; it is written before the first of them.
-So a run that was killed can be repeated, files of a former run vanish when the new list lacks them, and nothing that
-someone else put there is ever removed or overwritten. The data list comes last: where there is one, it is complete.
+What is written goes to a hidden folder beside its place first, and is moved when all of it is there, the data list
+last: a run that fails, is interrupted or finds the disk full leaves what was there. The ledger (`data.outputs`) names
+the data set and its files: those of a former run vanish when the new list lacks them, and nothing that someone else
+put there is ever removed or overwritten.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -16,70 +18,70 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from polyp_monai.data import files
+from polyp_monai.data import SCRAP, files, outputs
 from polyp_monai.errors import PolypError, shortened
 
 LIST = "datalist.json"
-LEDGER = ".polyp-prepare.json"
-SCRAP = (".partial-", ".polyp-")  # beginnings of names that a killed run may leave
+WORK = ".polyp-work-"  # beginning of a hidden folder's name
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class OutputFolder:
-    """DIR of one run. `identity` says which data set it is for, e.g. {"name": "kvasir-seg"}."""
+    """DIR of one run. `identity` says what it is for: name, source and split, e.g. {"name": "kvasir-seg"}."""
 
     def __init__(self, path: Path, identity: dict[str, Any], overwrite: bool = False) -> None:
         self.path = path
         self.identity = identity
-        self.owned = self._check(overwrite)
-        self._work: Path | None = None
+        self.overwrite = overwrite
+        self._check_place()
+        self.ledger = outputs.Ledger(path, "prepare")
+        self._check_owner()
+        self._at_work: set[Path] = set()
 
-    def _check(self, overwrite: bool) -> set[str]:
-        """Files that a former run wrote here.
-
-        Raises:
-            PolypError: not writable, or it holds another data set or files of somebody else.
-        """
+    def _check_place(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise PolypError(f"{self.path}: is a file; name a folder with --out")
         nearest = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
             raise PolypError(f"{self.path}: cannot be written (no permission in {nearest}); give another --out")
-        if not self.path.is_dir():
-            return set()
-        ledger = self.path / LEDGER
-        if not ledger.is_file():
-            strangers = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith(SCRAP))
+
+    def _check_owner(self) -> None:
+        """Raises PolypError when the folder holds another data set, or files of somebody else."""
+        former = self.ledger.identity
+        if former is None:
+            strangers = [p.name for p in self.path.glob("*") if not p.name.startswith(SCRAP)]
             if strangers:
-                names = shortened(strangers, 3)
+                names = shortened(sorted(strangers), 3)
                 raise PolypError(f"{self.path}: already holds files polyp did not write ({names}); give another --out")
-            return set()
-        try:
-            former = json.loads(ledger.read_text(encoding="utf-8"))
-            identity, paths = former["identity"], set(former["files"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise PolypError(f"{ledger}: damaged ({error}); give another --out") from error
-        if identity != self.identity and not overwrite:
-            what = identity["name"]
+        elif former != self.identity and not self.overwrite:
+            what = former.get("name", "a data set")
             if what == self.identity["name"]:
-                what += (
-                    " with another protocol"
-                    if identity.get("source") == self.identity.get("source")
-                    else " of another source"
-                )
+                same = former.get("source") == self.identity.get("source")
+                what += " with another protocol" if same else " of another source"
             raise PolypError(f"{self.path}: already holds {what}; give another --out or --overwrite")
-        return paths
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
-        """A folder on the same disk for what is unpacked or generated; it is removed with all it holds."""
+        """A folder on the same disk for what is unpacked, generated or not yet in its place; it is removed with all it
+        holds.
+
+        Raises:
+            OSError: the disk is full; it names DIR.
+        """
         fresh = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         self._sweep()
-        self._work = Path(tempfile.mkdtemp(prefix=".polyp-work-", dir=self.path))
+        work = Path(tempfile.mkdtemp(prefix=WORK, dir=self.path))
+        self._at_work.add(work)
         try:
-            yield self._work
+            yield work
+        except OSError as error:
+            if error.errno in NO_ROOM:  # it names a file that is gone, or that was to be copied
+                raise OSError(error.errno, error.strerror, str(self.path)) from error
+            raise
         finally:
-            shutil.rmtree(self._work, ignore_errors=True)
+            self._at_work.discard(work)
+            shutil.rmtree(work, ignore_errors=True)
             if fresh and not any(self.path.iterdir()):
                 self.path.rmdir()
 
@@ -88,39 +90,42 @@ class OutputFolder:
         for place in (self.path, self.path / "images", self.path / "masks"):
             for scrap in place.glob(".partial-*"):
                 scrap.unlink(missing_ok=True)
-        for scrap in set(self.path.glob(".polyp-work-*")) - {self._work}:
+        for scrap in set(self.path.glob(f"{WORK}*")) - self._at_work:
             shutil.rmtree(scrap, ignore_errors=True)
 
+    def holds(self, paths: set[str], data_list: dict[str, Any]) -> bool:
+        """Whether exactly this is there already. Raises PolypError for something else, which may not be replaced."""
+        try:
+            former = json.loads((self.path / LIST).read_text(encoding="utf-8"))
+        except FileNotFoundError:  # nothing, or what a killed run left
+            return False
+        except ValueError:
+            former = None
+        same = former == json.loads(json.dumps(data_list)) and all((self.path / file).is_file() for file in paths)
+        if not same and not self.overwrite:
+            raise PolypError(
+                f"{self.path}: already holds {self.identity['name']}, and its files have changed since; "
+                "give another --out or --overwrite"
+            )
+        return same and not self.overwrite
+
     @contextmanager
-    def writing(self, paths: set[str], data_list: dict[str, Any]) -> Iterator[None]:
-        """The block writes `files` (relative paths); when it ends well, the data list is written and the rest removed.
+    def writing(self, paths: set[str], data_list: dict[str, Any]) -> Iterator[Path]:
+        """A folder to write the files into; when the block ends well, they take their places, the data list last.
 
-        A former data list stays during the block only if it is the same.
+        What a former run wrote and `paths` lacks is removed.
         """
-        for file in sorted(paths - self.owned):
-            if (self.path / file).exists():
-                raise PolypError(f"{self.path / file}: is there already and polyp did not write it; give another --out")
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._sweep()
-        self._keep_ledger(self.owned | paths)
-        target = self.path / LIST
-        if target.is_file() and not _holds(target, data_list):
-            target.unlink()
-        yield
-        for file in sorted(self.owned - paths):
-            (self.path / file).unlink(missing_ok=True)
-        self._keep_ledger(paths)
-        files.write_json(target, data_list)
-
-    def _keep_ledger(self, paths: set[str]) -> None:
-        files.write_json(self.path / LEDGER, {"identity": self.identity, "files": sorted(paths)})
-
-
-def _holds(file: Path, content: dict[str, Any]) -> bool:
-    try:
-        return json.loads(file.read_text(encoding="utf-8")) == json.loads(json.dumps(content))
-    except ValueError:
-        return False
+        self.ledger.check(paths - self.ledger.files, overwrite=False)
+        with self.workspace() as fresh:
+            yield fresh
+            files.write_json(fresh / LIST, data_list)
+            self.ledger.claim(paths, self.identity)
+            (self.path / LIST).unlink(missing_ok=True)  # where there is one, it is complete
+            for file in sorted(paths):
+                (self.path / file).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(fresh / file, self.path / file)
+            os.replace(fresh / LIST, self.path / LIST)
+        self.ledger.keep(paths)
 
 
 def place(source: Path, target: Path) -> None:

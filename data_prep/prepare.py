@@ -121,8 +121,12 @@ def entry(prepared: Prepared, record: audit.Record) -> dict[str, Any]:
 
 
 def _needs_png(record: audit.Record) -> bool:
-    """MONAI's readers fail on what Pillow refuses, such as the publisher's images of CVC-ClinicDB."""
-    return record.mode == audit.REFUSED_BY_PILLOW
+    """MONAI's readers fail on WebP, on HEIC and on what Pillow refuses, as the publisher's images of CVC-ClinicDB.
+
+    An EXIF orientation, which some programs apply and others do not, would part the image from its mask.
+    """
+    rare = files.suffix_of(record.pair.image) in (".webp", *files.HEIF_SUFFIXES)
+    return rare or record.mode == audit.REFUSED_BY_PILLOW or record.orientation != 1
 
 
 def data_list(prepared: Prepared) -> dict[str, Any]:
@@ -160,25 +164,32 @@ def report(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def write(prepared: Prepared, output: OutputFolder, draw: Callable[[Path], object]) -> None:
-    """Write images, masks, audit.json, audit.html and, last, datalist.json. Can be repeated after an interrupt.
+def write(prepared: Prepared, output: OutputFolder, draw: Callable[[Path], object]) -> bool:
+    """Write images, masks, audit.json, audit.html and, last, datalist.json; False when just these are there already.
 
-    `draw` writes the folder's audit.html out of its audit.json, images and masks.
+    `draw` writes a folder's audit.html out of its audit.json, images and masks.
+
+    Raises:
+        PolypError: something else is there, which may not be replaced.
     """
     listed = data_list(prepared)
     entries = {sample["name"]: sample for split in SPLITS for sample in listed[split]}
     paths = {sample[key] for sample in entries.values() for key in ("image", "label")} | {"audit.json", "audit.html"}
+    if output.holds(paths, listed):
+        return False
 
-    def write_pair(record: audit.Record) -> None:
-        image, label = (output.path / entries[record.name][key] for key in ("image", "label"))
-        if _needs_png(record):
-            files.write_png(image, files.read_rgb(record.pair.image))
-        else:
-            place(record.pair.image, image)
-        like = files.read_picture(record.pair.image) if files.suffix_of(label) in files.NIFTI_SUFFIXES else None
-        files.write_mask(label, record.pair.read_mask(), like)
+    with output.writing(paths, listed) as folder:
 
-    with output.writing(paths, listed):
+        def write_pair(record: audit.Record) -> None:
+            image, label = (folder / entries[record.name][key] for key in ("image", "label"))
+            if _needs_png(record):
+                files.write_png(image, files.read_rgb(record.pair.image, upright=record.turned))
+            else:
+                place(record.pair.image, image)
+            like = files.read_picture(record.pair.image) if files.suffix_of(label) in files.NIFTI_SUFFIXES else None
+            files.write_mask(label, record.pair.read_mask(), like)
+
         in_parallel(write_pair, prepared.records, "writing")
-        files.write_json(output.path / "audit.json", report(prepared))
-        draw(output.path)
+        files.write_json(folder / "audit.json", report(prepared))
+        draw(folder)
+    return True

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -21,11 +22,18 @@ def bar(items: Iterable[Item], what: str, total: int | None = None) -> Iterable[
 def in_parallel(function: Callable[[Item], Result], items: Sequence[Item], what: str) -> list[Result]:
     """[function(item) for item in items] on threads: decoders and encoders release the interpreter lock.
 
-    The first exception, an interrupt included, cancels what has not begun.
+    Few items are under way at a time. The first exception, an interrupt included, leaves the others undone.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    threads = os.cpu_count() or 1
+    waiting: deque[Future[Result]] = deque()
+    done: list[Result] = []
+    with ThreadPoolExecutor(threads) as pool:
         try:
-            return list(bar(pool.map(function, items), what, len(items)))
+            for item in bar(items, what, len(items)):
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 4 * threads:
+                    done.append(waiting.popleft().result())
+            return done + [future.result() for future in waiting]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -14,6 +14,7 @@ from __future__ import annotations
 import glob
 import io as memory
 import json
+import logging
 import os
 import tempfile
 import threading
@@ -27,8 +28,8 @@ import numpy as np
 
 from polyp_monai import provenance
 from polyp_monai.bundle import locate
-from polyp_monai.data import datalist, files
-from polyp_monai.errors import PolypError
+from polyp_monai.data import datalist, files, search
+from polyp_monai.errors import PolypError, counted
 from polyp_monai.metrics.regions import Polyp, find_polyps
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 Picture = Union[np.ndarray, "PIL.Image.Image", "torch.Tensor"]
 Errors = Literal["raise", "skip"]
+logger = logging.getLogger(__name__)
+
 SHOWN = 640  # pixels of the longer side at most, in a notebook
 
 
@@ -174,7 +177,8 @@ class Bundle:
         Args:
             source: what decides about the result:
 
-                - a path of a picture (PNG, JPEG, TIFF, BMP, NIfTI), an array (H, W, 3) RGB of uint8 (or uint16, or
+                - a path of a picture (PNG, JPEG, TIFF, BMP, WebP, HEIC, NIfTI), which is read upright, as viewers show
+                  it; an array (H, W, 3) RGB of uint8 (or uint16, or
                   floats in 0..1; (H, W) is grey), a PIL image, a MetaTensor or tensor (3, W, H), MONAI's axis order:
                   a `Prediction`
                 - a list or tuple of these: a list, predicted in batches
@@ -193,10 +197,7 @@ class Bundle:
         if isinstance(source, Iterator):
             return self._predictions(source, errors == "skip")
         if isinstance(source, (str, os.PathLike)) and _is_many(Path(source)):
-            paths = [path for path, _ in datalist.find_frames(str(source))]
-            if not paths:
-                raise PolypError(f"{source}: no frames there; known formats are {', '.join(files.SUFFIXES)}")
-            return self._predictions(paths, errors == "skip")
+            return self._predictions(_found(source, errors == "skip"), errors == "skip")
         return next(self._predictions([source], skip=False))
 
     def _predictions(self, frames: Iterable[Any], skip: bool) -> Iterator[Prediction]:
@@ -239,6 +240,11 @@ class Bundle:
         with open_source(source, fps) as frames:
             for item in Pipeline(frames, [finder], latency, realtime or frames.live):
                 yield TrackedFrame(item.frame.index, item.frame.time, item.polyps, item.frame.image)
+            if frames.damaged:
+                index, reason = next(iter(frames.damaged.items()))
+                logger.warning(
+                    f"{counted(len(frames.damaged), 'damaged frame')} left out, the first is frame {index}: {reason}"
+                )
             if frames.broken:
                 raise PolypError(frames.broken)
 
@@ -257,7 +263,8 @@ class Bundle:
             The content of `out`/summary.json.
 
         Raises:
-            PolypError: a key that is unknown or out of range, no such data, or a frame that cannot be read.
+            PolypError: a key that is unknown or out of range, no such data, a frame that cannot be read, or a run in
+                `out` already (`overwrite=True` replaces an earlier one).
         """
         from polyp_monai.bundle import overrides, run
 
@@ -365,6 +372,21 @@ def _is_many(path: Path) -> bool:
     return path.is_dir() or path.suffix.lower() == ".json" or (not path.exists() and glob.has_magic(str(path)))
 
 
+def _found(source: str | Path, skip: bool) -> list[Path]:
+    """The frames that a folder, glob or data list names; what is passed over is named in the log."""
+    found = datalist.find_frames(str(source))
+    if not found.frames:
+        raise PolypError(f"{source}: no frames there; known formats are {', '.join(files.SUFFIXES)}")
+    if found.problems:
+        line = search.unreadable_line(found.problems)
+        if not skip:
+            raise PolypError(line)
+        logger.warning(f"{line}; left out")
+    if found.passed_over:
+        logger.warning(search.passed_over_line(found.passed_over))
+    return [path for path, _ in found.frames if path not in found.problems]
+
+
 def _picture(frame: Any) -> files.Picture:
     """A frame in memory as a file would have it. Raises PolypError when it is none."""
     import PIL.Image
@@ -441,7 +463,7 @@ class Prediction:
             PolypError: the file has gone.
         """
         if self.source is not None:
-            return files.read_rgb(self.source)
+            return files.read_rgb(self.source, upright=True)
         assert self.pixels is not None  # a frame has come from somewhere
         return files.to_rgb(files.Picture(self.pixels, np.eye(4), self.size), "a picture in memory")
 

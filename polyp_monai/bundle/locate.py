@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from polyp_monai.data import SCRAP, lock
 from polyp_monai.errors import PolypError
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -88,31 +89,45 @@ def working_copy(bundle: str, out: str | None) -> Iterator[Path]:
 
     The copy (by default `runs/NAME`) is a complete bundle without weights; training adds them, so that the folder can
     be shared as it is. A shipped bundle is never trained in place: it may lie in a read-only installation. A copy that
-    was made here is removed again when the training could not start.
+    was made here is removed again when the training could not start. No other training writes there meanwhile.
+
+    Raises:
+        PolypError: no such bundle, the folder holds something else, or another training is at work there.
     """
     source = template(bundle, out)
     target = Path(out).resolve() if out else (RUNS / source.name).resolve()
-    if source == target or (out is None and not is_shipped(source)):
-        yield source
-        return
-    made = not (target / "configs").is_dir()
-    if made:
-        _copy(source, target)
-    try:
-        yield target
-    except BaseException:
-        if made and not any(target.rglob("*.pt")):
-            shutil.rmtree(target)
-        raise
+    if out is None and not is_shipped(source):
+        target = source
+    with lock.held(target):
+        made = not (target / "configs").is_dir()
+        if made:
+            _copy(source, target)
+        try:
+            yield target
+        except BaseException:
+            if made and not any(target.rglob("*.pt")):
+                for path in [p for p in target.iterdir() if not p.name.startswith(SCRAP)]:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            raise
 
 
 def _copy(source: Path, target: Path) -> None:
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    """Copy a bundle without its results. What is read-only, as a shipped bundle may be, becomes writable."""
+    strangers = [p for p in target.glob("*") if not p.name.startswith(SCRAP)] if target.is_dir() else []
+    if strangers or (target.exists() and not target.is_dir()):
         raise PolypError(f"{target}: is not empty and holds no bundle; give another --out")
-    partial = target.with_name(f".partial-{target.name}")
+    partial = target / ".partial-bundle"
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        shutil.copytree(source, partial, ignore=shutil.ignore_patterns("models", "eval", "predictions"))
-        partial.replace(target)
+        left_out = (source / "models", source / "eval", source / "predictions")
+        for path in sorted(source.rglob("*")):
+            if path.is_dir() or path.name.startswith(SCRAP):
+                continue
+            if not any(path.is_relative_to(place) for place in left_out):
+                copy = partial / path.relative_to(source)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
+        for path in sorted(partial.iterdir(), key=lambda p: p.name == "configs"):  # which makes it a bundle: last
+            path.replace(target / path.name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from polyp_monai.bundle import locate, model_file
 from polyp_monai.bundle.read import check_hashes, check_root, clear_errors, scripts_of
-from polyp_monai.data import datalist
+from polyp_monai.data import datalist, lock
 from polyp_monai.errors import PolypError
 from polyp_monai.training import checkpoints
 
@@ -28,13 +28,17 @@ def run(root: Path, config: str, overrides: dict[str, Any], log: bool = True) ->
         log: whether the bundle's logging.conf sets up the logging of the process, as on the command line.
 
     Raises:
-        PolypError: what a user's mistake raised inside the run, without MONAI's wrapping.
+        PolypError: another run is at work in the output folder; or what a user's mistake raised inside the run, without
+            MONAI's wrapping.
     """
     root = check_root(root)
     check_hashes({"bundle": str(root), **overrides})
     # MONAI passes over an override that is None; an expression that gives None it takes
     given = {key: "$None" if value is None else value for key, value in overrides.items()}
-    with scripts_of(root), clear_errors():
+    out = overrides.get("output_dir")
+    # a training holds the whole folder of its bundle
+    held = lock.held(out) if out and config != "train" else nullcontext()
+    with held, scripts_of(root), clear_errors():
         from polyp_monai.bundle.workflow import Workflow
 
         workflow = Workflow(root, config, given, log)

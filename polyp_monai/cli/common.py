@@ -1,10 +1,8 @@
-"""What several commands share: their arguments, and checks of what is already there."""
+"""What several commands share: their arguments, and what they say of a bundle."""
 
 from __future__ import annotations
 
-import csv
 import difflib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ from polyp_monai.cli.grammar import Parser, complete
 from polyp_monai.errors import PolypError
 
 FLAGSHIP = "efficient_unet"  # the bundle that comes with the best weights
-RUN_FILES = ("summary.json", "frames.csv", "histograms.npz", "report.html")
 
 
 def bundle(parser: Parser) -> None:
@@ -88,43 +85,3 @@ def _almost_a_bundle(word: str) -> bool:
     """Whether a word that is no file is a misspelt bundle, or a run without its folder: `locate.find` says which."""
     misspelt = difflib.get_close_matches(word, locate.shipped(), n=1, cutoff=0.8)
     return not Path(word).exists() and bool(misspelt or (locate.RUNS / word / "configs").is_dir())
-
-
-def free_run(folder: Path, replace: bool) -> None:
-    """Raises PolypError when a run written into `folder` would replace something that it must not.
-
-    That is an earlier run without `replace`, and with it what is no run at all.
-    """
-    taken = [name for name in RUN_FILES if (folder / name).exists()]
-    if not taken:
-        return
-    if not _is_run(folder):
-        raise PolypError(f"{folder / taken[0]}: is there already, and no run of polyp wrote it; give another --out")
-    if not replace:
-        raise PolypError(f"{folder}: holds an earlier run; give another --out, or --overwrite")
-
-
-def _is_run(folder: Path) -> bool:
-    try:
-        if (folder / "summary.json").exists():
-            return "run" in json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        with open(folder / "frames.csv", newline="", encoding="utf-8") as file:  # of a run that was killed
-            return {"name", "truth", "prediction"} <= set(next(csv.reader(file), []))
-    except (OSError, ValueError, TypeError):
-        return False
-
-
-def free_file(path: Path | None, replace: bool, keys: set[str]) -> None:
-    """As `free_run`, for a JSON file whose earlier version held `keys`."""
-    if path is None or not path.exists():
-        return
-    if path.is_dir():
-        raise PolypError(f"{path}: is a folder; give the name of a file")
-    try:
-        ours = keys <= json.loads(path.read_text(encoding="utf-8")).keys()
-    except (ValueError, AttributeError):
-        ours = False
-    if not ours:
-        raise PolypError(f"{path}: is there already, and polyp did not write it; give another name")
-    if not replace:
-        raise PolypError(f"{path}: is there already; give another name, or --overwrite")

@@ -21,7 +21,7 @@ from polyp_monai.data import datalist, files
 FOLDER = Path("demo")
 LOWEST_DICE = 0.7
 COMMANDS = [
-    "polyp prepare synthetic --count 400 --out demo/data",
+    "polyp prepare synthetic --count 400 --out demo/data --overwrite",
     # Dice + BCE settles in a few minutes, Tversky takes longer; the synthetic set has negative frames of its own
     "polyp train unet --data demo/data --out demo/unet --overwrite --image-size 128 --epochs 26 --learning-rate 0.002 "
     "--loss dice_bce --negative-crops 0",

@@ -75,7 +75,6 @@ def declare_evaluate(parser: Parser) -> None:
     common.data(parser, required=True, action="append")
     parser.option("split", "", "which part of the set (test)", values.one_of(*SPLITS, ALL), default="test")
     parser.option("out", "DIR", "where tables and masks go (BUNDLE/eval/SPLIT; results/NAME/SPLIT of a shipped bundle)")
-    common.overwrite(parser, "the run")
     parser.option("tracking", "mlflow|FILE", "log to MLflow, or as a file of MONAI's settings says", tracking)
     common.setting(parser)
 
@@ -92,13 +91,14 @@ def evaluate(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         common.weights(root, given)
     mistakes.check()
 
-    from polyp_monai.evaluation import cross_dataset
+    from polyp_monai.data import outputs
+    from polyp_monai.evaluation import RUN_FILES, cross_dataset
 
     out = Path(args.out or locate.results(root, args.split)).resolve()
     outs = [out] if len(sets) == 1 else cross_dataset.folders(out, sets)
     for place in outs:
         with mistakes.collecting():
-            common.free_run(place, args.overwrite)
+            outputs.Ledger(place, "evaluate").check(RUN_FILES, bool(given.get("overwrite")))
     mistakes.check()
     if args.tracking:
         given["tracking"] = args.tracking
@@ -134,19 +134,29 @@ def declare_score(parser: Parser) -> None:
 
 
 def score(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
-    from polyp_monai.evaluation import external
+    from polyp_monai.data import lock, outputs
+    from polyp_monai.evaluation import RUN_FILES, external
 
-    matches: list = []
+    matched: tuple = ()
     with mistakes.collecting():
-        common.free_run(args.out, args.overwrite)
+        outputs.Ledger(args.out, "score").check(RUN_FILES, args.overwrite)
     with mistakes.collecting():
-        matches, without_prediction, without_truth = external.match(args.pred, args.truth, args.data)
+        matched = external.match(args.pred, args.truth, args.data)
     mistakes.check()
+    with lock.held(args.out):
+        return _score(args, *matched)
 
+
+def _score(
+    args: argparse.Namespace, matches: list[Any], without_prediction: list[str], without_truth: list[str]
+) -> Outcome:
     from tqdm import tqdm
 
-    from polyp_monai.evaluation import run_folder
+    from polyp_monai.data import outputs
+    from polyp_monai.evaluation import RUN_FILES, external, run_folder
 
+    ledger = outputs.Ledger(args.out, "score")
+    ledger.check(RUN_FILES, args.overwrite)  # the run that held the folder may have just ended
     for names, lacking in ((without_prediction, "truths have no prediction"), (without_truth, "predictions no truth")):
         if names:
             print(f"polyp: {len(names)} {lacking} and are not scored: {shortened(names)}", file=sys.stderr)
@@ -158,6 +168,7 @@ def score(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     about |= {"threshold": options.threshold, "normalize": options.normalize, "truths_of_other_values": noisy}
     about |= {"truths_without_prediction": len(without_prediction), "predictions_without_truth": len(without_truth)}
     unmatched = {"without_prediction": without_prediction, "without_truth": without_truth}
+    ledger.claim(RUN_FILES)
     summary = run_folder.write_run(args.out, scored, about, {"unmatched": unmatched})
     text = "\n".join([*run_folder.headline(summary), f"look at {args.out / 'report.html'}"])
     return Outcome(text, {"runs": [{"out": str(args.out), "summary": summary}]})
@@ -172,11 +183,11 @@ def declare_compare(parser: Parser) -> None:
 
 
 def compare(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
-    from polyp_monai.data import files
+    from polyp_monai.data import files, outputs
     from polyp_monai.evaluation import comparison, scoring
 
     with mistakes.collecting():
-        common.free_file(args.out, args.overwrite, {"frames", "pairs"})
+        outputs.check_file(args.out, args.overwrite)
     mistakes.check()
     result = comparison.compare(args.runs)
     if args.out:
@@ -191,13 +202,14 @@ def declare_calibrate(parser: Parser) -> None:
     parser.option(
         "max-miss-rate", "SHARE", "of a polyp's pixels (0.1)", values.number(0, 1), default=0.1, dest="max_miss_rate"
     )
+    parser.flag("overwrite", "replace another threshold of these weights")
 
 
 def calibrate(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     mistakes.check()
     from polyp_monai.evaluation import conformal, scoring
 
-    found, path = conformal.calibrate(args.folder, args.max_miss_rate)
+    found, path = conformal.calibrate(args.folder, args.max_miss_rate, args.overwrite)
     text = (
         f"threshold {found['threshold']:.3f} misses {found['missed']:.1%} of a polyp's pixels on "
         f"{counted(found['images'], 'frame')}; written to {path}"
@@ -214,6 +226,10 @@ def declare_report(parser: Parser) -> None:
 def report(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     mistakes.check()
     from polyp_monai import report
+    from polyp_monai.data import outputs
 
+    if not outputs.wrote(args.folder, "report.html"):  # its own report it may renew
+        outputs.check_file(Path(args.folder) / "report.html", overwrite=False)
+        outputs.Ledger(args.folder, "report").claim(["report.html"])
     path = report.write(args.folder)
     return Outcome(str(path), {"report": str(path)})

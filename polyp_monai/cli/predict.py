@@ -54,7 +54,7 @@ def predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         given = overrides.check(root, "inference", args.given, args.settings)
         common.weights(root, given)
     inputs = [os.path.abspath(item) for item in inputs]
-    wanted = {key: given.get(key, False) for key in ("overwrite", "probability", "overlay", "skip_existing")}
+    wanted = {key: given.get(key, False) for key in ("overwrite", "probability", "overlay", "skip_existing", "strict")}
     with mistakes.collecting():
         predictions.read(out)
     with mistakes.collecting():

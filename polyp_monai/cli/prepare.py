@@ -95,13 +95,16 @@ def prepare(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
 def _run(args: argparse.Namespace, module: Any, plan: Plan) -> Outcome:
     from data_prep import prepare
     from data_prep.output import OutputFolder
+    from polyp_monai.data import lock
     from polyp_monai.report import audit
 
     identity = _identity(args, plan)
-    output = OutputFolder(args.out, identity, args.overwrite)
     published = module.published(plan.name) if plan.name in registry.FIXED_PROTOCOLS else None
     findings: list[Finding] = []
     with ExitStack() as stack:
+        OutputFolder(args.out, identity, args.overwrite)  # a place that cannot be taken is left as it is
+        stack.enter_context(lock.held(args.out))
+        output = OutputFolder(args.out, identity, args.overwrite)
         pairs = _collect(args, module, output, stack, findings)
         try:
             prepared = prepare.examine(identity["name"], pairs, findings, plan, published, args.skip_bad)
@@ -109,12 +112,15 @@ def _run(args: argparse.Namespace, module: Any, plan: Plan) -> Outcome:
             for finding in refusal.findings[: prepare.LISTED]:
                 print(f"  {', '.join(finding.files)}: {finding.message}", file=sys.stderr)
             raise
-        prepare.write(prepared, output, audit.write)
+        changed = prepare.write(prepared, output, audit.write)
     if prepared.warning:
         print(f"WARNING: {prepared.warning}", file=sys.stderr)
     content = prepare.report(prepared)
     content = {"out": str(output.path)} | {key: content[key] for key in ("name", "protocol", "counts", "findings")}
-    return Outcome("\n".join(_summary(prepared, output)), content)
+    lines = _summary(prepared, output)
+    if not changed:
+        lines.append("all of it was there already; nothing was written")
+    return Outcome("\n".join(lines), content | {"changed": changed})
 
 
 def _check_options(args: argparse.Namespace, module: Any) -> None:

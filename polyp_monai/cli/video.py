@@ -120,8 +120,10 @@ def declare_score_video(parser: Parser) -> None:
 
 
 def score_video(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
+    from polyp_monai.data import outputs
+
     with mistakes.collecting():
-        common.free_file(args.out, args.overwrite, {"videos", "all"})
+        outputs.check_file(args.out, args.overwrite)
     mistakes.check()
     from polyp_monai.data import files
     from polyp_monai.evaluation import scoring

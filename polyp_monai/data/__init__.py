@@ -2,3 +2,4 @@
 
 SPLITS = ("training", "validation", "test")
 ALL = "all"  # of a set that nothing was trained on
+SCRAP = (".partial-", ".polyp-")  # beginnings of names of files that are polyp's own

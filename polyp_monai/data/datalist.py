@@ -8,8 +8,9 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from polyp_monai.data import ALL, SPLITS, files
+from polyp_monai.data import ALL, SPLITS, files, outputs, search
 from polyp_monai.errors import PolypError
 
 LONGEST_NAME = 255  # bytes, on every usual file system
@@ -99,8 +100,20 @@ def labelled_frames(
         for s in read_split(folder, name)
     ]
     if output_dir is not None:
-        _check_targets(samples, output_dir, {s[key] for s in samples for key in ("image", "label")}, overwrite=True)
+        _check_targets(samples, output_dir, {s[key] for s in samples for key in ("image", "label")})
     return samples
+
+
+class Frames(list):
+    """Samples to predict: `image` (absolute path) and `output` (relative path without suffix, one a frame).
+
+    A sample that cannot be predicted says why in `problem`. `passed_over` are files that are no pictures of a format
+    that is read here. The three together are all that the inputs name.
+    """
+
+    def __init__(self, samples: Iterable[dict], passed_over: Sequence[Path]) -> None:
+        super().__init__(samples)
+        self.passed_over = list(passed_over)
 
 
 def frames(
@@ -110,59 +123,105 @@ def frames(
     probability: bool = False,
     overlay: bool = False,
     skip_existing: bool = False,
-) -> list[dict]:
-    """Frames to predict: `image` (absolute path) and `output` (relative path without suffix, one a frame).
+    strict: bool = False,
+) -> Frames:
+    """The frames that a prediction is asked for.
 
     Args:
         inputs: a file, folder, glob or data list (JSON), or several. Folders are searched in depth and keep their tree
             in `output`; names that would meet get as much of their path as tells them apart.
-        output_dir: where the masks will go; nothing there is overwritten unless `overwrite`, and an input never is.
+        output_dir: where the masks will go; nothing there is overwritten unless `overwrite`, and then only what an
+            earlier prediction wrote; an input never is.
         probability, overlay: whether these files will be written too.
         skip_existing: leave out frames whose mask is in `output_dir` already.
+        strict: whether a file that would be passed over, or a frame with a problem, is an error.
 
     Raises:
         PolypError: an input that is not there, holds no frame, or whose mask would overwrite a file.
     """
-    found: dict[Path, Path] = {}
     out = Path(os.path.abspath(output_dir))
-    for item in [inputs] if isinstance(inputs, (str, Path)) else inputs:
-        matches = find_frames(str(item))
+    found, passed_over, problems = _gather([inputs] if isinstance(inputs, (str, Path)) else inputs, out)
+    if passed_over and strict:
+        raise PolypError(search.passed_over_line(passed_over))
+    names = _tell_apart({path: relative for path, relative in found.items() if path not in problems})
+    samples = [{"image": str(path), "output": names.get(path, "")} for path in found]
+    for sample in samples:
+        problem = problems.get(Path(sample["image"])) or _too_long(sample, probability, overlay)
+        if problem:
+            sample["problem"] = f"{sample['image']}: {problem}"
+    if skip_existing:
+        samples = [s for s in samples if "problem" in s or not (out / targets(s)[0]).exists()]
+    if strict and (bad := [s["problem"] for s in samples if "problem" in s]):
+        raise PolypError(bad[0] + (f"; and {len(bad) - 1} more" if len(bad) > 1 else ""))
+    _check_targets(samples, output_dir, found, outputs.Ledger(out, "predict"), overwrite, probability, overlay)
+    return Frames(samples, passed_over)
+
+
+def claim(samples: Iterable[dict], output_dir: str | Path, probability: bool = False, overlay: bool = False) -> None:
+    """Note in the folder's ledger what a prediction is about to write there."""
+    good = [s for s in samples if "problem" not in s]
+    if good:
+        outputs.Ledger(output_dir, "predict").claim(n for s in good for n in targets(s, probability, overlay))
+
+
+def targets(sample: dict, probability: bool = False, overlay: bool = False) -> list[str]:
+    """What `SavePredictiond` writes for a sample, relative to its folder; the mask first."""
+    suffix = files.mask_suffix(sample["image"])
+    ends = [suffix, *[f"_probability{suffix}"] * probability, *["_overlay.png"] * overlay]
+    return [f"{sample['output']}{end}" for end in ends]
+
+
+def _gather(inputs: Iterable[str], out: Path) -> tuple[dict[Path, Path], list[Path], dict[Path, str]]:
+    """Frames and what to keep of their paths, files that are passed over, and problems of frames and folders."""
+    found: dict[Path, Path] = {}
+    passed_over: dict[Path, None] = {}
+    problems: dict[Path, str] = {}
+    for item in inputs:
+        matches, others, unreadable = find_frames(str(item))
         if Path(os.path.abspath(item)) in out.parents:  # masks of an earlier run, written below the input folder
             matches = [(path, name) for path, name in matches if out not in path.parents]
+            others = [path for path in others if out not in path.parents]
         if not matches:
-            raise PolypError(f"{item}: no frames there; known formats are {', '.join(files.SUFFIXES)}")
+            other = f"; {search.passed_over_line(others)}" if others else ""
+            raise PolypError(f"{item}: no frames there; known formats are {', '.join(files.SUFFIXES)}{other}")
         for path, relative in matches:
             found.setdefault(path, relative)
-    samples = [{"image": str(path), "output": output} for path, output in _tell_apart(found).items()]
-    if skip_existing:
-        samples = [s for s in samples if not (out / f"{s['output']}{files.mask_suffix(s['image'])}").exists()]
-    _check_targets(samples, output_dir, found, overwrite, probability, overlay)
-    return samples
+        passed_over |= dict.fromkeys(others)
+        problems |= unreadable
+    return found, list(passed_over), problems
+
+
+def _too_long(sample: dict, probability: bool, overlay: bool) -> str | None:
+    for name in targets(sample, probability, overlay):
+        if any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(name).parts):
+            return f"its name is too long for a file {Path(name).name[:20]}...{Path(name).name[-20:]}; shorten it"
+    return None
 
 
 def _check_targets(
     samples: list[dict],
     output_dir: str | Path,
     inputs: Iterable[str | Path],
-    overwrite: bool,
+    ledger: outputs.Ledger | None = None,
+    overwrite: bool = False,
     probability: bool = False,
     overlay: bool = False,
 ) -> None:
-    """Raises PolypError when what `SavePredictiond` will write replaces an input, another frame's file, or any file."""
+    """Raises PolypError when what `SavePredictiond` will write replaces an input, another frame's file, or a file that
+    `ledger` does not let go."""
     sources, claimed = {Path(path).resolve() for path in inputs}, set()
     for sample in samples:
-        suffix = files.mask_suffix(sample["image"])
-        for name in (suffix, *[f"_probability{suffix}"] * probability, *["_overlay.png"] * overlay):
-            target = Path(output_dir) / f"{sample['output']}{name}"
-            if len(os.fsencode(target.name)) > LONGEST_NAME:
-                raise PolypError(f"{sample['image']}: its name is too long for the file {name} that would be written")
+        if "problem" in sample:
+            continue
+        for name in targets(sample, probability, overlay):
+            target = Path(output_dir) / name
             if target.resolve() in sources:
                 raise PolypError(f"{target}: is an input and would be overwritten; give another output folder")
-            if target.exists() and not overwrite:
-                raise PolypError(f"{target}: exists already; give another output folder, or --overwrite")
-            if str(target).casefold() in claimed:
+            if ledger is not None:
+                ledger.check([name], overwrite)
+            if name.casefold() in claimed:
                 raise PolypError(f"{target}: two frames would be written there; predict them into two folders")
-            claimed.add(str(target).casefold())
+            claimed.add(name.casefold())
 
 
 def _below(path: Path) -> Path:
@@ -170,8 +229,20 @@ def _below(path: Path) -> Path:
     return Path(path.name) if path.is_absolute() or ".." in path.parts else path
 
 
-def find_frames(item: str) -> list[tuple[Path, Path]]:
-    """(absolute path, path to keep below an output folder) of every frame that one input names.
+class Matches(NamedTuple):
+    """What one input names.
+
+    `frames`: (absolute path, path to keep below an output folder) of each. `passed_over`: files of no known format.
+    `problems`: path -> reason, of those frames that cannot be read; a folder that cannot be listed counts as a frame.
+    """
+
+    frames: list[tuple[Path, Path]]
+    passed_over: list[Path]
+    problems: dict[Path, str]
+
+
+def find_frames(item: str) -> Matches:
+    """Every frame that one input names.
 
     Args:
         item: a file, folder, glob or data list (JSON).
@@ -181,18 +252,25 @@ def find_frames(item: str) -> list[tuple[Path, Path]]:
     """
     path = Path(os.path.abspath(item))
     if path.is_dir():
-        return [(p, p.relative_to(path)) for p in files.find_images(path)]
+        return _below_root(search.search(path), path)
     if path.suffix.lower() == ".json" and path.is_file():
         content = _read_list(path)
         entries = [Path(entry["image"]) for name in SPLITS for entry in content.get(name) or []]
-        return [(Path(os.path.abspath(path.parent / p)), _below(p)) for p in entries]
-    if path.is_file():
-        return [(path, Path(path.name))]
+        return Matches([(Path(os.path.abspath(path.parent / p)), _below(p)) for p in entries], [], {})
+    if os.path.lexists(path):
+        return Matches([(path, Path(path.name))], [], {})
     if glob.has_magic(item):
-        root = Path(*_fixed_parts(path))
-        names = sorted(Path(p) for p in glob.glob(str(path), recursive=True))
-        return [(p, p.relative_to(root)) for p in names if files.suffix_of(p) in files.SUFFIXES and p.is_file()]
+        found, deep = search.Found(), "**" in item
+        for name in sorted(glob.glob(str(path), recursive=True)):
+            if not (deep and Path(name).is_dir()):  # what is in a folder below ** matches by itself
+                found.add(Path(name))
+        return _below_root(found, Path(*_fixed_parts(path)))
     raise PolypError(f"{item}: no such file, folder or data list")
+
+
+def _below_root(found: search.Found, root: Path) -> Matches:
+    frames = sorted([*found.images, *found.unreadable])
+    return Matches([(path, path.relative_to(root)) for path in frames], found.others, found.unreadable)
 
 
 def _fixed_parts(pattern: Path) -> list[str]:

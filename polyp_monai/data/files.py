@@ -1,7 +1,8 @@
 """The one place that knows files: reading and writing frames and masks, axis order, bit depth, color.
 
-Arrays here are (H, W, ...) as pictures are stored. The pixels are those of the file: an EXIF orientation is not
-applied, because masks are drawn on the stored pixels. `transforms.py` turns the arrays to MONAI's (C, W, H).
+Arrays here are (H, W, ...) as pictures are stored. The pixels are those of the file unless `upright` asks for the
+picture as viewers show it, with its EXIF orientation applied: a frame to predict is read upright, image and mask of a
+data set as stored. `transforms.py` turns the arrays to MONAI's (C, W, H).
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ from polyp_monai.errors import PolypError
 if TYPE_CHECKING:
     import PIL.Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".nii", ".nii.gz")
+HEIF_SUFFIXES = (".heic", ".heif")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *HEIF_SUFFIXES, *NIFTI_SUFFIXES)
+
+BETWEEN = slice(64, 192)  # mask values far from 0 and 255; soft edges and JPEG put few pixels on each of them
+PICTURE = 0.1  # share of the pixels spread over BETWEEN, its commonest value left out; photographs have .15 and more
 
 
 def suffix_of(path: str | Path) -> str:
@@ -47,15 +52,15 @@ def mask_suffix(path: str | Path) -> str:
     return suffix_of(path) if suffix_of(path) in NIFTI_SUFFIXES else ".png"
 
 
-def find_images(folder: str | Path, recursive: bool = True) -> list[Path]:
-    """Every file below `folder` with a suffix of `SUFFIXES`, sorted; hidden files and folders are passed over."""
-    folder = Path(folder)
-    entries = folder.rglob("*") if recursive else folder.glob("*")
-    return sorted(
-        p
-        for p in entries
-        if suffix_of(p) in SUFFIXES and p.is_file() and not any(s.startswith(".") for s in p.relative_to(folder).parts)
-    )
+def check_name(path: str | Path) -> None:
+    """Raises PolypError when the file's name is no UTF-8: no table and no list could hold it."""
+    if (shown := printable(path)) != str(path):
+        raise PolypError(f"{shown}: its name is no UTF-8; rename it")
+
+
+def printable(path: str | Path) -> str:
+    r"""A path as text that can be shown and stored: bytes that are no UTF-8 as \x.."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -71,21 +76,36 @@ class Picture:
     shape: tuple[int, ...]
 
 
-def read_picture(path: str | Path) -> Picture:
-    """Read one PNG, JPEG, TIFF, BMP or 2D NIfTI file.
+class MaskError(PolypError):
+    """A file that is a picture, but no mask that can be read without a guess. `code`: the kind, for an audit."""
+
+    def __init__(self, code: str, path: str | Path, message: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.code = code
+
+
+def read_picture(path: str | Path, upright: bool = False) -> Picture:
+    """Read one PNG, JPEG, TIFF, BMP, WebP, HEIC or 2D NIfTI file.
+
+    Args:
+        path: the file.
+        upright: apply the EXIF orientation, as viewers do; else the pixels stay as they are stored.
 
     Raises:
-        PolypError: absent, unreadable, truncated, of an unknown format, or not two-dimensional.
+        PolypError: absent, unreadable, truncated, of an unknown format, or not two-dimensional; HEIC without its
+            decoder.
     """
     path = Path(path)
     if suffix_of(path) not in SUFFIXES:
         raise PolypError(f"{path}: unknown image format; known are {', '.join(SUFFIXES)}")
     if not path.is_file():
-        raise PolypError(f"{path}: no such file")
+        raise PolypError(f"{path}: {why_absent(path)}")
+    if suffix_of(path) in HEIF_SUFFIXES:
+        _register_heif(path)
     try:
         if suffix_of(path) in NIFTI_SUFFIXES:
             return _read_nifti(path)
-        pixels = _read_tiff(path) if suffix_of(path) in (".tif", ".tiff") else _read_pillow(path)
+        pixels = _read_tiff(path, upright) if suffix_of(path) in (".tif", ".tiff") else _read_pillow(path, upright)
     except PolypError:
         raise
     except Exception as error:  # decoders raise anything from OSError to struct.error on a damaged file
@@ -94,25 +114,44 @@ def read_picture(path: str | Path) -> Picture:
     return Picture(pixels, np.eye(4), (pixels.shape[1], pixels.shape[0]))
 
 
-def _read_pillow(path: Path) -> np.ndarray:
-    from PIL import Image
+def why_absent(path: Path) -> str:
+    """Why there is no file at `path`, which is no file."""
+    if path.is_symlink():  # DVC, git-annex: the content was not fetched
+        return f"a link to {os.readlink(path)}, which is not there; fetch the file it stands for"
+    return "is no file that can be read" if path.exists() else "no such file"
+
+
+def _register_heif(path: Path) -> None:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise PolypError(
+            f"{path}: HEIC needs pillow-heif; pip install pillow-heif (the extra 'heic'), or save it as JPEG"
+        ) from error
+    register_heif_opener()
+
+
+def _read_pillow(path: Path, upright: bool) -> np.ndarray:
+    from PIL import Image, ImageOps
 
     with Image.open(path) as image:
         if hasattr(image, "n_frames") and image.n_frames > 1:
             raise PolypError(f"{path}: holds {image.n_frames} pages; one picture a file is expected")
-        return pixels_of(image)
+        return pixels_of(ImageOps.exif_transpose(image) if upright else image)
 
 
 def pixels_of(image: PIL.Image.Image) -> np.ndarray:
     """(H, W) or (H, W, channels) of a Pillow image of any mode; a copy, because Pillow's own memory is read-only."""
-    if image.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
+    if image.mode == "PA" or (image.mode == "P" and "transparency" in image.info):
+        image = image.convert("RGBA")
+    elif image.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV"):
         image = image.convert("RGB")
     elif image.mode == "1":
         image = image.convert("L")
     return np.array(image)
 
 
-def _read_tiff(path: Path) -> np.ndarray:
+def _read_tiff(path: Path, upright: bool) -> np.ndarray:
     """Pillow first (it knows every compression), tifffile for what Pillow refuses.
 
     The publisher's CVC-ClinicDB images say PhotometricInterpretation BlackIsZero with 3 samples a pixel, which Pillow
@@ -121,7 +160,7 @@ def _read_tiff(path: Path) -> np.ndarray:
     from PIL import UnidentifiedImageError
 
     try:
-        return _read_pillow(path)
+        return _read_pillow(path, upright)
     except (UnidentifiedImageError, SyntaxError):
         import tifffile
 
@@ -180,52 +219,104 @@ def to_rgb(picture: Picture, path: str | Path) -> np.ndarray:
 
 
 def largest_channel(pixels: np.ndarray) -> np.ndarray:
-    """(H, W) largest color of (H, W) or (H, W, channels), alpha left out; many times as fast as max(axis=2)."""
+    """(H, W) largest of the color channels of (H, W) or (H, W, channels), alpha left out."""
     if pixels.ndim == 2:
         return pixels
-    colors = 1 if pixels.shape[2] == 2 else 3  # grey with alpha, or RGB with or without
-    return reduce(np.maximum, np.moveaxis(pixels[..., :colors], -1, 0))
+    colors = pixels[..., : 1 if pixels.shape[2] < 3 else 3]
+    return reduce(np.maximum, np.moveaxis(colors, -1, 0))  # many times as fast as max(axis=2)
 
 
 def to_mask(picture: Picture, path: str | Path) -> np.ndarray:
     """(H, W) uint8 {0, 1} of any mask: the largest color channel above 127; a mask of 0 and 1 alone is taken as is.
 
-    JPEG masks ring around the edge: a threshold at 0 would cost 4 to 5 Dice points on Kvasir-SEG.
+    JPEG masks ring around the edge: a threshold at 0 would cost 4 to 5 Dice points on Kvasir-SEG. This is the one rule
+    of what a mask may hold, for every command that reads one.
+
+    Raises:
+        MaskError: what nobody meant as a mask of 0 and 255: not black, but nowhere bright ("dim-mask"); drawn in the
+            alpha channel ("alpha-mask"); a photograph ("not-a-mask").
     """
+    levels = mask_levels(picture, path)
+    mask = (levels > 127).astype(np.uint8)
+    if not mask.any() and (values := largest_channel(picture.pixels)).any():
+        raise MaskError(
+            "dim-mask",
+            path,
+            f"the mask's largest value is {values.max():g} ({values.dtype}), too dark for a polyp; "
+            "expected 0 and 255, or 0 and 1",
+        )
+    _check_alpha(picture.pixels, mask, path)
+    between = np.bincount(levels.ravel(), minlength=256)[BETWEEN] / max(1, levels.size)
+    if between.sum() - between.max() > PICTURE:
+        raise MaskError(
+            "not-a-mask",
+            path,
+            f"{between.sum():.0%} of the mask's pixels are neither dark nor bright: a picture, not a mask",
+        )
+    return mask
+
+
+def mask_levels(picture: Picture, path: str | Path) -> np.ndarray:
+    """(H, W) uint8 of a stored mask, on the scale 0..255: 0 and 1 alone become 0 and 255."""
     values = largest_channel(picture.pixels)
     highest = values.max(initial=0)
     if values.dtype != bool and highest == 1:
-        return (values > 0.5).astype(np.uint8)
+        return (values > 0.5).astype(np.uint8) * np.uint8(255)
     if values.dtype.kind == "u" and highest <= 255:  # 8-bit values, in a file of 16 bits too
-        return (values > 127).astype(np.uint8)
-    return (largest_channel(to_rgb(picture, path)) > 127).astype(np.uint8)
+        return values.astype(np.uint8)
+    return _to_uint8(values, path)
 
 
-def read_rgb(path: str | Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB. Raises PolypError as `read_picture`."""
-    return to_rgb(read_picture(path), path)
+def _check_alpha(pixels: np.ndarray, mask: np.ndarray, path: str | Path) -> None:
+    """Raises MaskError where the alpha channel says something else than the colors."""
+    if pixels.ndim == 2 or pixels.shape[2] not in (2, 4):
+        return
+    alpha, colors = pixels[..., -1], pixels[..., :-1]
+    if alpha.min() == alpha.max():
+        return
+    if (colors == colors[0, 0]).all() or (alpha[mask > 0] == 0).any():
+        raise MaskError(
+            "alpha-mask",
+            path,
+            "the mask is drawn in the alpha channel; save it as black and white, without transparency",
+        )
+
+
+def read_rgb(path: str | Path, upright: bool = False) -> np.ndarray:
+    """(H, W, 3) uint8 RGB. Arguments and PolypError as `read_picture`."""
+    return to_rgb(read_picture(path, upright), path)
 
 
 def read_mask(path: str | Path) -> np.ndarray:
-    """(H, W) uint8 {0, 1}, 1 = polyp. Raises PolypError as `read_picture`."""
+    """(H, W) uint8 {0, 1}, 1 = polyp. Raises PolypError as `read_picture` and `to_mask`."""
     return to_mask(read_picture(path), path)
 
 
-def read_map(path: str | Path) -> np.ndarray:
-    """(H, W) float32 in 0..1 of a mask or probability map; of several channels the largest counts.
+def read_map(path: str | Path, of_ones: bool = True, dim: bool = False) -> np.ndarray:
+    """(H, W) float32 in 0..1 of a mask or probability map; of several channels the largest counts, alpha left out.
 
-    Whole numbers are read against the largest value of their type (a mask of 0 and 1 alone is taken as is), floats as
-    they are, or by 255 when they go beyond 1.
+    Whole numbers are read against the largest value of their type, floats as they are, or by 255 when they go beyond 1.
+
+    Args:
+        path: the file.
+        of_ones: whether a file of 0 and 1 alone is a mask; else its 1 is the least above 0, as in 8-bit maps of which
+            others go further.
+        dim: whether whole numbers of 0 and one value below 128 alone may pass: they are a mask in a code of its own,
+            and as probabilities all doubts.
 
     Raises:
-        PolypError: unreadable, NaN or negative values, or values beyond 255.
+        PolypError: unreadable, NaN or negative values, values beyond 255, or dim.
     """
     pixels = largest_channel(read_picture(path).pixels)
     if pixels.dtype == bool:
         return pixels.astype(np.float32)
     highest = float(pixels.max(initial=0))
     if pixels.dtype.kind in "ui":
-        wide = 1 if highest <= 1 else 255 if highest <= 255 else np.iinfo(pixels.dtype).max
+        if not dim and 1 < highest <= 127 and ((pixels == 0) | (pixels == highest)).all():
+            raise PolypError(
+                f"{path}: holds 0 and {highest:g} alone, too dark for a mask; --normalize minmax stretches it"
+            )
+        wide = 1 if highest <= 1 and of_ones else 255 if highest <= 255 else np.iinfo(pixels.dtype).max
         return pixels.astype(np.float32) / np.float32(wide)
     if not np.isfinite(pixels).all():
         raise PolypError(f"{path}: holds NaN or infinity; a map is 0..1")
@@ -251,8 +342,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
-    with atomic(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    with atomic(path) as partial:  # a file name that is no UTF-8 is written escaped, as JSON reads it
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | Path, content: Any) -> None:

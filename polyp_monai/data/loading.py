@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine
-from monai.data import DataLoader, IterableDataset
+from monai.data import CacheDataset, DataLoader, IterableDataset
 from monai.engines.utils import IterationEvents
 from monai.transforms import apply_transform
 from torch.utils.data import Sampler, get_worker_info
+from tqdm import tqdm
 
+from polyp_monai.data.search import passed_over_line
 from polyp_monai.errors import FramesLeftOutError, PolypError, counted, root_cause
 
 logger = logging.getLogger(__name__)
@@ -85,8 +87,26 @@ class PrefetchLoader(DataLoader):
         self._next = self._thread.submit(next, self._batches, None)
 
 
+class JoinedCacheDataset(CacheDataset):
+    """A `CacheDataset` whose threads have ended when it is there, or when a frame was an error.
+
+    MONAI's are left at work after an error, and a process that ends while one of them decodes is aborted (SIGABRT,
+    "terminate called without an active exception").
+    """
+
+    def _fill_cache(self, indices: Sequence[int] | None = None) -> list:
+        indices = range(self.cache_num) if indices is None else indices
+        with ThreadPoolExecutor(self.num_workers) as pool:  # leaving it waits
+            try:
+                items = pool.map(self._load_cache_item, indices)
+                return list(tqdm(items, "read", len(indices), unit="frame", disable=not self.progress, leave=False))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
 class FrameDataset(IterableDataset):
-    """Yields every sample that can be read, names the others, and goes on.
+    """Yields every sample that can be read, names the others, and goes on; names what `datalist.Frames` passed over.
 
     Call `finish` after the run: it raises when a frame was left out, so that a batch job notices.
     """
@@ -98,15 +118,23 @@ class FrameDataset(IterableDataset):
     def __iter__(self) -> Iterator[Any]:
         if get_worker_info() is not None:
             raise PolypError("num_workers must be 0 here: each worker would read every frame")
+        if passed_over := getattr(self.data, "passed_over", ()):
+            logger.warning(passed_over_line(passed_over))
         for sample in self.data:
+            if "problem" in sample:
+                self._leave_out(sample["problem"])
+                continue
             try:
                 yield apply_transform(self.transform, dict(sample))
             except Exception as error:
                 reason = root_cause(error)
                 if not isinstance(reason, PolypError):
                     raise
-                self.failures.append(str(reason))
-                logger.error(str(reason))
+                self._leave_out(str(reason))
+
+    def _leave_out(self, reason: str) -> None:
+        self.failures.append(reason)
+        logger.error(reason)
 
     def finish(self) -> None:
         """Raises PolypError when frames were left out; each was named when it was met."""

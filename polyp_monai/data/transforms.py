@@ -28,6 +28,7 @@ from polyp_monai.errors import PolypError
 OUTLINE = (255, 221, 0)  # RGB yellow, which mucosa never has
 FITS = ("stretch", "area", "windows")
 STEP = 32  # pixels; what the networks' strides divide
+UPRIGHT = "upright"  # meta key: whether the EXIF orientation was applied
 FILE_AXES = "file_axes"  # meta key: 2 for a file of (W, H), 3 for (W, H, 1), which a NIfTI mask repeats
 
 
@@ -42,20 +43,27 @@ class LoadPictured(MapTransform):
         keys: keys of paths, or of `files.Picture`s.
         mask: False reads RGB 0..255, (3, W, H); True reads masks as {0, 1}, (1, W, H).
         like: key of a picture that was loaded before and must have the same size.
+        upright: apply the EXIF orientation, as viewers do. Not in a data set, whose masks lie on the stored pixels.
     """
 
     def __init__(
-        self, keys: KeysCollection, mask: bool = False, like: str | None = None, allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        mask: bool = False,
+        like: str | None = None,
+        upright: bool = False,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.mask, self.like = mask, like
+        self.mask, self.like, self.upright = mask, like, upright
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            picture = d[key]
-            path = "a picture in memory" if isinstance(picture, files.Picture) else str(picture)
-            d[key] = self._load(picture if isinstance(picture, files.Picture) else files.read_picture(path), path)
+            picture, path = d[key], "a picture in memory"
+            if not isinstance(picture, files.Picture):
+                picture, path = files.read_picture(picture, self.upright), str(picture)
+            d[key] = self._load(picture, path)
             if self.like and (size := d[key].shape[1:]) != (expected := d[self.like].shape[1:]):
                 raise PolypError(
                     f"{path}: the mask is {size[0]} x {size[1]} but its image, {d[self.like].meta['filename_or_obj']}, "
@@ -70,6 +78,7 @@ class LoadPictured(MapTransform):
             MetaKeys.ORIGINAL_AFFINE: picture.affine,
             MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan"),
             FILE_AXES: len(picture.shape),
+            UPRIGHT: self.upright,
             "filename_or_obj": path,
         }
         return MetaTensor(torch.from_numpy(pixels).permute(2, 1, 0), affine=picture.affine, meta=meta)
@@ -260,7 +269,8 @@ class SavePredictiond(MapTransform):
                 path, (values * 255).round().astype(np.uint8)
             )
         if self.overlay:
-            files.write_png(self.output_dir / f"{output}_overlay.png", draw_contour(files.read_rgb(source), pixels))
+            frame = files.read_rgb(source, upright=bool(mask.meta[UPRIGHT]))
+            files.write_png(self.output_dir / f"{output}_overlay.png", draw_contour(frame, pixels))
 
 
 def in_geometry_of(meta: Mapping[str, Any], pixels: np.ndarray) -> files.Picture:

@@ -17,11 +17,32 @@ def read_rows(run: str | Path) -> dict[str, dict[str, str]]:
     path = Path(run) / "frames.csv"
     if not path.is_file():
         raise PolypError(f"{path}: no such file; RUN is a folder that `polyp evaluate` or `polyp score` wrote")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise PolypError(f"{path}: not a CSV file in UTF-8 ({error}); is it damaged?") from error
     if not rows or not {"name", registry.MAIN} <= rows[0].keys():
         raise PolypError(f"{path}: no table of a run; it needs the columns name and {registry.MAIN}")
-    return {row["name"]: row for row in rows}
+    metrics = [metric.name for metric in registry.shown("comparison") if metric.name in rows[0]]
+    table: dict[str, dict[str, str]] = {}
+    for line, row in enumerate(rows, 2):
+        for metric in metrics:
+            _check_cell(f"{path}, line {line}: {metric}", row[metric])
+        if not row["name"] or row["name"] in table:
+            raise PolypError(f"{path}, line {line}: the frame {row['name']!r} has no name, or one that is there twice")
+        table[row["name"]] = row
+    return table
+
+
+def _check_cell(where: str, text: str | None) -> None:
+    """Raises PolypError for what is neither empty nor a number from 0 to 1."""
+    try:
+        good = text == "" or 0 <= float(text or "") <= 1
+    except ValueError:
+        good = False
+    if not good:
+        raise PolypError(f"{where} is {text!r}; expected 0 to 1, or nothing")
 
 
 def compare(runs: list[str]) -> dict[str, Any]:
@@ -48,7 +69,7 @@ def compare(runs: list[str]) -> dict[str, Any]:
     columns = set.intersection(*(set(table[names[0]]) for table in tables.values()))
     metrics = [metric.name for metric in registry.shown("comparison") if metric.name in columns]
     values = {
-        run: {metric: [_number(run, table[name], metric) for name in names] for metric in metrics}
+        run: {metric: [float(table[name][metric] or math.nan) for name in names] for metric in metrics}
         for run, table in tables.items()
     }
     groups = [tables[runs[0]][name].get("group") or name for name in names]
@@ -65,14 +86,6 @@ def compare(runs: list[str]) -> dict[str, Any]:
         },
         "pairs": [pair for metric in metrics for pair in _pairs(metric, values, groups)],
     }
-
-
-def _number(run: str, row: dict[str, str], metric: str) -> float:
-    try:
-        return float(row[metric] or math.nan)
-    except (TypeError, ValueError):
-        path = Path(run) / "frames.csv"
-        raise PolypError(f"{path}: {metric} of {row['name']} is {row[metric]!r}, which is no number") from None
 
 
 def _pairs(metric: str, values: dict[str, dict[str, list[float]]], groups: list[str]) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from polyp_monai.metrics.curves import at_least
 NAME = "calibration.json"
 
 
-def calibrate(run: str | Path, missed: float) -> tuple[dict[str, Any], Path]:
+def calibrate(run: str | Path, missed: float, overwrite: bool = False) -> tuple[dict[str, Any], Path]:
     """The threshold that keeps the share of missed polyp pixels below `missed`, from an evaluated calibration split.
 
     Writes it where `home` says of the weights that were evaluated (or into RUN, when it holds somebody else's maps).
@@ -28,7 +28,7 @@ def calibrate(run: str | Path, missed: float) -> tuple[dict[str, Any], Path]:
         what `conformal_threshold` gives, with the part and the data it comes from; and the file.
 
     Raises:
-        PolypError: no run, its test split, or too few frames.
+        PolypError: no run, its test split, too few frames, or another threshold is there.
     """
     run = Path(run)
     try:
@@ -45,6 +45,8 @@ def calibrate(run: str | Path, missed: float) -> tuple[dict[str, Any], Path]:
         raise PolypError(f"{run}: {error}") from error
     found |= {key: about.get(key) for key in ("split", "dataset", "datalist_sha256", "weights_sha256")}
     path = (home(Path(about["weights"])) if about.get("weights") else run) / NAME
+    if path.exists() and not overwrite and _content(path) != json.loads(json.dumps(found)):
+        raise PolypError(f"{path}: holds another threshold, which evaluations go by; --overwrite replaces it")
     files.write_json(path, found)
     return found, path
 
@@ -53,6 +55,13 @@ def home(weights: Path) -> Path:
     """The folder in which the threshold of `weights` is kept: theirs, but for a shipped bundle, which is left alone."""
     root = weights.parent.parent
     return Path("results") / root.name if locate.is_shipped(root) else weights.parent
+
+
+def _content(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
 
 
 def reached(weights: str | Path, weights_sha256: str, histograms: Sequence[np.ndarray]) -> dict[str, Any] | None:

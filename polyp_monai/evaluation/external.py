@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from polyp_monai.data import SPLITS, datalist, files
+from polyp_monai.data import SPLITS, datalist, files, search
 from polyp_monai.errors import PolypError
 from polyp_monai.evaluation.pool import Pool
 from polyp_monai.evaluation.scoring import Scored, score
@@ -32,6 +32,7 @@ class ScoreOptions(NamedTuple):
     normalize: bool = False
     resize: bool = False
     outlines: bool = True
+    of_ones: bool = True  # whether a map of 0 and 1 alone is a mask; `score_all` finds out
 
 
 def match(predictions: Path, truths: Path, data: Path | None = None) -> tuple[list[Match], list[str], list[str]]:
@@ -67,7 +68,8 @@ def _by_key(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise PolypError(f"{folder}: no such folder")
     found: dict[str, Path] = {}
-    for path in files.find_images(folder):
+    for path in search.find_images(folder):
+        files.check_name(path)
         key = (path.relative_to(folder).parent / files.stem_of(path)).as_posix()
         if key in found:
             raise PolypError(f"{path} and {found[key]}: two files of one name; which of them is meant?")
@@ -105,6 +107,8 @@ def score_all(matches: list[Match], options: ScoreOptions, processes: int | None
     Raises:
         PolypError: a file that cannot be read, or a map of another size than its truth (unless `options.resize`).
     """
+    some = matches[:: max(1, len(matches) // 20)]
+    options = options._replace(of_ones=not any(_is_graded(m.prediction) for m in some))
     waiting: deque[Future[Scored]] = deque()
     with Pool(len(matches), processes) as pool:
         for match in matches:
@@ -115,10 +119,17 @@ def score_all(matches: list[Match], options: ScoreOptions, processes: int | None
             yield waiting.popleft().result()
 
 
+def _is_graded(path: Path) -> bool:
+    """Whether a map has whole numbers of many levels up to 255: beside it, a map of 0 and 1 is one of faint doubts."""
+    pixels = files.largest_channel(files.read_picture(path).pixels)
+    return pixels.dtype.kind in "ui" and pixels.max(initial=0) > 1 and len(np.unique(pixels)) > 2
+
+
 def _score(match: Match, options: ScoreOptions) -> Scored:
     import cv2
 
-    probability, picture = files.read_map(match.prediction), files.read_picture(match.truth)
+    probability = files.read_map(match.prediction, options.of_ones, dim=options.normalize)
+    picture = files.read_picture(match.truth)
     truth = files.to_mask(picture, match.truth).astype(bool)
     if probability.shape != truth.shape:
         if not options.resize:

@@ -11,8 +11,8 @@ import numpy as np
 from ignite.engine import Engine, Events
 
 from polyp_monai import provenance
-from polyp_monai.data import datalist, files
-from polyp_monai.evaluation import conformal, leakage
+from polyp_monai.data import datalist, files, outputs
+from polyp_monai.evaluation import RUN_FILES, conformal, leakage
 from polyp_monai.evaluation.pool import Pool
 from polyp_monai.evaluation.run_folder import write_run
 from polyp_monai.evaluation.scoring import Scored, score
@@ -33,6 +33,10 @@ class EvaluationTable:
         bundle_root, weights, dataset_dir, part: what is evaluated.
         threshold: probability from which a pixel counts as polyp.
         settings: what else the summary repeats.
+        overwrite: whether an earlier evaluation in the folder may be replaced.
+
+    Raises:
+        PolypError: the folder holds a file that may not be replaced.
     """
 
     def __init__(
@@ -44,12 +48,17 @@ class EvaluationTable:
         split: str,
         threshold: float,
         settings: dict[str, Any],
+        overwrite: bool = False,
     ) -> None:
         self.output_dir, self.partial = Path(output_dir).resolve(), Path(output_dir).resolve() / ".partial-masks"
         self.dataset_dir, self.split, self.threshold = dataset_dir, split, threshold
         self.about = provenance.of_bundle(bundle_root, weights, dataset_dir)
         self.about |= {"split": split, "threshold": threshold} | settings
         self.scored: list[Future[Scored]] = []
+        self.ledger = outputs.Ledger(self.output_dir, "evaluate")
+        samples = datalist.labelled_frames(dataset_dir, split)
+        masks = [f"masks/{name}" for sample in samples for name in datalist.targets(sample, overlay=True)]
+        self.ledger.check([*RUN_FILES, *masks], overwrite)
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self._start)
@@ -86,10 +95,11 @@ class EvaluationTable:
     def _write(self) -> None:
         scored = [future.result() for future in self.scored]
         self.pool.close()
-        for path in [p for p in self.partial.rglob("*") if p.is_file()]:
-            target = self.output_dir / "masks" / path.relative_to(self.partial)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
+        masks = {f"masks/{p.relative_to(self.partial).as_posix()}": p for p in self.partial.rglob("*") if p.is_file()}
+        self.ledger.claim([*masks, *RUN_FILES])
+        for name, path in masks.items():
+            (self.output_dir / name).parent.mkdir(parents=True, exist_ok=True)
+            path.replace(self.output_dir / name)
         shutil.rmtree(self.partial, ignore_errors=True)
         inside = [s.histograms[0] for s in scored]
         extra = {
@@ -97,6 +107,7 @@ class EvaluationTable:
             "risk": conformal.reached(self.about["weights"], self.about["weights_sha256"], inside),
         }
         write_run(self.output_dir, scored, self.about, extra)
+        self.ledger.keep([*masks, *RUN_FILES])
 
 
 def _leakage(dataset_dir: str, split: str, weights: str) -> dict[str, Any] | None:

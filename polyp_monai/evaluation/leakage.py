@@ -105,7 +105,7 @@ def audit(
 
     Returns:
         test, similar_in_training, by_group, by_similarity, by_weights (frames), share, limit, leaked, copy_mask_dice,
-        copy_mask_iou (means over the frames with a polyp; None without a training split).
+        copy_mask_iou (means over the frames with a polyp; None without such a frame or a training split).
     """
     seen = _views(test)
     by_group = by_similarity = by_weights = np.zeros(len(test), bool)
@@ -115,7 +115,9 @@ def audit(
         groups = {sample["group"] for sample in training} - {""}
         by_group = np.array([sample["group"] in groups for sample in test])
         copied = [_copied(sample, training[index]) for sample, index in zip(test, nearest, strict=True)]
-        probe = {name: float(np.nanmean([scores[name] for scores in copied])) for name in ("dice", "iou")}
+        for name in ("dice", "iou"):
+            known = [scores[name] for scores in copied if not np.isnan(scores[name])]
+            probe |= {name: float(np.mean(known))} if known else {}
     if trained_on:
         distances = [np.count_nonzero(view.hash != trained_on.hashes, axis=1).min(initial=256) for view in seen]
         known = np.array([sample["group"] in trained_on.groups for sample in test])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import pickletools
+import zipfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from torch import nn
 
 from polyp_monai import provenance
 from polyp_monai.data import files
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, shortened
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +54,24 @@ def read(path: str | Path, device: str | torch.device = "cpu") -> Any:
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # the reader of damaged files raises anything, IndexError too
+        if objects := _objects(path):
+            raise PolypError(
+                f"{path}: holds Python objects ({shortened(objects, 2)}), which can run code when they are read; only "
+                "weights are read here: save them again, with torch.save(network.state_dict(), FILE)"
+            ) from error
         raise PolypError(f"{path}: not a readable checkpoint; it is damaged, or no file of torch.save") from error
+
+
+def _objects(path: Path) -> list[str]:
+    """Names of the functions and classes that reading the file would call for, other than torch's own containers."""
+    try:
+        if zipfile.is_zipfile(path):
+            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        with open(path, "rb") as file:  # a plain pickle; its text is looked at, nothing of it is run
+            texts = [str(argument) for code, argument, _ in pickletools.genops(file) if isinstance(argument, str)]
+        return texts[:2]
+    except Exception:  # no pickle, or damaged
+        return []
 
 
 def load_weights(network: nn.Module, path: str | Path) -> nn.Module:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import glob
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from polyp_monai.data import files
+from polyp_monai.data import files, search
 from polyp_monai.errors import PolypError
 from polyp_monai.video.container import open_camera, open_container, without_password
-from polyp_monai.video.source import RATE, BreakError, Source, Timed
+from polyp_monai.video.source import RATE, Source, Timed
 
+logger = logging.getLogger(__name__)
 STREAM = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 CAMERA = re.compile(r"camera:(\d+)|/dev/video(\d+)")
 
@@ -50,16 +52,18 @@ def open_source(address: str | Path, rate: float | None = None) -> Source:
 
 def _open_images(path: Path, rate: float) -> Source:
     if path.is_dir():
-        found = files.find_images(path, recursive=False)
-    elif path.is_file():
-        found = [path]
+        found = search.search(path, recursive=False)
     else:
-        names = (Path(name) for name in glob.glob(str(path), recursive=True))
-        found = [p for p in names if files.suffix_of(p) in files.SUFFIXES and p.is_file()]
-    if not found:
+        found = search.Found()
+        for name in [path] if path.is_file() else map(Path, glob.glob(str(path), recursive=True)):
+            if not name.is_dir():
+                found.add(name)
+    if not found.images:
         raise PolypError(f"{path}: no images there; known formats are {', '.join(files.SUFFIXES)}")
-    found.sort(key=_natural)
-    return Source(path.name or str(path), _read_images(found, rate), rate, len(found))
+    if found.others:
+        logger.warning(search.passed_over_line(found.others))
+    frames = sorted([*found.images, *found.unreadable], key=_natural)  # what cannot be read has its place too
+    return Source(path.name or str(path), _read_images(frames, rate), rate, len(frames))
 
 
 def _natural(path: Path) -> list[str | int]:
@@ -70,7 +74,8 @@ def _natural(path: Path) -> list[str | int]:
 def _read_images(paths: list[Path], rate: float) -> Iterator[Timed]:
     for index, path in enumerate(paths):
         try:
-            image = files.read_rgb(path)
+            image = files.read_rgb(path, upright=True)
         except PolypError as error:
-            raise BreakError(str(error)) from error
+            yield index / rate, str(error)
+            continue
         yield index / rate, image

@@ -98,6 +98,8 @@ def _not_opened(reason: str, live: bool) -> str:
 
 def _reason(error: Exception) -> str:
     """What FFmpeg says, without the address, which may hold a password."""
+    if "Immediate exit" in str(error):  # so it ends what was silent for too long
+        return f"nothing came for {PATIENCE:.0f} s: its sender has stopped, or the connection is lost"
     return str(getattr(error, "strerror", None) or error).partition("\n")[0]
 
 
@@ -149,13 +151,19 @@ def _count(container: av.container.InputContainer, stream: av.VideoStream, rate:
 
 
 def _pictures(container: av.container.InputContainer, stream: av.VideoStream, strict: bool) -> Iterator[Timed]:
-    """Times and upright pictures; with `strict`, raises BreakError when they end before the announced length."""
+    """Times and upright pictures, or why one is lost.
+
+    With `strict`, raises BreakError when they end before the announced length.
+    """
     av = import_av()
     by_dts = container.format.name == "avi"  # it stores no time of display: what stands for it jumps to and fro
     first = last = None
     unit = _unit(stream)
     turn: Callable[[np.ndarray], np.ndarray] | None = None
     for frame in _decoded(av, container, stream, strict):
+        if frame is None:
+            yield None, "cannot be decoded"
+            continue
         stamp = frame.dts if by_dts else frame.pts
         seconds = None if stamp is None else float(stamp * unit)
         if turn is None:
@@ -172,40 +180,68 @@ def _pictures(container: av.container.InputContainer, stream: av.VideoStream, st
 
 def _decoded(
     av: ModuleType, container: av.container.InputContainer, stream: av.VideoStream, strict: bool
-) -> Iterator[av.VideoFrame]:
+) -> Iterator[av.VideoFrame | None]:
     """Frames in order of display.
 
-    With `strict`, raises BreakError after the last good frame before the first damage; without, goes on behind it.
+    With `strict`, None stands for each frame from a damaged one to the next key frame: those between are made of it. It
+    raises BreakError after the last good frame when no key frame follows. Without, it goes on behind the damage.
     """
     sent: deque[int | None] = deque(maxlen=128)
     packets, barren = container.demux(stream), 0
     joinable = container.format.name == "mpegts"  # where recordings are joined, the last packet passes for corrupt
+    taken = given = 0  # packets and frames
+    latest: av.VideoFrame | None = None
+    damage = ""  # what is waited out until a key frame
+    lost: list[None] = []
     while True:
         try:
             packet = next(packets, None)
         except av.FFmpegError as error:
-            yield from _flushed(av, stream)
+            yield from [] if damage else _flushed(av, stream)
             raise BreakError(_reason(error)) from error
         if packet is None:
+            if damage:
+                raise BreakError(damage)
             return
-        if strict and packet.is_corrupt and not joinable:
-            yield from _flushed(av, stream)
-            raise BreakError("the file is cut short or damaged here")
-        sent.append(packet.pts)
-        try:
-            frames = packet.decode()
-        except av.FFmpegError as error:
-            if strict:
-                yield from _before(_flushed(av, stream), sent, stream.codec_context.thread_count)
-                raise BreakError(f"the next frame cannot be decoded ({_reason(error)})") from error
-            frames = []
+        taken += packet.size > 0  # the last one is empty, and asks for what the decoder holds
+        bad = strict and packet.is_corrupt and not joinable
+        if damage:
+            if bad or not packet.is_keyframe:
+                continue
+            stream.codec_context.flush_buffers()
+            lost, damage = [None] * max(taken - 1 - given, _missing(stream, latest, packet)), ""
+            sent.clear()
+        frames: list[av.VideoFrame] = []
+        if bad:
+            frames, damage = _flushed(av, stream), "the file is cut short or damaged here"
+        else:
+            sent.append(packet.pts)
+            try:
+                frames = packet.decode()
+            except av.FFmpegError as error:
+                if strict:
+                    frames = _before(_flushed(av, stream), sent, stream.codec_context.thread_count)
+                    damage = f"the next frame cannot be decoded ({_reason(error)})"
         barren = 0 if frames else barren + 1
         if barren > 1000 and not strict:
             raise BreakError("nothing of the stream can be decoded any more")
         for frame in frames:
             if strict and frame.is_corrupt:
-                raise BreakError("the next frame is damaged")
+                damage = "the next frame is damaged"
+                break
+            yield from lost
+            given += len(lost) + 1
+            lost, latest = [], frame
             yield frame
+
+
+def _missing(stream: av.VideoStream, latest: av.VideoFrame | None, packet: av.Packet) -> int:
+    """How many frames there must have been, by their times, between one and a packet, where the container counts none:
+    its packets may be lost too."""
+    rate = _told_rate(stream)
+    if stream.frames or rate is None or latest is None or latest.pts is None or packet.pts is None:
+        return 0
+    return max(0, round(float((packet.pts - latest.pts) * stream.time_base) * rate) - 1)
 
 
 def _flushed(av: ModuleType, stream: av.VideoStream) -> list[av.VideoFrame]:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from polyp_monai import provenance
 from polyp_monai.bundle.predictor import Predictor
-from polyp_monai.data import files
+from polyp_monai.data import files, lock, outputs
 from polyp_monai.errors import PolypError
 from polyp_monai.video import overlay
 from polyp_monai.video.address import open_source
@@ -72,9 +72,12 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
     Raises:
         PolypError: the source cannot be read at all, an output is there already, or the bundle does not fit.
     """
-    _check(options)
     latency = Latency()
     with ExitStack() as stack:
+        _check(options)
+        for path in filter(None, (options.out, options.csv, options.json)):
+            stack.enter_context(lock.held(path.parent, path.name))
+        _check(options)  # the run that held one of them may have just ended
         stack.enter_context(_one_thread())
         source = stack.enter_context(open_source(options.source, options.rate))
         predictor = Predictor.of_bundle(root, given)
@@ -109,9 +112,11 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
             "settings": _settings(options, finder) | given,
             "frames": frames,
             "frames_dropped": pipeline.dropped,
+            "frames_damaged": len(source.damaged),
             "frames_rescaled": source.rescaled,
             "broken": source.broken,
             "interrupted": pipeline.interrupted,
+            "damage": [f"frame {index}: {why}" for index, why in list(source.damaged.items())[:LISTED]],
             **events.summary(frames, seconds + 1 / source.rate),
             "frames_per_second": round(frames / took, 2),
             "latency_ms": latency.summary(),
@@ -138,6 +143,9 @@ def text(result: Result) -> str:
     lines += [result.latency, f"{found['frames_per_second']} frames/s with {found['network']}, {found['machine']}"]
     if found["frames_dropped"]:
         lines.append(f"{found['frames_dropped']} frames were dropped to keep up")
+    if found["frames_damaged"]:
+        first = found["damage"][0]
+        lines.append(f"{found['frames_damaged']} frames are damaged and were left out, the first: {first}")
     if found["frames_rescaled"]:
         lines.append(f"{found['frames_rescaled']} frames were of another size than the first, and fitted into it")
     return "\n".join(lines)
@@ -149,10 +157,7 @@ def _check(options: Options) -> None:
         if path.resolve() in taken:
             raise PolypError(f"{path}: is the video itself, or named twice; give each file a name of its own")
         taken.add(path.resolve())
-        if path.is_dir():
-            raise PolypError(f"{path}: is a folder; give the name of a file")
-        if path.exists() and not options.overwrite:
-            raise PolypError(f"{path}: is there already; give another name, or add --overwrite")
+        outputs.check_file(path, options.overwrite)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from polyp_monai.errors import PolypError
 
 RATE = 25.0  # frames a second of what tells no rate
 
-Timed = tuple["float | None", np.ndarray]  # time in seconds, from any start, if it is known; picture (H, W, 3)
+# time in seconds, from any start, if it is known; picture (H, W, 3), or why this frame is lost
+Timed = tuple["float | None", "np.ndarray | str"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Source:
         count: about how many frames there are; None when that is unknown.
         live: True of a camera or network stream, which has no end and drops what it cannot decode.
         broken: after the iteration, where and why it ended early, in one line; else None.
+        damaged: index of each frame that could not be decoded and was left out -> why.
         rescaled: how many frames had another size than the first, and were fitted into its size, black around.
     """
 
@@ -70,10 +72,13 @@ class Source:
         """
         self.name, self.rate, self.count, self.live = name, rate, count, live
         self.broken: str | None = None
+        self.damaged: dict[int, str] = {}
         self.rescaled = 0
         self._release, self._lock, self._closed = release, threading.Lock(), False
+        lost: list[Timed] = []
         try:
-            first = next(pictures, None)
+            while (first := next(pictures, None)) is not None and isinstance(first[1], str):
+                lost.append(first)
         except BreakError as error:
             release()
             raise PolypError(f"{name}: no frame can be read ({error})") from error
@@ -82,9 +87,14 @@ class Source:
             raise
         if first is None:
             release()
-            raise PolypError(f"{name}: holds no frames; was its recording cut off at once?")
+            why = (
+                f"no frame can be read ({lost[0][1]})"
+                if lost
+                else "holds no frames; was its recording cut off at once?"
+            )
+            raise PolypError(f"{name}: {why}")
         self.size = (first[1].shape[1], first[1].shape[0])
-        self._frames = self._walk(chain([first], pictures))
+        self._frames = self._walk(chain(lost, [first], pictures))
 
     def __enter__(self) -> Source:
         return self
@@ -110,15 +120,22 @@ class Source:
                 self._release()
 
     def _walk(self, pictures: Iterator[Timed]) -> Generator[Frame, None, None]:
-        clock, index = _Clock(1 / self.rate), -1
+        clock, last, lost = _Clock(1 / self.rate), -1, 0
         try:
             for index, (seconds, image) in enumerate(pictures):
+                if isinstance(image, str):
+                    self.damaged[index] = image
+                    lost += 1
+                    continue
+                for _ in range(lost if seconds is None and last >= 0 else 0):
+                    clock.tick(None)
+                last, lost = index, 0
                 if (image.shape[1], image.shape[0]) != self.size:
                     image = _fit(image, self.size)
                     self.rescaled += 1
                 yield Frame(index, clock.tick(seconds), image)
         except BreakError as error:
-            self.broken = f"{self.name}: breaks after frame {index} ({clock.last:.2f} s): {error}"
+            self.broken = f"{self.name}: breaks after frame {last} ({clock.last:.2f} s): {error}"
 
 
 class _Clock:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from polyp_monai.data import files
+from polyp_monai.data import files, search
 from polyp_monai.errors import PolypError, shortened
 from polyp_monai.metrics.lesions import components
 from polyp_monai.metrics.video import common_areas
@@ -122,7 +122,7 @@ def _follow(shared: np.ndarray, before: list[str], fresh: Iterator[str]) -> list
 def _numbered(folder: Path) -> dict[int, Path]:
     """Number of the frame -> mask, in order."""
     found: dict[int, Path] = {}
-    for path in files.find_images(folder, recursive=False):
+    for path in search.find_images(folder, recursive=False):
         digits = re.findall(r"\d+", files.stem_of(path))
         if not digits:
             raise PolypError(f"{path}: no number in its name; a mask is named by the number of its frame")

@@ -97,7 +97,7 @@ def test_an_earlier_run_is_replaced_only_when_asked(trained, dataset, tmp_path, 
     assert main([*map(str, words)]) == 0
     report = tmp_path / "e/report.html"
     before = report.read_bytes()
-    assert "holds an earlier run" in fails(capsys, *words)
+    assert "exists already; give another --out, or --overwrite" in fails(capsys, *words)
     assert report.read_bytes() == before
     assert main([*map(str, words), "--overwrite"]) == 0
 
@@ -107,18 +107,15 @@ def test_what_polyp_did_not_write_is_never_replaced(trained, dataset, tmp_path, 
     out.mkdir()
     (out / "report.html").write_text("mine")
     words = ["--out", out, "--overwrite"]
-    assert "no run of polyp wrote it" in fails(capsys, "evaluate", trained, "--data", dataset, *words)
+    error = fails(capsys, "evaluate", trained, "--data", dataset, *words)
+    assert "report.html: is there already, and `polyp evaluate` did not write it" in error
     maps = ["--pred", dataset / "masks", "--truth", dataset / "masks"]
-    assert "no run of polyp wrote it" in fails(capsys, "score", *maps, *words)
+    assert "`polyp score` did not write it" in fails(capsys, "score", *maps, *words)
     assert (out / "report.html").read_text() == "mine"
     assert len(list(out.iterdir())) == 1
 
 
-def test_a_comparison_replaces_only_what_it_wrote(scored, tmp_path, capsys):
-    for out, text, reason in (("a.txt", "mine", "did not write it"), ("b.json", '{"x": 1}', "did not write it")):
-        (tmp_path / out).write_text(text)
-        assert reason in fails(capsys, "compare", *scored, "--out", tmp_path / out, "--overwrite")
-        assert (tmp_path / out).read_text() == text
+def test_a_comparison_replaces_a_file_only_when_asked(scored, tmp_path, capsys):
     words = ["compare", *map(str, scored), "--out", str(tmp_path / "c.json")]
     assert main(words) == 0
     assert "or --overwrite" in fails(capsys, *words)
@@ -202,6 +199,11 @@ def test_a_calibrated_threshold_is_reported_on(trained, dataset, tmp_path, capsy
     assert "is the test split" in fails(capsys, "calibrate", root / "eval/test")
     assert "too few" in fails(capsys, "calibrate", root / "eval/training", "--max-miss-rate", "0.001")
     assert main(["calibrate", str(root / "eval/training"), "--max-miss-rate", "0.3"]) == 0
+    assert main(["calibrate", str(root / "eval/training"), "--max-miss-rate", "0.3"]) == 0  # the same again
+    again = ["calibrate", root / "eval/training", "--max-miss-rate", "0.4"]
+    assert "holds another threshold" in fails(capsys, *again)
+    assert main([*map(str, again), "--overwrite"]) == 0
+    assert main([*map(str, again[:-1]), "0.3", "--overwrite"]) == 0
     assert main(["evaluate", str(root), "--data", str(dataset), "--split", "training", "--overwrite"]) == 0
     risk = json.loads((root / "eval/training/summary.json").read_text())["risk"]
     assert risk["missed_here"] == pytest.approx(risk["missed_on_calibration"])

@@ -17,6 +17,7 @@ from PIL import Image
 
 from polyp_monai.bundle import predictions
 from polyp_monai.cli.main import main
+from polyp_monai.data import lock
 from tests.cli.conftest import fails
 
 
@@ -49,12 +50,57 @@ def test_a_damaged_frame_is_named_and_the_others_are_predicted(trained, dataset,
     (frames / "1.jpg").write_bytes((frames / "1.jpg").read_bytes()[:3000])
     words = ["predict", trained, frames, "--out", tmp_path / "out"]
     assert "1 of 3 frames could not be read" in fails(capsys, *words)
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.png", "2.png", "predictions.csv"]
+    made = sorted(p.name for p in (tmp_path / "out").iterdir() if not p.name.startswith("."))
+    assert made == ["0.png", "2.png", "predictions.csv"]
 
 
 def test_a_set_with_only_damaged_frames(trained, tmp_path, capsys):
     (tmp_path / "a.png").write_bytes(b"nothing")
     assert "1 of 1 frame could" in fails(capsys, "predict", trained, tmp_path / "a.png", "--out", tmp_path / "out")
+
+
+def test_what_is_passed_over_is_named_and_strict_refuses_it(trained, dataset, tmp_path, capfd):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    image = next((dataset / "images").iterdir())
+    shutil.copy(image, frames / "a.jpg")
+    shutil.copy(image, frames / f"{'n' * 248}.jpg")
+    Image.open(image).save(frames / "b.webp")
+    Image.open(image).save(frames / "c.gif")
+    (frames / "d.jpg").symlink_to("../annex/none")
+    words = ["predict", trained, frames, "--out", tmp_path / "out", "--overlay"]
+    assert main([*map(str, words)]) == 1
+    error = capfd.readouterr().err
+    assert f"1 file is passed over, no picture of a known format: {frames}/c.gif" in error
+    assert f"{frames}/d.jpg: a link to ../annex/none, which is not there" in error
+    assert "its name is too long for a file" in error
+    assert "2 of 4 frames could not be read" in error
+    made = sorted(p.name for p in (tmp_path / "out").iterdir() if not p.name.startswith("."))
+    assert made == ["a.png", "a_overlay.png", "b.png", "b_overlay.png", "predictions.csv"]
+    words[4] = tmp_path / "strict"
+    assert "c.gif" in fails(capfd, *words, "--strict")
+    assert not (tmp_path / "strict").exists()
+
+
+def test_the_mask_of_a_photo_lies_on_it_as_viewers_show_it(trained, dataset, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = Image.open(next((dataset / "images").iterdir()))
+    upright.save(tmp_path / "upright.png")
+    upright.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
+    words = ["predict", trained, tmp_path / "upright.png", tmp_path / "turned.png", "--out", tmp_path / "out"]
+    assert main([*map(str, words), "--overlay", "--probability"]) == 0
+    for end in ("", "_overlay", "_probability"):
+        one, other = (np.asarray(Image.open(tmp_path / f"out/{name}{end}.png")) for name in ("upright", "turned"))
+        assert np.array_equal(one, other)
+
+
+def test_two_runs_into_one_folder_do_not_meet(trained, dataset, tmp_path, capsys):
+    image = next((dataset / "images").iterdir())
+    with lock.held(tmp_path / "out"):
+        for words in (["predict", trained, image], ["evaluate", trained, "--data", dataset]):
+            assert "another run is writing there" in fails(capsys, *words, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_untrained_bundle_and_foreign_weights(bundle, trained, dataset, tmp_path, capsys):

@@ -51,16 +51,18 @@ def test_a_data_list_gives_all_its_images(tmp_path):
 
 
 def test_nothing_is_overwritten(tmp_path):
-    _touch(tmp_path, "in/a.png", "out/a.png")
+    _touch(tmp_path, "in/a.png", "out/a.png", "out/a_overlay.png")
+    for overwrite in (False, True):  # nobody knows who wrote it
+        with pytest.raises(PolypError, match="did not write it"):
+            _outputs(tmp_path, str(tmp_path / "in"), overwrite=overwrite)
+    datalist.claim([{"image": "a.png", "output": "a"}], tmp_path / "out")
     with pytest.raises(PolypError, match="exists already"):
         _outputs(tmp_path, str(tmp_path / "in"))
     assert _outputs(tmp_path, str(tmp_path / "in"), overwrite=True) == ["a"]
+    with pytest.raises(PolypError, match="a_overlay"):
+        _outputs(tmp_path, str(tmp_path / "in"), overwrite=True, overlay=True)
     with pytest.raises(PolypError, match="is an input"):
         datalist.frames(str(tmp_path / "in"), tmp_path / "in", overwrite=True)
-    _touch(tmp_path, "out2/a_overlay.png")
-    assert _outputs(tmp_path, str(tmp_path / "in"), overwrite=True, overlay=True) == ["a"]
-    with pytest.raises(PolypError, match="a_overlay"):
-        datalist.frames(str(tmp_path / "in"), tmp_path / "out2", overlay=True)
 
 
 def test_names_that_cannot_be_told_apart_are_refused(tmp_path):
@@ -86,6 +88,7 @@ def test_a_list_that_leads_out_of_its_folder_stays_below_the_output(tmp_path):
 
 def test_masks_below_the_input_folder_are_no_frames(tmp_path):
     _touch(tmp_path, "in/a.png", "in/masks/a.png")
+    datalist.claim([{"image": "a.png", "output": "a"}], tmp_path / "in/masks")
     assert [f["output"] for f in datalist.frames(str(tmp_path / "in"), tmp_path / "in/masks", overwrite=True)] == ["a"]
     assert [f["output"] for f in datalist.frames(str(tmp_path / "in"), tmp_path, overwrite=True)] == ["a", "masks/a"]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import nibabel
 import numpy as np
@@ -70,16 +71,82 @@ def test_every_color_mode_becomes_rgb(tmp_path, mode, expected):
     assert abs(int(rgb[0, 0, 0]) - expected) <= 4
 
 
-def test_exif_orientation_is_not_applied(tmp_path):
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.heic"])
+def test_exif_orientation_is_applied_where_it_is_asked_for(tmp_path, name):
     exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(RGB).save(tmp_path / "a.jpg", exif=exif)
-    assert files.read_rgb(tmp_path / "a.jpg").shape == RGB.shape
+    exif[0x0112] = 6  # shown a quarter turn clockwise
+    if name == "a.heic":
+        pillow_heif = pytest.importorskip("pillow_heif")
+        pillow_heif.register_heif_opener()
+        Image.fromarray(RGB).save(tmp_path / name, quality=-1)  # libheif turns by itself
+        assert files.read_rgb(tmp_path / name, upright=True).shape == RGB.shape
+        return
+    Image.fromarray(RGB).save(tmp_path / name, exif=exif, lossless=True)
+    assert np.array_equal(files.read_rgb(tmp_path / name), RGB)
+    assert np.array_equal(files.read_rgb(tmp_path / name, upright=True), np.rot90(RGB, -1))
+
+
+def test_without_its_decoder_heic_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "a.heic").write_bytes(b"anything")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(PolypError, match=r"a\.heic: HEIC needs pillow-heif; pip install pillow-heif"):
+        files.read_rgb(tmp_path / "a.heic")
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P"])
+def test_an_opaque_alpha_channel_is_no_polyp(tmp_path, mode):
+    mask = np.zeros((9, 8), np.uint8)
+    mask[2:5, 2:6] = 255
+    Image.fromarray(mask).convert(mode).save(tmp_path / "m.png")
+    assert np.array_equal(files.read_mask(tmp_path / "m.png"), mask > 0)
+    assert np.array_equal(files.read_map(tmp_path / "m.png"), mask > 0)
+
+
+@pytest.mark.parametrize("level", [2, 38, 100, 127])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_a_dim_mask_is_refused(tmp_path, level, kind):
+    mask = np.zeros((9, 8), kind)
+    mask[2:5, 2:6] = level * (257 if kind == np.uint16 else 1)
+    Image.fromarray(mask).save(tmp_path / "m.tif")
+    with pytest.raises(files.MaskError, match=r"m\.tif: the mask's largest value is .* too dark for a polyp"):
+        files.read_mask(tmp_path / "m.tif")
+
+
+@pytest.mark.parametrize("color", [0, 255])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_a_mask_drawn_in_the_alpha_channel_is_refused(tmp_path, color, mode):
+    layer = Image.new("L", (8, 9), color).convert("RGB").convert(mode)
+    alpha = np.zeros((9, 8), np.uint8)
+    alpha[2:5, 2:6] = 255
+    layer.putalpha(Image.fromarray(alpha))
+    layer.save(tmp_path / "m.png")
+    with pytest.raises(files.MaskError, match="drawn in the alpha channel"):
+        files.read_mask(tmp_path / "m.png")
+
+
+def test_white_on_a_transparent_ground_is_a_mask(tmp_path):
+    pixels = np.zeros((9, 8, 4), np.uint8)
+    pixels[2:5, 2:6] = 255
+    Image.fromarray(pixels).save(tmp_path / "m.png")
+    assert np.array_equal(files.read_mask(tmp_path / "m.png"), pixels[..., 0] > 0)
+
+
+def test_a_photograph_is_no_mask(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "m.png")
+    with pytest.raises(files.MaskError, match="a picture, not a mask"):
+        files.read_mask(tmp_path / "m.png")
 
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [([0, 255], [0, 1]), ([0, 1], [0, 1]), ([3, 128], [0, 1]), ([127, 250], [0, 1]), ([0, 0], [0, 0])],
+    [
+        ([0, 255], [0, 1]),
+        ([0, 1], [0, 1]),
+        ([3, 128], [0, 1]),
+        ([127, 250], [0, 1]),
+        ([0, 0], [0, 0]),
+        ([1, 1], [1, 1]),
+    ],
 )
 def test_masks_are_thresholded_in_the_middle(tmp_path, values, expected):
     Image.fromarray(np.array([values], np.uint8)).save(tmp_path / "m.png")
@@ -142,14 +209,3 @@ def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
         (partial / "half").write_text("no folder")
     assert json.loads((tmp_path / "a.json").read_text()) == {"old": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_find_images_passes_over_hidden_and_other_files(tmp_path):
-    for name in ("b.PNG", "sub/a.jpeg", ".partial-x.png", "sub/.hidden/c.png", "notes.txt", "v.nii.gz"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    assert [p.relative_to(tmp_path).as_posix() for p in files.find_images(tmp_path)] == [
-        "b.PNG",
-        "sub/a.jpeg",
-        "v.nii.gz",
-    ]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 import torch
-from monai.data import Dataset
+from monai.data import CacheDataset, Dataset
 from monai.engines import SupervisedEvaluator
 from monai.inferers import SimpleInferer
+from monai.transforms import Compose, Transform
 from torch import nn, rand
 
-from polyp_monai.data.loading import FrameDataset, NegativeShare, PrefetchLoader
-from polyp_monai.errors import PolypError
+from polyp_monai.data.loading import FrameDataset, JoinedCacheDataset, NegativeShare, PrefetchLoader
+from polyp_monai.errors import PolypError, root_cause
 
 
 def run(transform, count: int = 5) -> list[int]:
@@ -44,6 +48,30 @@ def test_an_error_in_the_thread_ends_the_run(bad):
 def test_without_an_engine_it_is_a_plain_loader():
     loader = PrefetchLoader(Dataset([{"name": n} for n in range(3)]), batch_size=1, num_workers=0)
     assert [int(batch["name"]) for batch in loader] == [0, 1, 2]
+
+
+def test_the_cache_is_what_monai_would_hold():
+    data, transform = [{"name": n} for n in range(7)], Compose([lambda s: {**s, "twice": 2 * s["name"]}])
+    ours, theirs = (kind(data, transform, num_workers=3, progress=False) for kind in (JoinedCacheDataset, CacheDataset))
+    assert [ours[i] for i in range(7)] == [theirs[i] for i in range(7)]
+    assert len(JoinedCacheDataset(data, transform, cache_rate=0.5, progress=False)._cache) == 3
+
+
+def test_no_thread_of_the_cache_outlives_an_error():
+    """A process that ends while one of them is inside a decoder is aborted."""
+
+    class Slow(Transform):
+        def __call__(self, sample):
+            if sample["name"] == 0:
+                raise PolypError("frame is damaged")
+            time.sleep(0.2)
+            return sample
+
+    before = set(threading.enumerate())
+    with pytest.raises(RuntimeError) as caught:
+        JoinedCacheDataset([{"name": n} for n in range(50)], Compose([Slow()]), num_workers=3, progress=False)
+    assert isinstance(root_cause(caught.value), PolypError)
+    assert set(threading.enumerate()) == before
 
 
 def test_workers_would_read_every_frame_twice():

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from polyp_monai.data import files
+from polyp_monai.data import files, search
 from polyp_monai.data.view import SteadyView, View, find_view
 
 HEIGHT, WIDTH = 540, 720
@@ -127,7 +127,7 @@ def test_a_steady_view_before_anything_is_clear():
 
 @pytest.mark.real
 def test_no_polyp_of_kvasir_is_cut(real_data):
-    images = files.find_images(real_data / "Kvasir-SEG/images")[::20]
+    images = search.find_images(real_data / "Kvasir-SEG/images")[::20]
     narrowed = 0
     for path in images:
         image = files.read_rgb(path)
@@ -140,7 +140,7 @@ def test_no_polyp_of_kvasir_is_cut(real_data):
 
 @pytest.mark.real
 def test_the_border_of_clinicdb_is_found(real_data):
-    images = files.find_images(real_data / "CVC-ClinicDB/PNG/Original")[::20]
+    images = search.find_images(real_data / "CVC-ClinicDB/PNG/Original")[::20]
     for path in images:
         view = find_view(files.read_rgb(path))
         assert 0.68 < (view.x1 - view.x0) * (view.y1 - view.y0) / (384 * 288) < 0.82, path.name

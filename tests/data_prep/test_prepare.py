@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -19,7 +20,7 @@ from PIL import Image
 from tiny_sets import frame, polyp, write_set
 
 from data_prep.findings import Finding, count_by_code
-from polyp_monai.data import SPLITS, files
+from polyp_monai.data import SPLITS, files, lock
 
 
 def listed(out: Path) -> dict:
@@ -155,14 +156,25 @@ class TestBadPairs:
         names = {sample["name"] for split in SPLITS for sample in listed(tmp_path / "out")[split]}
         assert names == {"seq2_1", "seq3_0", "seq3_1", "seq4_0", "seq4_1"}
 
-    def test_a_mask_that_fits_only_the_rotated_image_says_so(self, small_set, tmp_path, prepare):
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        (small_set / "images/seq0_0.png").unlink()
-        Image.fromarray(frame(50)).save(small_set / "images/seq0_0.jpg", exif=exif)
-        files.write_mask(small_set / "masks/seq0_0.png", polyp((48, 64)))
-        _, _, error = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
-        assert "EXIF orientation 6" in error
+    def test_a_name_that_is_no_utf_8_is_named_and_left_out(self, small_set, tmp_path, prepare):
+        for folder in ("images", "masks"):
+            shutil.copy(small_set / folder / "seq0_0.png", os.fsencode(small_set / folder) + b"/caf\xe9.png")
+        status, _, error = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
+        assert status == 1
+        assert r"caf\xe9.png: its name is no UTF-8; rename it" in error
+        assert not (tmp_path / "out").exists()
+        assert prepare("folder", "--source", small_set, "--out", tmp_path / "out", "--skip-bad")[0] == 0
+        assert codes(tmp_path / "out")["bad-name"] == "error"
+        assert sum(len(listed(tmp_path / "out")[split]) for split in SPLITS) == 10
+
+    def test_links_that_lead_nowhere_and_other_files_are_named(self, small_set, tmp_path, prepare):
+        (small_set / "images/a.png").symlink_to("../annex/none")
+        (small_set / "images/b.gif").write_bytes(b"GIF89a")
+        status, _, error = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
+        assert status == 1
+        assert "images/a.png: a link to ../annex/none, which is not there" in error
+        assert prepare("folder", "--source", small_set, "--out", tmp_path / "out", "--skip-bad")[0] == 0
+        assert codes(tmp_path / "out") == {"unreadable": "error", "passed-over": "warning"}
 
 
 class TestFindings:
@@ -241,7 +253,7 @@ class TestFindings:
         out = tmp_path / "out"
         status, _, error = prepare("folder", "--source", small_set, "--out", out)
         assert status == 1
-        assert "masks/seq0_0.png: drawn in the alpha channel" in error
+        assert "masks/seq0_0.png: the mask is drawn in the alpha channel" in error
         assert prepare("folder", "--source", small_set, "--out", out, "--skip-bad")[0] == 0
         assert codes(out)["alpha-mask"] == "error"
 
@@ -267,6 +279,28 @@ class TestFindings:
         Image.open(small_set / "masks/seq0_0.png").save(small_set / "images/seq0_0.jpg", quality=90)
         _, printed, _ = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
         assert "warning: mask is image: 1 frame\n" in printed
+
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_an_exif_orientation_is_gone_when_the_mask_lies_on_its_image(self, small_set, tmp_path, prepare, turned):
+        """No program that applies it, or does not, can part them any more."""
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        (small_set / "images/seq0_0.png").unlink()
+        Image.fromarray(frame(50)).save(small_set / "images/seq0_0.jpg", exif=exif)
+        stored = np.asarray(Image.open(small_set / "images/seq0_0.jpg"))
+        files.write_mask(small_set / "masks/seq0_0.png", polyp((48, 64) if turned else (64, 48)))
+        assert prepare("folder", "--source", small_set, "--out", tmp_path / "out")[0] == 0
+        with Image.open(tmp_path / "out/images/seq0_0.png") as image:
+            assert 0x0112 not in image.getexif()
+            assert np.array_equal(np.asarray(image), np.rot90(stored, -1) if turned else stored)
+        assert files.read_mask(tmp_path / "out/masks/seq0_0.png").shape == ((64, 48) if turned else (48, 64))
+        assert codes(tmp_path / "out") == {"exif-orientation": "warning"}
+
+    def test_webp_becomes_png(self, small_set, tmp_path, prepare):
+        (small_set / "images/seq0_0.png").unlink()
+        Image.fromarray(frame(50)).save(small_set / "images/seq0_0.webp", lossless=True)
+        assert prepare("folder", "--source", small_set, "--out", tmp_path / "out")[0] == 0
+        assert np.array_equal(files.read_rgb(tmp_path / "out/images/seq0_0.png"), frame(50))
 
     def test_look_alikes_stay_on_one_side(self, small_set, tmp_path, prepare):
         """An exact and a re-encoded copy of images of other sequences, for many seeds."""
@@ -324,9 +358,45 @@ class TestOutputFolder:
         (out / "images/note.txt").write_text("mine")
         (small_set / "images/seq0_0.png").unlink()
         (small_set / "masks/seq0_0.png").unlink()
-        assert prepare("folder", "--source", small_set, "--out", out)[0] == 0
+        assert prepare("folder", "--source", small_set, "--out", out, "--overwrite")[0] == 0
         assert (out / "images/note.txt").read_text() == "mine"
         assert not (out / "images/seq0_0.png").exists()
+
+    @pytest.mark.parametrize("words", [["--seed", "7"], ["--ratios", "0.6,0.2,0.2"], ["--protocol", "kfold"]])
+    def test_another_split_is_not_written_over_the_first(self, words, small_set, tmp_path, prepare):
+        arguments = ["folder", "--source", small_set, "--out", tmp_path / "out"]
+        prepare(*arguments)
+        before = (tmp_path / "out/datalist.json").read_bytes()
+        status, _, error = prepare(*arguments, *words)
+        assert (status, error.count("\n")) == (1, 1)
+        assert "already holds raw with another protocol; give another --out or --overwrite" in error
+        assert (tmp_path / "out/datalist.json").read_bytes() == before
+        assert prepare(*arguments, *words, "--overwrite")[0] == 0
+        assert (tmp_path / "out/datalist.json").read_bytes() != before
+
+    def test_the_same_again_leaves_what_is_there(self, small_set, tmp_path, prepare):
+        """A mask that somebody corrected by hand is not taken back."""
+        arguments = ["folder", "--source", small_set, "--out", tmp_path / "out"]
+        prepare(*arguments)
+        corrected = tmp_path / "out/masks/seq0_0.png"
+        files.write_mask(corrected, polyp(radius=3))
+        status, printed, _ = prepare(*arguments)
+        assert status == 0
+        assert "nothing was written" in printed
+        assert np.array_equal(files.read_mask(corrected), polyp(radius=3))
+        files.write_mask(small_set / "masks/seq0_0.png", polyp(radius=4))  # another list comes of it
+        status, _, error = prepare(*arguments)
+        assert status == 1
+        assert "its files have changed since" in error
+
+    def test_a_run_that_fails_leaves_the_set_before_it(self, small_set, tmp_path, prepare, monkeypatch):
+        arguments = ["folder", "--source", small_set, "--out", tmp_path / "out"]
+        prepare(*arguments)
+        before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+        monkeypatch.setattr(files, "write_mask", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            prepare(*arguments, "--seed", "7", "--overwrite")
+        assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
 
     @pytest.mark.parametrize("out", ["raw", "raw/images/out", "."])
     def test_source_and_output_must_not_lie_in_each_other(self, small_set, prepare, monkeypatch, out):
@@ -354,15 +424,46 @@ class TestOutputFolder:
         assert prepare("folder", "--source", small_set, "--out", out)[0] == 0
         assert not list(out.rglob(".partial-*"))
 
-    def test_a_full_disk_is_one_line(self, small_set, tmp_path, prepare, monkeypatch):
-        def full(*_: object) -> None:
-            raise OSError(28, "No space left on device")
+    @pytest.mark.skipif(sys.platform == "win32", reason="has no limit of the size of files")
+    @pytest.mark.parametrize("what", ["folder", "synthetic"])
+    def test_a_disk_without_room_is_one_line_and_leaves_nothing(self, what, small_set, tmp_path):
+        cv2.imwrite(str(small_set / "images/seq0_0.bmp"), frame(0, (640, 480)))  # too large for what is left
+        (small_set / "images/seq0_0.png").unlink()
+        files.write_mask(small_set / "masks/seq0_0.png", polyp((640, 480)))
+        source = ["--source", str(small_set)] if what == "folder" else ["--count", "3"]
+        code = (
+            "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), -1))\n"
+            "def refuse(*_): raise OSError('another disk')\n"
+            "os.link = refuse\n"
+            "from polyp_monai.cli.main import main; sys.exit(main(['prepare', *sys.argv[2:]]))"
+        )
+        words = [sys.executable, "-c", code, "20000", what, *source, "--out", str(tmp_path / "out")]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 1, done.stderr
+        assert done.stderr.splitlines()[-1] == f"polyp: error: {tmp_path / 'out'}: File too large"
+        assert not (tmp_path / "out").exists()
 
-        monkeypatch.setattr(files, "write_mask", full)
-        status, _, error = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
-        assert (status, error.count("\n")) == (1, 1)
-        assert "disk is full" in error
-        assert not (tmp_path / "out/datalist.json").exists()
+    def test_two_runs_at_once_do_not_meet(self, small_set, tmp_path, prepare):
+        with lock.held(tmp_path / "out"):
+            status, _, error = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
+            assert (status, error.count("\n")) == (1, 1)
+            assert f"another run is writing there (process {os.getpid()} on " in error
+        assert prepare("folder", "--source", small_set, "--out", tmp_path / "out")[0] == 0
+        assert not (tmp_path / "out" / lock.NAME).exists()
+
+    @pytest.mark.slow
+    def test_an_interrupt_ends_a_long_run_at_once(self, tmp_path):
+        words = ["prepare", "synthetic", "--count", "100000", "--out", str(tmp_path / "out")]
+        process = subprocess.Popen([sys.executable, "-m", "polyp_monai", *words], stderr=subprocess.PIPE, text=True)
+        while not list(tmp_path.glob("out/.polyp-work-*/images/*.jpg")):
+            time.sleep(0.05)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=30)
+        assert time.monotonic() - began < 2
+        assert process.returncode == 130
+        assert error.startswith("polyp: interrupted")
+        assert not (tmp_path / "out").exists()
 
     @pytest.mark.slow
     @pytest.mark.parametrize("moment", [0.3, 0.6, 0.9, 1.2, 1.5])
@@ -407,6 +508,7 @@ class TestOutputFolder:
         (["folder", "--source", "raw", "--group-csv", "groups.csv"], "no group for 9 names"),
         (["synthetic", "--source", "raw"], "it generates its images"),
         (["synthetic", "--count", "0"], "expected 1 to 100000"),
+        (["synthetic", "--count", "1000000000"], "expected 1 to 100000"),
     ],
 )
 def test_a_mistake_is_one_line(small_set, prepare, monkeypatch, arguments, message):

@@ -54,3 +54,33 @@ def test_bad_input(dice, tmp_path):
             comparison.compare(runs)
     with pytest.raises(PolypError, match="no such file"):
         comparison.compare([a, str(tmp_path / "nowhere")])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\x89PNG\r\n\x1a\n\x00\xff", "not a CSV file in UTF-8"),
+        (b"name,dice,iou,sensitivity,precision\na,abc,1,1,1\n", "line 2: dice is 'abc'; expected 0 to 1"),
+        (b"name,dice,iou,sensitivity,precision\na,1,1,1,7\n", "line 2: precision is '7'; expected 0 to 1"),
+        (b"name,dice,iou,sensitivity,precision\na,1,nan,1,1\n", "line 2: iou is 'nan'; expected 0 to 1"),
+        (b"name,dice,iou,sensitivity,precision\na,1,1\n", "line 2: sensitivity is None; expected 0 to 1"),
+        (b"name,dice,iou,sensitivity,precision\na,1,1,1,1\na,1,1,1,1\n", "line 3: the frame 'a' has .* there twice"),
+        (b'name,dice,iou,sensitivity,precision\na,"1,1,1,1\n', "not a CSV file"),
+    ],
+)
+def test_an_odd_table_is_one_clear_line(content, reason, dice, tmp_path):
+    good = write(tmp_path / "good", dice)
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd/frames.csv").write_bytes(content)
+    with pytest.raises(PolypError, match=reason) as error:
+        comparison.compare([good, str(tmp_path / "odd")])
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_there_is_not_replaced(dice, tmp_path, capsys):
+    runs = [write(tmp_path / "a", dice), write(tmp_path / "b", dice)]
+    (tmp_path / "notes.json").write_text("mine")
+    assert main(["compare", *runs, "--out", str(tmp_path / "notes.json")]) == 1
+    assert "notes.json: exists already; give another name, or --overwrite" in capsys.readouterr().err
+    assert (tmp_path / "notes.json").read_text() == "mine"
+    assert main(["compare", *runs, "--out", str(tmp_path / "notes.json"), "--overwrite"]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -120,6 +121,68 @@ def test_bad_input(folders, tmp_path, capsys):
     Image.fromarray(np.full((40, 60), -3, np.float32)).save(tmp_path / "logits.tif")
     with pytest.raises(PolypError, match="logits"):
         files.read_map(tmp_path / "logits.tif")
+
+
+@pytest.mark.parametrize("level", [2, 38, 100, 127])
+def test_dim_truths_are_refused_and_not_taken_as_empty(level, folders, tmp_path, capsys):
+    truth, maps = folders
+    mask = files.read_mask(truth / "1.png")
+    Image.fromarray(mask * np.uint8(level)).save(truth / "1.png")
+    assert run(maps, truth, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert f"{truth / '1.png'}: the mask's largest value is {level} (uint8), too dark for a polyp" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("level", [2, 38, 127])
+def test_dim_predictions_are_refused_and_not_taken_as_doubts(level, folders, tmp_path, capsys):
+    truth, maps = folders
+    mask = files.read_mask(maps / "1.png")
+    Image.fromarray(mask * np.uint8(level)).save(maps / "1.png")
+    assert run(maps, truth, tmp_path / "out") == 1
+    assert f"{maps / '1.png'}: holds 0 and {level} alone" in capsys.readouterr().err
+    assert run(maps, truth, tmp_path / "out", "--normalize", "minmax") == 0
+
+
+def test_a_map_of_faint_doubts_among_others_is_no_mask_of_ones(folders, tmp_path):
+    """8-bit maps, as `polyp predict --probability` writes them: 1 is 1/255 where another map has many levels."""
+    truth, maps = folders
+    Image.fromarray((np.arange(2400).reshape(40, 60) % 256).astype(np.uint8)).save(maps / "1.png")
+    faint = np.zeros((40, 60), np.uint8)
+    faint[3, 4:9] = 1
+    Image.fromarray(faint).save(maps / "0.png")
+    assert run(maps, truth, tmp_path / "out") == 0
+    row = (tmp_path / "out/frames.csv").read_text().splitlines()
+    assert dict(zip(row[0].split(","), row[1].split(","), strict=True))["predicted_pixels"] == "0"
+
+
+def test_names_that_are_no_utf_8_are_one_line(folders, tmp_path, capsys):
+    truth, maps = folders
+    for folder in folders:
+        (folder / "1.png").rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))
+    assert run(maps, truth, tmp_path / "out") == 1
+    assert r"caf\xe9.png: its name is no UTF-8; rename it" in capsys.readouterr().err
+
+
+def test_a_run_replaces_its_own_files_when_told_to_and_no_others(folders, tmp_path, capsys):
+    truth, maps = folders
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.html").write_text("mine")
+    for more in ([], ["--overwrite"]):
+        assert run(maps, truth, out, *more) == 1
+        assert "report.html: is there already, and `polyp score` did not write it" in capsys.readouterr().err
+    assert [p.name for p in out.iterdir()] == ["report.html"]
+    assert main(["report", str(out)]) == 1
+    assert (out / "report.html").read_text() == "mine"
+    (out / "report.html").unlink()
+    assert run(maps, truth, out) == 0
+    before = (out / "frames.csv").read_bytes()
+    assert run(maps, truth, out, "--threshold", "0.9") == 1
+    assert "exists already; give another --out, or --overwrite" in capsys.readouterr().err
+    assert (out / "frames.csv").read_bytes() == before
+    assert run(maps, truth, out, "--overwrite") == 0
+    assert main(["report", str(out)]) == 0
 
 
 def test_processes_change_nothing(folders, monkeypatch):

@@ -67,3 +67,17 @@ def test_a_damaged_memory_is_one_line(dataset, tmp_path):
     (tmp_path / leakage.TRAINED_ON).write_text('{"hashes": ["zz"]}')
     with pytest.raises(PolypError, match=r"trained_on\.json: is damaged"):
         leakage.load_fingerprints(tmp_path / "model.pt", "")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_split_without_a_polyp_has_no_dice_to_copy(tmp_path):
+    rng = np.random.default_rng(0)
+    samples = []
+    for name in "abcd":
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / f"{name}.png")
+        Image.new("L", (50, 40)).save(tmp_path / f"{name}_mask.png")
+        samples.append(
+            {"image": str(tmp_path / f"{name}.png"), "label": str(tmp_path / f"{name}_mask.png"), "group": name}
+        )
+    found = leakage.audit(samples[:2], samples[2:])
+    assert (found["copy_mask_dice"], found["copy_mask_iou"]) == (None, None)

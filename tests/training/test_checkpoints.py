@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from datetime import datetime
+import pickle
 
 import pytest
 import torch
@@ -54,7 +54,7 @@ def test_a_missing_file_says_what_to_do(tmp_path):
         checkpoints.read(tmp_path / "none.pt")
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", "cut"])
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04" + bytes(50), "cut"])
 def test_a_damaged_file_is_named(network, tmp_path, content):
     buffer = io.BytesIO()
     torch.save(network.state_dict(), buffer)
@@ -64,10 +64,23 @@ def test_a_damaged_file_is_named(network, tmp_path, content):
         checkpoints.read(path)
 
 
-def test_a_file_that_could_run_code_is_refused(tmp_path):
-    torch.save({"when": datetime(2026, 1, 1)}, tmp_path / "model.pt")
-    with pytest.raises(PolypError, match="not a readable checkpoint"):
-        checkpoints.read(tmp_path / "model.pt")
+class Payload:
+    def __reduce__(self):
+        return os.system, ("touch /tmp/polyp-was-here",)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [(Payload(), "system"), (torch.nn.Linear(2, 2), "torch.nn.modules.linear.Linear")],
+)
+@pytest.mark.parametrize("write", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_python_objects_are_called_so_and_nothing_is_run(content, named, write, tmp_path):
+    write(content, tmp_path / "w.pt")
+    with pytest.raises(PolypError, match=r"w\.pt: holds Python objects \(.*\), which can run code") as error:
+        checkpoints.read(tmp_path / "w.pt")
+    assert named.rpartition(".")[2] in str(error.value)
+    assert not os.path.exists("/tmp/polyp-was-here")
 
 
 @pytest.mark.parametrize(

@@ -51,16 +51,31 @@ def test_an_image_sequence_in_the_order_of_its_numbers(tmp_path):
     assert (len(frames), source.count) == (1, 1)
 
 
-def test_a_damaged_image_ends_its_sequence(tmp_path):
-    for index in range(3):
+def test_a_damaged_image_is_left_out_of_its_sequence(tmp_path):
+    for index in range(4):
         Image.fromarray(scene(index)).save(tmp_path / f"{index}.png")
-    (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:200])
+    (tmp_path / "0.png").write_bytes((tmp_path / "0.png").read_bytes()[:200])
+    (tmp_path / "2.png").unlink()
+    (tmp_path / "2.png").symlink_to("../annex/none")
     frames, source = read(tmp_path)
-    assert len(frames) == 2
-    assert re.match(r".*: breaks after frame 1 \(0\.04 s\): .*2\.png: cannot be read", source.broken)
-    (tmp_path / "0.png").write_bytes(b"no picture")
+    assert [(f.index, f.time) for f in frames] == [(1, 0), (3, pytest.approx(0.08))]
+    assert source.damaged.keys() == {0, 2}
+    assert re.search(r"0\.png: cannot be read", source.damaged[0])
+    assert re.search(r"2\.png: a link to \.\./annex/none", source.damaged[2])
+    assert source.broken is None
+    for name in ("1.png", "3.png"):
+        (tmp_path / name).write_bytes(b"no picture")
     with pytest.raises(PolypError, match=r"no frame can be read .*0\.png"):
         open_source(tmp_path)
+
+
+def test_photos_of_a_sequence_are_shown_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(scene(1)).save(tmp_path / "1.png", exif=exif)
+    (frame,), source = read(tmp_path)
+    assert source.size == SIZE[::-1]
+    assert np.array_equal(frame.image, np.rot90(scene(1), -1))
 
 
 def test_names_with_colons_and_brackets(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from polyp_monai.errors import PolypError
+from polyp_monai.video import container
 from polyp_monai.video.address import open_source
 from polyp_monai.video.sink import VideoSink
 from tests.video.clips import SIZE, check_prefix, encode, read, scene, write
@@ -169,7 +170,7 @@ def test_a_truncated_file_gives_its_good_frames(tmp_path, name, codec, muxing):
 @pytest.mark.parametrize("damage", ["noise", "zeros"])
 @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4")])
 def test_a_damaged_middle_ends_the_frames_before_it(tmp_path, name, codec, damage):
-    path = encode(tmp_path / name, codec=codec, options={"bf": "0"})
+    path = encode(tmp_path / name, codec=codec, options={"bf": "0", "g": "250", "sc_threshold": "0"})
     content = bytearray(path.read_bytes())
     middle, length = len(content) // 2, 4000
     filling = (
@@ -181,6 +182,40 @@ def test_a_damaged_middle_ends_the_frames_before_it(tmp_path, name, codec, damag
     check_prefix(frames)
     assert len(frames) > 8
     assert source.broken.startswith(f"{name}: breaks after frame {frames[-1].index} (")
+
+
+@pytest.mark.parametrize("damage", ["noise", "zeros"])
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("a.mp4", "libx264", {"g": "8", "bf": "0"}),
+        ("a.mkv", "libx264", {"g": "8", "bf": "2"}),
+        ("a.mov", "mpeg4", {"g": "8"}),
+    ],
+)
+def test_behind_a_damage_it_goes_on_at_the_next_key_frame(tmp_path, name, codec, options, damage):
+    path = encode(tmp_path / name, codec=codec, options=options)
+    content = bytearray(path.read_bytes())
+    middle, length = len(content) // 2, 3000
+    filling = (
+        np.random.default_rng(0).integers(0, 256, length, np.uint8).tobytes() if damage == "noise" else bytes(length)
+    )
+    content[middle : middle + length] = filling
+    path.write_bytes(content)
+    frames, source = read(path)
+    assert source.broken is None
+    assert 0 < len(source.damaged) < 25
+    assert len(frames) + len(source.damaged) == 40
+    assert frames[-1].index == 39
+    for frame in frames:  # each in its place, and none of them smeared
+        assert np.abs(frame.image.astype(int) - scene(frame.index)).mean() < 4
+        assert frame.time == pytest.approx(frame.index / 25, abs=0.002)
+
+
+def test_a_stream_that_falls_silent_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(container, "PATIENCE", 1.0)
+    with pytest.raises(PolypError, match="nothing came for 1 s: its sender has stopped"):
+        open_source("udp://127.0.0.1:45671")
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all\n" * 50, bytes(5000)])

@@ -169,7 +169,7 @@ def test_scored_against_its_truth_it_is_perfect(clip, sees_red, tmp_path, capsys
     assert out.is_file()
     assert "1.000" in capsys.readouterr().out
     assert main(["score-video", *map(str, words)]) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_json_is_one_document_on_stdout(clip, sees_red, tmp_path, capsys):
@@ -222,7 +222,7 @@ def test_without_a_file_to_write_it_wants_a_screen(clip, sees_red, monkeypatch, 
 def test_what_is_there_is_not_overwritten(clip, sees_red, tmp_path, capsys):
     (tmp_path / "frames.csv").write_text("mine")
     assert video(clip, "--csv", tmp_path / "frames.csv", bundle=sees_red) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert (tmp_path / "frames.csv").read_text() == "mine"
     assert video(clip, "--csv", tmp_path / "frames.csv", "--overwrite", bundle=sees_red) == 0
 

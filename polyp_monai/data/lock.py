@@ -1,0 +1,60 @@
+"""One run at a time in a folder. The operating system holds the lock, so a run that died holds none."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from polyp_monai.errors import PolypError
+
+NAME = ".polyp-lock"  # in the folder, while a run is at work there
+
+
+@contextmanager
+def held(folder: str | Path, file: str = "") -> Iterator[None]:
+    """No other run writes into `folder`, or the one `file` there, during the block.
+
+    The folder is made where it is absent, and removed again when the block leaves it empty.
+
+    Raises:
+        PolypError: another run is at work there.
+        OSError: the folder cannot be made or written to.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = Path(folder)
+    made = [place for place in (folder, *folder.absolute().parents) if not place.exists()]
+    path = folder / (f"{NAME}-{file}" if file else NAME)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise PolypError(
+            f"{folder / file}: another run is writing there{_who(path)}; wait for its end, or give another --out"
+        ) from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error
+    try:
+        with suppress(OSError):  # on a full disk it is a lock all the same
+            path.write_text(f"process {os.getpid()} on {platform.node()}, since {datetime.now():%Y-%m-%d %H:%M}")
+        yield
+    finally:
+        with suppress(OSError):  # while it is held: whoever comes next makes a file of their own
+            path.unlink()
+        lock.release()
+        for place in made:
+            with suppress(OSError):  # not empty
+                place.rmdir()
+
+
+def _who(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+    return f" ({text})" if text else ""

@@ -1,0 +1,79 @@
+"""What a command may replace: nothing without `overwrite`, and with it only what the same command wrote there.
+
+A ledger in the folder, .polyp-COMMAND.json, names the files that the command wrote. It is written before the first of
+them, so that a run that was killed can be repeated over its own remains.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from polyp_monai.data import files
+from polyp_monai.errors import PolypError
+
+
+class Ledger:
+    """Files of one command in one folder, by relative path with "/". `identity` is what else it remembers of its run.
+
+    Raises:
+        PolypError: the ledger is damaged.
+    """
+
+    def __init__(self, folder: str | Path, command: str) -> None:
+        self.folder, self.command = Path(folder), command
+        self.path = self.folder / f".polyp-{command}.json"
+        self.files: set[str] = set()
+        self.identity: dict[str, Any] | None = None  # None where the command never wrote
+        if not self.path.is_file():
+            return
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            self.identity, self.files = dict(content["identity"]), set(content["files"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise PolypError(f"{self.path}: damaged ({error}); give another --out") from error
+
+    def check(self, names: Iterable[str], overwrite: bool) -> None:
+        """Raises PolypError when one of the files is there and must not be replaced."""
+        for name in names:
+            target = self.folder / name
+            if not os.path.lexists(target):
+                continue
+            if name not in self.files:
+                what = f"`polyp {self.command}` did not write it"
+                raise PolypError(f"{target}: is there already, and {what}; give another --out")
+            if not overwrite:
+                raise PolypError(f"{target}: exists already; give another --out, or --overwrite")
+
+    def claim(self, names: Iterable[str], identity: dict[str, Any] | None = None) -> None:
+        """Add files, before the first of them is written."""
+        self.files |= set(names)
+        self.identity = {**(self.identity or {}), **(identity or {})}
+        content = json.dumps({"identity": self.identity, "files": sorted(self.files)}, indent=0)
+        files.write_text(self.path, content + "\n")  # ASCII: a name that is no UTF-8 comes back as it was
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Remove the files of an earlier run that are not among `names`, and forget them."""
+        for name in sorted(self.files - set(names)):
+            (self.folder / name).unlink(missing_ok=True)
+        self.files &= set(names)
+        self.claim(())
+
+
+def wrote(folder: str | Path, name: str) -> bool:
+    """Whether any command says that it wrote the file."""
+    ledgers = sorted(Path(folder).glob(".polyp-*.json"))
+    return any(name in Ledger(folder, p.name.removeprefix(".polyp-").removesuffix(".json")).files for p in ledgers)
+
+
+def check_file(path: Path | None, overwrite: bool) -> None:
+    """Raises PolypError when a single file, which the user named, is there and may not be replaced, or is a folder."""
+    if path is None or not os.path.lexists(path):
+        return
+    if Path(path).is_dir():
+        raise PolypError(f"{path}: is a folder; give the name of a file")
+    if not overwrite:
+        raise PolypError(f"{path}: exists already; give another name, or --overwrite")
