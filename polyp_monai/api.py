@@ -197,7 +197,7 @@ class Bundle:
         if isinstance(source, Iterator):
             return self._predictions(source, errors == "skip")
         if isinstance(source, (str, os.PathLike)) and _is_many(Path(source)):
-            return self._predictions(_found(source, errors == "skip"), errors == "skip")
+            return self._predictions(_found(Path(source), errors == "skip"), errors == "skip")
         return next(self._predictions([source], skip=False))
 
     def _predictions(self, frames: Iterable[Any], skip: bool) -> Iterator[Prediction]:
@@ -372,7 +372,7 @@ def _is_many(path: Path) -> bool:
     return path.is_dir() or path.suffix.lower() == ".json" or (not path.exists() and glob.has_magic(str(path)))
 
 
-def _found(source: str | Path, skip: bool) -> list[Path]:
+def _found(source: Path, skip: bool) -> list[Path]:
     """The frames that a folder, glob or data list names; what is passed over is named in the log."""
     found = datalist.find_frames(str(source))
     if not found.frames:

@@ -109,15 +109,15 @@ def audit(
     """
     seen = _views(test)
     by_group = by_similarity = by_weights = np.zeros(len(test), bool)
-    probe: dict[str, float] = {}
+    baseline: dict[str, float] = {}
     if training:
         by_similarity, nearest = _look_alikes(seen, _views(training))
         groups = {sample["group"] for sample in training} - {""}
         by_group = np.array([sample["group"] in groups for sample in test])
         copied = [_copied(sample, training[index]) for sample, index in zip(test, nearest, strict=True)]
         for name in ("dice", "iou"):
-            known = [scores[name] for scores in copied if not np.isnan(scores[name])]
-            probe |= {name: float(np.mean(known))} if known else {}
+            defined = [scores[name] for scores in copied if not np.isnan(scores[name])]
+            baseline |= {name: float(np.mean(defined))} if defined else {}
     if trained_on:
         distances = [np.count_nonzero(view.hash != trained_on.hashes, axis=1).min(initial=256) for view in seen]
         known = np.array([sample["group"] in trained_on.groups for sample in test])
@@ -132,8 +132,8 @@ def audit(
         "share": float(near.mean()),
         "limit": limit,
         "leaked": bool(near.mean() > limit),
-        "copy_mask_dice": probe.get("dice"),
-        "copy_mask_iou": probe.get("iou"),
+        "copy_mask_dice": baseline.get("dice"),
+        "copy_mask_iou": baseline.get("iou"),
     }
 
 

@@ -190,7 +190,7 @@ def _decoded(
     packets, barren = container.demux(stream), 0
     joinable = container.format.name == "mpegts"  # where recordings are joined, the last packet passes for corrupt
     taken = given = 0  # packets and frames
-    latest: av.VideoFrame | None = None
+    latest: Any = None  # the frame given last
     damage = ""  # what is waited out until a key frame
     lost: list[None] = []
     while True:
@@ -211,7 +211,7 @@ def _decoded(
             stream.codec_context.flush_buffers()
             lost, damage = [None] * max(taken - 1 - given, _missing(stream, latest, packet)), ""
             sent.clear()
-        frames: list[av.VideoFrame] = []
+        frames: list[Any] = []
         if bad:
             frames, damage = _flushed(av, stream), "the file is cut short or damaged here"
         else:
@@ -239,9 +239,10 @@ def _missing(stream: av.VideoStream, latest: av.VideoFrame | None, packet: av.Pa
     """How many frames there must have been, by their times, between one and a packet, where the container counts none:
     its packets may be lost too."""
     rate = _told_rate(stream)
-    if stream.frames or rate is None or latest is None or latest.pts is None or packet.pts is None:
+    step = stream.time_base
+    if stream.frames or rate is None or step is None or latest is None or latest.pts is None or packet.pts is None:
         return 0
-    return max(0, round(float((packet.pts - latest.pts) * stream.time_base) * rate) - 1)
+    return max(0, round(float((packet.pts - latest.pts) * step) * rate) - 1)
 
 
 def _flushed(av: ModuleType, stream: av.VideoStream) -> list[av.VideoFrame]:

@@ -93,7 +93,8 @@ class Source:
                 else "holds no frames; was its recording cut off at once?"
             )
             raise PolypError(f"{name}: {why}")
-        self.size = (first[1].shape[1], first[1].shape[0])
+        height, width = cast(np.ndarray, first[1]).shape[:2]
+        self.size = (width, height)
         self._frames = self._walk(chain(lost, [first], pictures))
 
     def __enter__(self) -> Source:
