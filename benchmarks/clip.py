@@ -22,7 +22,7 @@ from polyp_monai.video.sink import VideoSink
 SIZE, RATE, EACH = (1280, 1024), 25, 5.0  # EACH: seconds on one still frame
 PICTURE = (110, 30, 1250, 1000)  # x0, y0, x1, y1 of the endoscope's picture within the frame
 CLOSE = 2.2  # how much larger a still frame is than the picture
-VISIBLE = 0.002  # share of the picture from which a polyp is in view
+VISIBLE = 0.002  # share of the picture from which a polyp is visible
 
 
 def write_clip(path: Path, pairs: list[tuple[Path, Path]], seconds: float) -> Path:
@@ -60,7 +60,7 @@ def _camera(mask: np.ndarray, share: float) -> np.ndarray:
     rows, columns = np.nonzero(mask)
     polyp = np.array([columns.mean(), rows.mean()]) if rows.size else np.array([width / 2, height / 2])
     away = np.where(polyp < np.array([width, height]) / 2, 0.85, 0.15) * (width, height)
-    half = picture / scale / 2  # of what is in view, which stays within the still frame
+    half = picture / scale / 2  # of what is visible, which stays within the still frame
     away, polyp = (np.clip(place, half, (width, height) - half) for place in (away, polyp))
     centre = away + (polyp - away) * (0.5 - 0.5 * np.cos(2 * np.pi * share))
     middle = np.array([PICTURE[0] + PICTURE[2], PICTURE[1] + PICTURE[3]]) / 2

@@ -1,4 +1,4 @@
-"""Scoring: all figures of `polyp score --quick`, against pysodmetrics alone for S, E, weighted F and MAE.
+"""Scoring: all scores of `polyp score --quick`, against pysodmetrics alone for S, E, weighted F and MAE.
 
     python benchmarks/scoring.py [--count N]
 
@@ -88,7 +88,7 @@ def main() -> None:
             for _ in range(ROUNDS)
         ]
         ratio = statistics.median(one / other for one, other in times)
-        for label, side in (("all figures", 0), ("pysodmetrics: S, E, weighted F, MAE", 1)):
+        for label, side in (("all scores", 0), ("pysodmetrics: S, E, weighted F, MAE", 1)):
             print(f"{label:40} {min(t[side] for t in times) / args.count * 1000:7.1f} ms a pair")
         print(
             f"{ratio:.2f} times pysodmetrics; target at most {TARGET:.0f}: {'reached' if ratio <= TARGET else 'MISSED'}"

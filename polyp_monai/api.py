@@ -5,7 +5,7 @@
     result.save("mask.png")
 
 Nothing here changes the working directory, draws from or seeds a global random generator, prints, or sets the number
-of threads. Threads may share a bundle. What happens is told to the logger `polyp_monai`; what a user can mend is a
+of threads. Threads may share a bundle. What happens goes to the logger `polyp_monai`; what a user can mend is a
 `polyp_monai.errors.PolypError` of one line.
 """
 

@@ -209,10 +209,10 @@ def test_polyps_are_the_regions_of_the_mask(bundle, frames):
         (left, top), (right, bottom) = polyp.outline.min(axis=0), polyp.outline.max(axis=0)
         assert (left, top, right + 1, bottom + 1) == polyp.box
         assert filled[labels == labels[polyp.outline[0][1], polyp.outline[0][0]]].all()
-    told = json.loads(json.dumps(result.to_dict()))
-    assert told["size"] == [301, 150]
-    assert told["polyp_pixels"] == result.mask.sum()
-    assert [polyp["area"] for polyp in told["polyps"]] == [s[4] for s in expected]
+    found_again = json.loads(json.dumps(result.to_dict()))
+    assert found_again["size"] == [301, 150]
+    assert found_again["polyp_pixels"] == result.mask.sum()
+    assert [polyp["area"] for polyp in found_again["polyps"]] == [s[4] for s in expected]
     assert "4.png, 301 x 150" in repr(result)
 
 

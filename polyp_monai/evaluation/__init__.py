@@ -1,3 +1,3 @@
-"""What a run's figures are made of: frames scored, sets summed up, runs compared."""
+"""What a run's scores are made of: frames scored, sets summed up, runs compared."""
 
 RUN_FILES = ("frames.csv", "histograms.npz", "summary.json", "report.html")  # of a run's folder

@@ -25,7 +25,7 @@ def calibrate(run: str | Path, missed: float, overwrite: bool = False) -> tuple[
     Writes it where `home` says of the weights that were evaluated (or into RUN, when it holds somebody else's maps).
 
     Returns:
-        what `conformal_threshold` gives, with the part and the data it comes from; and the file.
+        what `conformal_threshold` gives, with the split and the data it comes from; and the file.
 
     Raises:
         PolypError: no run, its test split, too few frames, or another threshold is there.

@@ -42,11 +42,11 @@ def _describe(sample: dict) -> dict[str, float]:
 
 def note(reference: dict[str, float], other: dict[str, float]) -> str:
     """In words, what in `other` is far from `reference`."""
-    told = []
+    differences = []
     for key in ("brightness", "polyp_area", "black_border", "megapixels"):
         scale = max(reference[key], 0.05)
         if abs(other[key] - reference[key]) > WORTH_SAYING * scale:
-            told.append(f"{key.replace('_', ' ')} {other[key]:.3g} instead of {reference[key]:.3g}")
+            differences.append(f"{key.replace('_', ' ')} {other[key]:.3g} instead of {reference[key]:.3g}")
     if abs(other["hue"] - reference["hue"]) > 8:
-        told.append(f"hue {other['hue']:.0f} degrees instead of {reference['hue']:.0f}")
-    return ", ".join(told) or "much like it"
+        differences.append(f"hue {other['hue']:.0f} degrees instead of {reference['hue']:.0f}")
+    return ", ".join(differences) or "much like it"

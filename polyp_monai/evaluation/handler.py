@@ -26,11 +26,11 @@ class EvaluationTable:
 
     Frames are scored in processes beside the network; memory does not grow with their number. The masks, which are
     written to `.partial-masks` meanwhile, move to `masks` when all is done, so that the folder never holds masks of one
-    run and figures of another.
+    run and scores of another.
 
     Args:
         output_dir: the folder.
-        bundle_root, weights, dataset_dir, part: what is evaluated.
+        bundle_root, weights, dataset_dir, split: what is evaluated.
         threshold: probability from which a pixel counts as polyp.
         settings: what else the summary repeats.
         overwrite: whether an earlier evaluation in the folder may be replaced.
@@ -111,7 +111,7 @@ class EvaluationTable:
 
 
 def _leakage(dataset_dir: str, split: str, weights: str) -> dict[str, Any] | None:
-    """The audit of a part against the list's training split and against what the weights were trained on; None where
+    """The audit of a split against the list's training split and against what the weights were trained on; None where
     neither is known."""
     content = datalist.read(dataset_dir)
     trained_on = leakage.load_fingerprints(weights, content.get("name", ""))

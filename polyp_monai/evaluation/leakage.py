@@ -101,7 +101,7 @@ def audit(
         test, training: samples with `image` and `label` (paths) and `group`; `training` may be empty.
         trained_on: of the weights. Only hashes are known of those frames; unlike frames of the public sets differ in
             32 bits or more, against `similarity.DISTANCE` of 24.
-        limit: share above which the part counts as leaked.
+        limit: share above which the split counts as leaked.
 
     Returns:
         test, similar_in_training, by_group, by_similarity, by_weights (frames), share, limit, leaked, copy_mask_dice,

@@ -1,4 +1,4 @@
-"""All figures of one frame, and of a set of frames: what `polyp evaluate` and `polyp score` both write."""
+"""All scores of one frame, and of a set of frames: what `polyp evaluate` and `polyp score` both write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEVEL = 0.95  # of the intervals
 
 
 class Scored(NamedTuple):
-    """One frame in a few kilobytes: `row` of scalars for a table, and what the figures of a set are made of."""
+    """One frame in a few kilobytes: `row` of scalars for a table, and what the scores of a set are made of."""
 
     row: dict[str, Any]
     counts: pixel.Counts
@@ -65,7 +65,7 @@ def score(
 
 
 def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
-    """The figures of a set; frames without a polyp stand apart. What cannot be measured is None.
+    """The scores of a set; frames without a polyp stand apart. What cannot be measured is None.
 
     Means and their 95 % intervals (bootstrap over groups) are over frames with a polyp, where a missed polyp has Dice 0
     and no HD95. The keys are explained in docs/evaluation.md.

@@ -1,7 +1,7 @@
-"""Distance between the outlines of two masks: MONAI's figures to the last digit, since tools differ (arXiv 2410.02630).
+"""Distance between the outlines of two masks: MONAI's scores to the last digit, since tools differ (arXiv 2410.02630).
 
 Masks are (H, W) of one shape, {0, 1} or bool. MONAI and torch themselves are not loaded: what is measured is the same,
-once for all figures, and in a process that has no use for them otherwise.
+once for all scores, and in a process that has no use for them otherwise.
 """
 
 from __future__ import annotations

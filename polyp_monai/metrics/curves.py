@@ -40,7 +40,7 @@ def threshold_curves(polyp: np.ndarray, background: np.ndarray) -> dict[str, np.
 
 
 def best_threshold(curves: dict[str, np.ndarray], metric: str = "dice") -> dict[str, float]:
-    """The level with the highest mean of `figure` over the images with a polyp; on validation, never on test.
+    """The level with the highest mean of `metric` over the images with a polyp; on validation, never on test.
 
     Among equal levels the one nearest to the middle: the sweep of a binary map is flat, and its ends are no choice.
     ValueError when no image holds a polyp.

@@ -62,11 +62,11 @@ def families(counts: Sequence[Counts]) -> dict[str, dict[str, float]]:
 
     - mean_over_images: over the images with a polyp (PraNet, Polyp-PVT, MONAI).
     - pooled_over_pixels: counts of all images added first, so that large polyps rule (DUCK-Net). IoU = D / (2 - D).
-    - macro_with_background: pooled; mean of the background's and the polyp's figure (mmsegmentation). `*_both_channels`
+    - macro_with_background: pooled; mean of the background's and the polyp's score (mmsegmentation). `*_both_channels`
       adds hits and unions of both classes before dividing (segmentation_models.pytorch on one-hot masks): the family of
       the published "98.2 % mIoU".
 
-    Beside each figure stand `*_all_background` and `*_all_foreground`: what a mask of one value scores on the same set.
+    Beside each score stand `*_all_background` and `*_all_foreground`: what a mask of one value scores on the same set.
     """
     each = Counts(*np.array(counts).reshape(-1, 4).T)
     none = np.zeros_like(each.tp)

@@ -36,7 +36,7 @@ def structure_scores(probability: np.ndarray, truth: np.ndarray, normalize: bool
     Args:
         probability: float (H, W) in 0..1; an 8-bit map divided by 255 gives what pysodmetrics reads in that map.
         truth: bool (H, W). Without a polyp, Dice, IoU and weighted F are 0, as in the published toolboxes.
-        normalize: stretch the map to 0..1 first, as published figures do. A map then holds a polyp always, so that
+        normalize: stretch the map to 0..1 first, as published scores do. A map then holds a polyp always, so that
             frames without one are never right.
 
     Returns:

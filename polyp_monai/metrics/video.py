@@ -88,7 +88,7 @@ def hits(alarms: np.ndarray, polyps: np.ndarray, labels: np.ndarray | None = Non
 
 
 def scores(video: Video, groups: Mapping[Hashable, Hashable] | None = None) -> dict[str, Any]:
-    """All figures of a video; NaN where there is nothing to divide by.
+    """All scores of a video; NaN where there is nothing to divide by.
 
     A frame is positive when it shows a polyp. It is found when an alarm finds one of its polyps, by the rule. A polyp
     is found when an alarm finds it in any frame; its delay runs from when it came into sight to then. An alarm that
@@ -123,7 +123,7 @@ def scores(video: Video, groups: Mapping[Hashable, Hashable] | None = None) -> d
 
 
 def pooled(videos: Mapping[str, Video]) -> dict[str, Any]:
-    """`figures` of all videos together: every frame and every polyp counts the same. Names become (video, name).
+    """`scores` of all videos together: every frame and every polyp counts the same. Names become (video, name).
 
     Intervals are over videos, as polyps of one are not independent.
     """
@@ -149,7 +149,7 @@ def _durations(frames: Sequence[ScoredFrame]) -> dict[Hashable, float]:
 
 
 def _polyps(video: Video) -> list[dict[str, Any]]:
-    """One row a polyp, in order of appearance; see `figures`."""
+    """One row a polyp, in order of appearance; see `scores`."""
     rows: dict[Hashable, dict[str, Any]] = {}
     for f in video.frames:
         for polyp in dict.fromkeys(f.polyps):

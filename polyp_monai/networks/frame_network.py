@@ -27,7 +27,7 @@ class FrameNetwork(nn.Module):
         mean, std: statistics of a channel, in 0..1.
         presence: logits by which the highest of a frame has to clear the threshold, or the frame stays empty: outside
             of training no logit is higher than the highest less `presence`. 0 leaves all as they are. A network draws
-            weak outlines on healthy mucosa; a polyp has a sure core.
+            weak outlines on mucosa without a polyp; a polyp has a sure core.
     """
 
     if TYPE_CHECKING:  # buffers; at run time TorchScript would read the annotations

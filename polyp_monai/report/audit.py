@@ -94,11 +94,11 @@ def _tiles(images: Sequence[Image], findings: Sequence[Mapping[str, Any]]) -> li
     return tiles + ([Tile("files left out", str(len(left_out)), "they cannot be used")] if left_out else [])
 
 
-def _split(images: Sequence[Image], parts: Sequence[str]) -> Table:
+def _split(images: Sequence[Image], splits: Sequence[str]) -> Table:
     rows = []
-    for part in parts:
-        members = [image for image in images if image["split"] == part]
-        row = [part, len(members), percent(len(members) / len(images), 1), len({image["group"] for image in members})]
+    for split in splits:
+        members = [image for image in images if image["split"] == split]
+        row = [split, len(members), percent(len(members) / len(images), 1), len({image["group"] for image in members})]
         if members:
             row += [percent(median(image["polyp_area"] for image in members), 1)]
             row += [f"{median(image['brightness'] for image in members):.0f}"]
@@ -149,9 +149,9 @@ def _gallery(images: Sequence[Image], findings: Sequence[Mapping[str, Any]], tit
     shots = {image["name"]: shot for image, shot in zip(shown, drawn, strict=True)}
     sheets = [Sheet(f"{len(suspects)} frames of the findings", [shots[image["name"]] for image in suspects])]
     sheets += [Sheet(title, [shots[image["name"]] for image in chosen])]
-    parts = dict.fromkeys(image["split"] for image in images)
+    splits = dict.fromkeys(image["split"] for image in images)
     found = dict.fromkeys(code for names in codes.values() for code in names)
-    filters = [Filter("split", "split", {"": "all"} | {part: part for part in parts})]
+    filters = [Filter("split", "split", {"": "all"} | {split: split for split in splits})]
     if found:
         filters.append(Filter("finding", "finding", {"": "any or none"} | {c: c.replace("-", " ") for c in found}))
     return Gallery([sheet for sheet in sheets if sheet.shots], ("truth",), filters)

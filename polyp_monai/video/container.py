@@ -77,9 +77,9 @@ def open_container(
         raise
     # decoding several frames at a time would hold a live picture back
     stream.thread_type = "SLICE" if live else "AUTO"
-    told = _told_rate(stream)
+    declared = _declared_rate(stream)
     timeless = container.duration is None  # a bare stream of pictures, whose rate is made up
-    pace = rate if rate and (timeless or told is None) else told or RATE
+    pace = rate if rate and (timeless or declared is None) else declared or RATE
     return Source(
         name,
         _pictures(container, stream, strict=not live),
@@ -120,7 +120,7 @@ def _video_stream(container: av.container.InputContainer, name: str) -> av.Video
     return cast("av.VideoStream", streams[0])
 
 
-def _told_rate(stream: av.VideoStream) -> float | None:
+def _declared_rate(stream: av.VideoStream) -> float | None:
     """Mean frames a second, if the container tells one that can be true."""
     rates = (float(rate) for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate)
     return next((rate for rate in rates if 0 < rate <= 1000), None)
@@ -173,7 +173,7 @@ def _pictures(container: av.container.InputContainer, stream: av.VideoStream, st
             last = seconds + float((frame.duration or 0) * unit)
     announced = _length(container, stream)
     if strict and announced and first is not None and last is not None:
-        slack = max(0.5, 2 / (_told_rate(stream) or RATE))
+        slack = max(0.5, 2 / (_declared_rate(stream) or RATE))
         if max(last, last - first) < announced - slack:
             raise BreakError(f"the file announces {announced:.2f} s; it was cut short or is damaged")
 
@@ -238,7 +238,7 @@ def _decoded(
 def _missing(stream: av.VideoStream, latest: av.VideoFrame | None, packet: av.Packet) -> int:
     """How many frames there must have been, by their times, between one and a packet, where the container counts none:
     its packets may be lost too."""
-    rate = _told_rate(stream)
+    rate = _declared_rate(stream)
     step = stream.time_base
     if stream.frames or rate is None or step is None or latest is None or latest.pts is None or packet.pts is None:
         return 0

@@ -38,7 +38,7 @@ def evaluate(pred: Path, truth: Path, rate: float | None = None) -> dict[str, An
     to the next by overlap: a polyp that leaves the picture and returns counts as two.
 
     Returns:
-        videos (name -> `metrics.video.figures`), all (the same over all videos), notes (what to know of the data, a
+        videos (name -> `metrics.video.scores`), all (the same over all videos), notes (what to know of the data, a
         line each). Plain, as JSON has it: NaN is None.
 
     Raises:

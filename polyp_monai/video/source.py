@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import cast
 
 import cv2
 import numpy as np
@@ -143,7 +144,7 @@ class _Clock:
     """Strictly rising times from 0, out of times that may be missing, repeat or jump back.
 
     Args:
-        step: seconds from frame to frame where nothing is told.
+        step: seconds from frame to frame where nothing is declared.
     """
 
     def __init__(self, step: float) -> None:

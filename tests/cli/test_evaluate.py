@@ -34,7 +34,7 @@ def test_evaluate_writes_tables_and_masks(trained, dataset, tmp_path):
 
 
 def test_a_damaged_frame_stops_the_evaluation(trained, dataset, tmp_path, capsys):
-    """Figures over some of the frames would look like figures over all."""
+    """Scores over some of the frames would look like scores over all."""
     copy = shutil.copytree(dataset, tmp_path / "data")
     image = copy / json.loads((copy / "datalist.json").read_text())["test"][1]["image"]
     content = image.read_bytes()

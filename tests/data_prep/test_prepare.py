@@ -139,14 +139,14 @@ class TestBadPairs:
         assert status == 1
         assert error.splitlines()[-1].startswith("polyp: error: 5 bad files or pairs")
         assert "--skip-bad" in error
-        told = (
+        lines = (
             "images/seq0_0.png: image seq0_0 has no mask",
             "mask 32 x 32",
             "cut short",
             "by extension",
             "is 2 (uint8)",
         )
-        assert all(text in error for text in told)
+        assert all(text in error for text in lines)
         assert all(code in error for code in self.CODES)
         assert not (tmp_path / "out").exists()
 

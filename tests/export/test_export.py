@@ -187,8 +187,8 @@ def onnx_packages():
 
 @pytest.mark.usefixtures("onnx_packages")
 def test_int8(tiny, here, dataset, monkeypatch):
-    told = str(export(tiny, "onnx", "int8", data=str(dataset)))
-    assert "tiny.int8.onnx: 0.0 MB; mean Dice 0." in told
+    said = str(export(tiny, "onnx", "int8", data=str(dataset)))
+    assert "tiny.int8.onnx: 0.0 MB; mean Dice 0." in said
     for name in runtime.READERS[".onnx"]:
         assert runtime.load(name, here / "tiny.int8.onnx", CPU).about.precision == "int8"
     spoil(monkeypatch, "onnx", lambda layer: layer.bias.fill_(-60))  # of which the quantizer makes int8

@@ -214,7 +214,7 @@ def test_without_a_file_to_write_it_wants_a_screen(clip, sees_red, monkeypatch, 
     pytest.importorskip("tkinter")
     monkeypatch.setenv("DISPLAY", "")
     if sys.platform != "linux":
-        pytest.skip("only X11 can be told away")
+        pytest.skip("only X11 can be hidden")
     assert video(clip, bundle=sees_red) == 1
     assert "no screen" in capsys.readouterr().err
 

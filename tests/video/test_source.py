@@ -43,7 +43,7 @@ def test_closing_while_another_thread_reads(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("declared", "expected"),
     [
         ([3.0, 3.1, 3.2], [0, 0.1, 0.2]),
         ([None, None, None], [0, 0.1, 0.2]),
@@ -53,6 +53,6 @@ def test_closing_while_another_thread_reads(tmp_path):
         ([0, 0.1, 9.0, 0.0, 0.1], [0, 0.1, 9.0, 9.1, 9.2]),  # two recordings joined
     ],
 )
-def test_clock(told, expected):
+def test_clock(declared, expected):
     clock = _Clock(0.1)
-    assert [clock.tick(seconds) for seconds in told] == pytest.approx(expected)
+    assert [clock.tick(seconds) for seconds in declared] == pytest.approx(expected)
