@@ -439,7 +439,7 @@ class Prediction:
 
     def __repr__(self) -> str:
         where = self.source or "a picture in memory"
-        return f"<Prediction of {where}, {self.size[0]} x {self.size[1]}: {len(self.polyps)} polyps>"
+        return f"<Prediction of {where}, {self.size[0]} x {self.size[1]}: {counted(len(self.polyps), 'polyp')}>"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -492,7 +492,7 @@ class Prediction:
 
     def plot(self) -> np.ndarray:
         """(H, W, 3) uint8 RGB: the frame with the outline of the mask in yellow."""
-        from polyp_monai.data.transforms import draw_contour
+        from polyp_monai.data.overlay import draw_contour
 
         return draw_contour(self.image, self.mask.astype(np.uint8))
 

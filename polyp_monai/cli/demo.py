@@ -55,7 +55,7 @@ def main() -> int:
 
 def _panels(sample: dict) -> list[np.ndarray]:
     """The frame, with the outline of its truth, and with that of its prediction."""
-    from polyp_monai.data.transforms import draw_contour
+    from polyp_monai.data.overlay import draw_contour
 
     image = files.read_rgb(FOLDER / "data" / sample["image"])
     truth = files.read_mask(FOLDER / "data" / sample["label"])

@@ -22,10 +22,10 @@ from monai.transforms.utils import scale_affine
 from monai.utils import MetaKeys, TraceKeys
 
 from polyp_monai.data import files
+from polyp_monai.data.overlay import draw_contour
 from polyp_monai.data.view import View, find_view, whole
 from polyp_monai.errors import PolypError
 
-OUTLINE = (255, 221, 0)  # RGB yellow, which mucosa never has
 FITS = ("stretch", "area", "windows")
 STEP = 32  # pixels; what the networks' strides divide
 UPRIGHT = "upright"  # meta key: whether the EXIF orientation was applied
@@ -282,9 +282,3 @@ def in_geometry_of(meta: Mapping[str, Any], pixels: np.ndarray) -> files.Picture
 def to_pixels(tensor: torch.Tensor) -> np.ndarray:
     """(1, W, H) tensor -> (H, W) array."""
     return cv2.transpose(tensor[0].detach().cpu().numpy())  # many times as fast as numpy's
-
-
-def draw_contour(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int] = OUTLINE) -> np.ndarray:
-    """A copy of the (H, W, 3) image with the outline of the (H, W) mask {0, 1}, about 0.4 % of the width thick."""
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(image.copy(), contours, -1, color, max(1, round(image.shape[1] / 250)))

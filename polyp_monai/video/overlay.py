@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from polyp_monai.data.transforms import OUTLINE
+from polyp_monai.data.overlay import OUTLINE
 from polyp_monai.video.tracking import TrackedPolyp
 
 YELLOW, BLACK = OUTLINE, (0, 0, 0)

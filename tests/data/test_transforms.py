@@ -9,7 +9,8 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd
 from PIL import Image
 
-from polyp_monai.data.transforms import FITS, FitFrame, FitFramed, LoadPictured, area_bins, draw_contour, fitted_size
+from polyp_monai.data.overlay import draw_contour
+from polyp_monai.data.transforms import FITS, FitFrame, FitFramed, LoadPictured, area_bins, fitted_size
 
 sizes = st.tuples(st.integers(32, 200), st.integers(32, 200))
 
