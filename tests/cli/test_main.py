@@ -53,7 +53,7 @@ def test_help_lists_the_options_of_the_bundle(command, config, capsys):
         if name not in ("dataset_dir", "split", "inputs", "bundle_root", "output_dir"):
             assert f"--{name.replace('_', '-')}" in shown
             assert option.about
-    assert "(320)" in shown
+    assert "(384)" in shown
 
 
 def test_without_a_command_the_main_job_is_shown(capsys):

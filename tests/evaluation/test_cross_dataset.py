@@ -18,6 +18,7 @@ def write_run(folder: Path, dice: float | None, leaked: float | None) -> Path:
     summary = {
         "frames": 2,
         "frames_with_polyp": {"count": 2, "mean": mean, "interval": interval, "missed": 1},
+        "frames_without_polyp": {"specificity": None if leaked is None else 0.75},
         "leakage": None if leaked is None else {"share": leaked},
     }
     files.write_json(folder / "summary.json", summary)
@@ -36,8 +37,8 @@ def test_a_line_a_set_and_what_differs(dataset, tmp_path):
     write_run(runs[1], None, None)
     header, one, two, note = cross_dataset.table(sets, runs, "test").splitlines()
     assert header.split()[:3] == ["set", "frames", "Dice"]
-    assert one.split() == ["synthetic", "2", "0.8000", "0.7000", "0.9000", "0.4000", "0.5000", "0.7500", "1", "6%"]
-    assert two.split() == ["brighter", "2", "-", "-", "-", "-", "-", "-", "1", "-"]
+    assert one.split() == ["synthetic", "2", "0.8000", "0.7000", "0.9000", "0.4000", "0.5000", "0.7500", "1", "75%", "6%"]
+    assert two.split() == ["brighter", "2", "-", "-", "-", "-", "-", "-", "1", "-", "-"]
     assert note.startswith("brighter against synthetic: brightness ")
 
 
