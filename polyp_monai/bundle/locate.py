@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from polyp_monai.errors import PolypError
+from polyp_monai.sharing import trust
 
 PACKAGE = Path(__file__).resolve().parents[1]
 RUNS = Path("runs")  # where a training of a shipped bundle keeps its working copy
@@ -23,8 +24,15 @@ def find(bundle: str) -> Path:
     """The folder of a bundle: a path; else the working copy that was trained under that name; else the shipped one.
 
     Raises:
-        PolypError: no such bundle; names the nearest ones.
+        PolypError: no such bundle; names the nearest ones. Or it came from elsewhere and is not trusted.
     """
+    root = _find(bundle)
+    if root not in shipped().values():
+        trust.require_trust(root)
+    return root
+
+
+def _find(bundle: str) -> Path:
     if not bundle:
         raise PolypError(f"the bundle's name is empty; give a folder, or one of {', '.join(shipped())}")
     path = Path(bundle)
@@ -44,7 +52,7 @@ def find(bundle: str) -> Path:
 def template(bundle: str, out: str | None) -> Path:
     """The bundle that a training starts from: a name with `out` means the shipped one, not an earlier run's copy."""
     if out and (Path(out) / "configs").is_dir():
-        return Path(out).resolve()
+        return find(out)
     if out and bundle in shipped() and not (Path(bundle) / "configs").is_dir():
         return shipped()[bundle]
     return find(bundle)
@@ -66,6 +74,7 @@ def working_copy(bundle: str, out: str | None) -> Iterator[Path]:
     made = not (target / "configs").is_dir()
     if made:
         _copy(source, target)
+        trust.made_here(target)
     try:
         yield target
     except BaseException:

@@ -10,6 +10,7 @@ from pathlib import Path
 import polyp_monai
 from data_prep.findings import shortened
 from polyp_monai.cli import prepare as prepare
+from polyp_monai.cli import share
 from polyp_monai.errors import PolypError, exit_status
 
 EXAMPLES = """examples:
@@ -152,7 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
     if rest and not args.overrides:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args.rest = rest
-    return exit_status(lambda: args.run(args))
+    return exit_status(lambda: share.trusting(args))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -252,6 +253,7 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--out", metavar="DIR", default=".", help="where the bundle's folder goes (here)")
 
     command("bundles", "list the shipped bundles and their figures", _bundles)
+    share.add(command, commands)
     return parser
 
 

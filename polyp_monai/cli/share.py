@@ -1,0 +1,70 @@
+"""`polyp inspect`, `pack`, `card`, `push` and `fetch`; and --trust of every command that takes a BUNDLE."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from polyp_monai.errors import PolypError
+
+INSPECT = """Look at a bundle that somebody sent, without running anything of it.
+
+BUNDLE is a folder or a zip. Every name that its configs would import, call or evaluate is known, unknown or dangerous;
+so are its code, its weights (pickles can run programs) and every other file. What is unknown can run anything: read it,
+or trust its sender. With --verify, the signature over SHA256SUMS must be of a key that the file ALLOWED_SIGNERS names
+(a line: NAME KEY, as ssh-keygen wants it), and no file may be changed, added or missing.
+
+Exit status: 0 clean, 3 to look at, 4 dangerous.
+
+examples:
+  polyp inspect sent.zip
+  polyp inspect sent.zip --verify ~/.ssh/allowed_signers
+  polyp inspect their_bundle --json
+"""
+
+
+def add(command: Callable[..., argparse.ArgumentParser], commands: argparse._SubParsersAction) -> None:
+    """Declare these commands by `command(name, about, run, description)`, and --trust for all that take a BUNDLE."""
+    for sub in commands.choices.values():
+        if any(action.dest == "bundle" for action in sub._actions):
+            sub.add_argument(
+                "--trust", metavar="SHA256", help="use the bundle of this digest (polyp inspect) whatever it holds"
+            )
+    inspect = command("inspect", "look at a bundle without running anything of it", _inspect, INSPECT)
+    inspect.add_argument("path", metavar="BUNDLE", help="folder or zip, or the name of a shipped bundle")
+    inspect.add_argument("--verify", metavar="FILE", type=Path, help="allowed signers, one of whom must have signed it")
+    inspect.add_argument("--json", action="store_true", help="everything that was found, as JSON")
+
+
+def trusting(args: argparse.Namespace) -> int | None:
+    """Run the command, trusting what --trust names."""
+    from polyp_monai.sharing import trust
+
+    trust.accept(getattr(args, "trust", None))
+    return args.run(args)
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from polyp_monai.bundle import locate
+    from polyp_monai.sharing import archive, inspection, signature
+
+    path = Path(locate.shipped().get(args.path, args.path))
+    with tempfile.TemporaryDirectory(prefix="polyp-inspect-") as folder:
+        root = path
+        if path.is_file():
+            root = archive.unpack(path, Path(folder) / path.name.removesuffix(".zip"))
+        elif not path.exists():
+            raise PolypError(f"{path}: no such bundle; give a folder or a zip")
+        found = inspection.inspect(root)
+        found.path = path
+        signer = signature.verify(root, args.verify) if args.verify else None
+    if args.json:
+        print(json.dumps({**found.to_dict(), "signed_by": signer}, indent=1))
+    else:
+        print(found.text())
+        if signer:
+            print(f"signed by {signer}; no file was changed, added or taken away since")
+    return found.status
