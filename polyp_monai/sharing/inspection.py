@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from polyp_monai.errors import PolypError
-from polyp_monai.sharing import carried, code, configs, large_files, logging_conf, weights
+from polyp_monai.sharing import carried, code, configs, large_files, logging_conf, sums, weights
 from polyp_monai.sharing.findings import Finding, Level, printable
 
 STATUS = {Level.KNOWN: 0, Level.UNKNOWN: 3, Level.DANGEROUS: 4}
@@ -100,7 +100,7 @@ def inspect(root: Path) -> Inspection:
     around = configs.scope(read, own, carried.modules_of(trusted))
     findings += configs.examine(read, around)
     facts: dict[str, str] = {}
-    sums: dict[str, str] = {}
+    digests: dict[str, str] = {}
     runs: list[str] = []
     for name, path in files.items():
         found, plain = _of_file(name, path, trusted, read)
@@ -110,10 +110,10 @@ def inspect(root: Path) -> Inspection:
         harmless = all(finding.level == Level.KNOWN for finding in found) and not configs.is_config(name)
         if not harmless or name.endswith((".py", ".conf")):
             runs.append(name)
-            sums[name] = _sha256(path)
-    digest = hashlib.sha256("".join(f"{sums[name]}  {name}\n" for name in sorted(runs)).encode()).hexdigest()
+            digests[name] = sums.digest(path)
+    digest = hashlib.sha256("".join(f"{digests[name]}  {name}\n" for name in sorted(runs)).encode()).hexdigest()
     about = _about({config.name: config.content for config in read})
-    return Inspection(root, digest, about, findings, facts, sums)
+    return Inspection(root, digest, about, findings, facts, digests)
 
 
 def _files(root: Path) -> tuple[dict[str, Path], list[Finding]]:
@@ -201,18 +201,6 @@ def _shadows(module: str) -> bool:
     from importlib.metadata import packages_distributions
 
     return module in sys.stdlib_module_names or module in packages_distributions() or module in ("monai", "torch", "polyp_monai")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if sys.version_info >= (3, 11) else _slowly(stream)
-
-
-def _slowly(stream) -> str:
-    found = hashlib.sha256()
-    while part := stream.read(1 << 20):
-        found.update(part)
-    return found.hexdigest()
 
 
 def _about(contents: dict[str, Any]) -> dict[str, Any]:
