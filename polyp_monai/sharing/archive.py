@@ -109,7 +109,9 @@ def _wrong_name(name: str) -> str | None:
         return "leads out of its folder"
     if not name.isprintable() or any(c in name for c in ':*?"<>|'):
         return "has a character that file names cannot have everywhere"
-    if any(not p or p == "." or p != p.strip() or p.endswith(".") or p.split(".")[0].lower() in RESERVED for p in pieces):
+    if any(
+        not p or p == "." or p != p.strip() or p.endswith(".") or p.split(".")[0].lower() in RESERVED for p in pieces
+    ):
         return "has a name that other systems read differently"
     return "has a name that is too long" if len(name) > 240 else None
 
@@ -122,14 +124,15 @@ def _without_root(files: dict[zipfile.ZipInfo, PurePosixPath]) -> dict[zipfile.Z
     return files
 
 
-def _extract(
-    archive: zipfile.ZipFile, entries: dict[zipfile.ZipInfo, PurePosixPath], folder: Path, path: Path
-) -> None:
+def _extract(archive: zipfile.ZipFile, entries: dict[zipfile.ZipInfo, PurePosixPath], folder: Path, path: Path) -> None:
     left = LARGEST
     for info, below in entries.items():
         target = folder / below
         target.parent.mkdir(parents=True, exist_ok=True)
-        with archive.open(info) as source, open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as out:
+        with (
+            archive.open(info) as source,
+            open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as out,
+        ):
             written = 0
             while part := source.read(1 << 20):  # the size that the directory says can be a lie
                 written += len(part)

@@ -16,7 +16,8 @@ CODE = '''"""Lets Python find the part of polyp_monai in scripts/lib. The config
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
+if "polyp_monai" not in sys.modules:  # the polyp command has its own
+    sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 '''
 INIT = "scripts/__init__.py"
 

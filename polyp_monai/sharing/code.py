@@ -6,53 +6,73 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from polyp_monai.sharing import names
 from polyp_monai.sharing.findings import Finding, Level
 
-# what a network or a transform has no need of; names that only read or make folders are left to the reader
-HARMFUL_CALLS = frozenset("eval exec compile __import__ breakpoint getattr setattr globals vars input".split())
+# what networks and transforms have no need of: other programs, the network, text or bytes that become code
+MODULES = frozenset(
+    """
+    subprocess pty socket socketserver ssl http urllib3 requests httpx aiohttp ftplib smtplib telnetlib xmlrpc
+    webbrowser builtins runpy code codeop marshal cloudpickle dill antigravity pip ensurepip winreg
+    """.split()
+)
+NAMES = frozenset(
+    """
+    system popen execl execle execlp execv execve execvp execvpe spawnl spawnle spawnlp spawnv spawnve spawnvp fork
+    forkpty posix_spawn startfile run_cmd urlopen urlretrieve __globals__ __subclasses__ __builtins__ __loader__
+    load_library import_module addaudithook settrace
+    """.split()
+)
+FULL_NAMES = frozenset("pickle.load pickle.loads torch.hub.load urllib.request sys.modules sys.meta_path".split())
+CALLS = frozenset("eval exec compile __import__ breakpoint".split())
 
 
 def examine(path: Path, name: str) -> list[Finding]:
-    """One finding for the file, and one for each thing in it that can run, fetch or hide something."""
+    """One finding for the file, and one for each thing in it that can start, fetch or hide something."""
     whole = Finding(Level.UNKNOWN, "code", name, "", "Python of the bundle's own, which runs when a config names it")
     try:
         tree = ast.parse(path.read_bytes())
+        found = dict.fromkeys(_harmful(tree))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return [Finding(Level.UNKNOWN, "code", name, "", f"cannot be read as Python ({type(error).__name__})")]
-    aliases = _aliases(tree)
-    found = dict.fromkeys(_names(tree, aliases))
-    return [whole, *(Finding(Level.DANGEROUS, "code", name, what, why) for what, why in found)]
+    why = "starts, fetches or hides something"
+    return [whole, *(Finding(Level.DANGEROUS, "code", name, what, why) for what in found)]
 
 
-def _aliases(tree: ast.AST) -> dict[str, str]:
+def _harmful(tree: ast.AST) -> Iterator[str]:
+    """Dotted names in the code that stand out."""
     aliases: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            aliases |= {a.asname or a.name.partition(".")[0]: a.name if a.asname else a.name.partition(".")[0] for a in node.names}
+            for alias in node.names:
+                aliases[alias.asname or alias.name.partition(".")[0]] = (
+                    alias.name if alias.asname else alias.name.partition(".")[0]
+                )
+                if _stands_out(alias.name):
+                    yield alias.name
         elif isinstance(node, ast.ImportFrom):
-            aliases |= {a.asname or a.name: f"{node.module or ''}.{a.name}" for a in node.names}
-    return aliases
-
-
-def _names(tree: ast.AST, aliases: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """(dotted name, why) of harmful things that the code names."""
+            for alias in node.names:
+                aliases[alias.asname or alias.name] = full = f"{node.module or ''}.{alias.name}"
+                if _stands_out(full):
+                    yield full
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            for module in modules:
-                level, why = names.judge_import(module)
-                if level == Level.DANGEROUS and module not in ("inspect", "os.path"):
-                    yield f"import {module}", why
-        path = _dotted(node)
-        if path and path[0] in aliases:
-            full = ".".join([aliases[path[0]], *path[1:]])
-            if full not in ("os", "sys") and names.judge(full)[0] == Level.DANGEROUS:
-                yield full, names.judge(full)[1]
-        elif path and len(path) > 1 and path[-1].startswith("__") and path[-1] in ("__globals__", "__subclasses__", "__builtins__"):
-            yield ".".join(path), "reaches into Python's inner workings"
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in HARMFUL_CALLS - {"getattr", "setattr"}:
-            yield node.func.id, "runs what a text says"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CALLS:
+            yield node.func.id
+        if path := _dotted(node):
+            full = ".".join([aliases.get(path[0], path[0]), *path[1:]])
+            if len(path) > 1 and _stands_out(full):
+                yield full
+        elif isinstance(node, ast.Attribute) and node.attr in NAMES:
+            yield f"(...).{node.attr}"
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in NAMES:
+            yield repr(node.value)  # for getattr
+
+
+def _stands_out(name: str) -> bool:
+    pieces = name.split(".")
+    harmful = (
+        pieces[0] in MODULES or bool(NAMES & set(pieces)) or bool({"subprocess", "builtins", "socket"} & set(pieces))
+    )
+    return harmful or any(name == full or name.startswith(f"{full}.") for full in FULL_NAMES)
 
 
 def _dotted(node: ast.AST) -> list[str] | None:

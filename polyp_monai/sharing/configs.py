@@ -149,9 +149,7 @@ def _strings(config: Config) -> Iterator[tuple[str, str]]:
         return  # `examine` says so
 
 
-def _of_value(
-    file: str, item: str, key: str, value: Any, around: Scope, contents: dict[str, Any]
-) -> Iterator[Finding]:
+def _of_value(file: str, item: str, key: str, value: Any, around: Scope, contents: dict[str, Any]) -> Iterator[Finding]:
     def finding(level: Level, kind: str, what: Any, why: str = "") -> Finding:
         return Finding(level, kind, f"{file}::{item}", str(what), why)
 

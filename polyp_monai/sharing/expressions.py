@@ -18,7 +18,12 @@ from polyp_monai.sharing.names import KNOWN, Judgement
 REFS = "__local_refs"
 REFERENCE = re.compile(r"@(?:\w*)(?:::\w*)*")
 RELATIVE = re.compile(r"(?:@|%)(?:::)+")
-GLOBALS = {"monai": {"monai"}, "torch": {"torch"}, "np": {"numpy"}, "numpy": {"numpy"}}  # MONAI gives them to every config
+GLOBALS = {
+    "monai": {"monai"},
+    "torch": {"torch"},
+    "np": {"numpy"},
+    "numpy": {"numpy"},
+}  # MONAI gives them to every config
 
 PLAIN = (
     *(ast.Expression, ast.Module, ast.Expr, ast.Constant, ast.Load, ast.Store, ast.List, ast.Tuple, ast.Dict, ast.Set),

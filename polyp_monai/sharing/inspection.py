@@ -13,13 +13,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import polyp_monai
 from polyp_monai.errors import PolypError
 from polyp_monai.sharing import carried, code, configs, large_files, logging_conf, sums, weights
 from polyp_monai.sharing.findings import Finding, Level, printable
 
 STATUS = {Level.KNOWN: 0, Level.UNKNOWN: 3, Level.DANGEROUS: 4}
 MOST_FILES = 20_000
-ROOT_FILES = ("LICENSE", "README.md", "SHA256SUMS", "SHA256SUMS.sig", "requirements.txt", ".gitattributes", ".gitignore")
+ROOT_FILES = (
+    "LICENSE",
+    "README.md",
+    "SHA256SUMS",
+    "SHA256SUMS.sig",
+    "requirements.txt",
+    ".gitattributes",
+    ".gitignore",
+)
 DOCUMENTS = (".md", ".txt", ".png", ".jpg", ".jpeg", ".gif", ".pdf", ".csv", ".rst")
 OUTPUTS = (".csv", ".json", ".html", ".png", ".jpg", ".nii", ".gz", ".txt", ".npz")
 COMPILED = (".so", ".pyd", ".dll", ".dylib", ".exe", ".pyo", ".pth", ".egg", ".whl", ".com", ".bat", ".cmd")
@@ -65,7 +74,9 @@ class Inspection:
     def text(self, most: int = 40) -> str:
         """For people; at most `most` findings of a level."""
         lines = [f"{self.path.name} {printable(self.about.get('version') or '')}".strip()]
-        lines += [f"  {key:<12} {printable(value, 200)}" for key, value in self.about.items() if value and key != "version"]
+        lines += [
+            f"  {key:<12} {printable(value, 200)}" for key, value in self.about.items() if value and key != "version"
+        ]
         lines += [f"  {'weights':<12} {name}: {text}" for name, text in self.weights.items()]
         lines.append(f"  {'digest':<12} {self.digest}  (of everything that can run)")
         for level, title in ((Level.DANGEROUS, "dangerous"), (Level.UNKNOWN, "to look at")):
@@ -96,7 +107,9 @@ def inspect(root: Path) -> Inspection:
     files, findings = _files(root)
     own = sorted({name.partition("/")[0].removesuffix(".py") for name in files if name.endswith(".py")})
     trusted = carried.verified_files(root, [name for name in files if name.endswith(".py")])
-    read = [configs.read(path, name) for name, path in files.items() if configs.is_config(name) and not _is_output(name)]
+    read = [
+        configs.read(path, name) for name, path in files.items() if configs.is_config(name) and not _is_output(name)
+    ]
     around = configs.scope(read, own, carried.modules_of(trusted))
     findings += configs.examine(read, around)
     facts: dict[str, str] = {}
@@ -169,6 +182,9 @@ def _of_file(
         if "/" in name and root != "scripts" and _shadows(root):
             return one(Level.DANGEROUS, f"would be imported in place of the library {root}")
         found = code.examine(path, name)
+        if name.startswith(carried.LIBRARY):
+            why = f"differs from polyp_monai {polyp_monai.__version__}, installed here"
+            found.append(Finding(Level.UNKNOWN, "code", name, "", why))
         if root != "scripts":
             found.append(Finding(Level.UNKNOWN, "file", name, "", "code outside scripts/"))
         return found, None
@@ -200,14 +216,21 @@ def _shadows(module: str) -> bool:
     """Whether a module of that name, in the bundle's root, would be imported in place of an installed one."""
     from importlib.metadata import packages_distributions
 
-    return module in sys.stdlib_module_names or module in packages_distributions() or module in ("monai", "torch", "polyp_monai")
+    return (
+        module in sys.stdlib_module_names
+        or module in packages_distributions()
+        or module in ("monai", "torch", "polyp_monai")
+    )
 
 
 def _about(contents: dict[str, Any]) -> dict[str, Any]:
     """What the bundle says of itself."""
     metadata = contents.get("configs/metadata.json")
     metadata = metadata if isinstance(metadata, dict) else {}
-    about = {key: metadata.get(key) for key in ("version", "name", "task", "description", "authors", "intended_use", "data_source")}
+    about = {
+        key: metadata.get(key)
+        for key in ("version", "name", "task", "description", "authors", "intended_use", "data_source")
+    }
     scores = metadata.get("eval_metrics")
     about["scores"] = ", ".join(f"{k} {v}" for k, v in scores.items()) if isinstance(scores, dict) else None
     about["network"] = next(filter(None, map(_network, _networks(contents))), None)
@@ -238,5 +261,7 @@ def _ports(ends: dict[str, Any]) -> str:
     described = []
     for name, port in ends.items():
         port = port if isinstance(port, dict) else {}
-        described.append(f"{name}: {port.get('num_channels', '?')} channels, {port.get('format', '?')}, {port.get('value_range', '')}")
+        described.append(
+            f"{name}: {port.get('num_channels', '?')} channels, {port.get('format', '?')}, {port.get('value_range', '')}"
+        )
     return "; ".join(described)

@@ -56,7 +56,9 @@ def pack(
     out = Path(out or f"{root.name}.zip").absolute()
     name = out.stem
     if out.suffix != ".zip" or not re.fullmatch(r"[A-Za-z]\w*", name):
-        raise PolypError(f"--out {out}: expected NAME.zip, a name of letters, digits and _: MONAI looks for that folder in it")
+        raise PolypError(
+            f"--out {out}: expected NAME.zip, a name of letters, digits and _: MONAI looks for that folder in it"
+        )
     if out.exists():
         raise PolypError(f"{out}: exists already; give another --out")
     if unknown := [word for word in exports if word not in EXPORTS]:
@@ -145,7 +147,9 @@ def _carry(staged: Path) -> set[str]:
         if IMPORT in text:
             continue
         line = f"- {IMPORT}   # finds polyp_monai in scripts/lib where it is not installed\n"
-        path.write_text(re.sub(r"^imports:\n", lambda match: match[0] + line, text, flags=re.MULTILINE), encoding="utf-8")
+        path.write_text(
+            re.sub(r"^imports:\n", lambda match: match[0] + line, text, flags=re.MULTILINE), encoding="utf-8"
+        )
     for path in (staged / f"configs/{name}.json" for name in RESOLVED):
         if path.is_file():
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -166,7 +170,9 @@ def _requirements() -> list[str]:
     try:
         return metadata.requires("polyp_monai") or []
     except metadata.PackageNotFoundError as error:
-        raise PolypError("polyp_monai is not installed, only found: pip install --no-deps -e . in its folder") from error
+        raise PolypError(
+            "polyp_monai is not installed, only found: pip install --no-deps -e . in its folder"
+        ) from error
 
 
 def _describe(staged: Path, needed: set[str]) -> None:
@@ -177,8 +183,11 @@ def _describe(staged: Path, needed: set[str]) -> None:
     versions = {name: metadata.version(name).partition("+")[0] for name in sorted(needed - others)}
     about["required_packages_version"] = versions
     path.write_text(json.dumps(about, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
-    lines = [f"{name}=={about[key]}" for name, key in
-             (("monai", "monai_version"), ("torch", "pytorch_version"), ("numpy", "numpy_version")) if about.get(key)]
+    lines = [
+        f"{name}=={about[key]}"
+        for name, key in (("monai", "monai_version"), ("torch", "pytorch_version"), ("numpy", "numpy_version"))
+        if about.get(key)
+    ]
     lines += [f"{name}=={version}" for name, version in versions.items()]
     (staged / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

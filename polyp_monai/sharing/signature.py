@@ -36,7 +36,9 @@ def verify(root: Path, allowed_signers: Path) -> str:
     """
     allowed_signers, signature = Path(allowed_signers), root / sums.SIGNATURE
     if not allowed_signers.is_file():
-        raise PolypError(f"{allowed_signers}: no such file of allowed signers; a line of it is NAME KEY, as in known_hosts")
+        raise PolypError(
+            f"{allowed_signers}: no such file of allowed signers; a line of it is NAME KEY, as in known_hosts"
+        )
     if not signature.is_file():
         raise PolypError(f"{root}: is not signed (it has no {sums.SIGNATURE})")
     listed = ["-s", str(signature), "-f", str(allowed_signers)]

@@ -68,7 +68,9 @@ def _checkpoint(path: Path, name: str) -> tuple[list[Finding], Facts | None]:
     try:
         if not zipfile.is_zipfile(path):
             _check_legacy(path)
-            return [finding(Level.UNKNOWN, "", "the older format of torch.save; save it again to have it looked at")], None
+            return [
+                finding(Level.UNKNOWN, "", "the older format of torch.save; save it again to have it looked at")
+            ], None
         archive, prefix, pickled = pickles.open_checkpoint(path)
         with archive:
             if any("/code/" in member or member.endswith("constants.pkl") for member in archive.namelist()):

@@ -27,7 +27,14 @@ def plain_bundle(root: Path) -> Path:
     (root / "models").mkdir()
     (root / "LICENSE").write_text("Apache License, Version 2.0\n")
     (root / "docs/README.md").write_text("# Plain\n")
-    network = {"_target_": "UNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 1, "channels": [4, 8], "strides": [2]}
+    network = {
+        "_target_": "UNet",
+        "spatial_dims": 2,
+        "in_channels": 3,
+        "out_channels": 1,
+        "channels": [4, 8],
+        "strides": [2],
+    }
     inference = {
         "imports": ["$import glob", "$import os"],
         "bundle_root": ".",
@@ -123,8 +130,13 @@ changed("target_by_expression", a=lambda c: {"_target_": "$torch.os.system", "co
 changed("target_by_macro", n=lambda c: "os.system", a=lambda c: {"_target_": "%n", "command": f"touch {c}"})
 changed("target_with_dots", a=lambda c: {"_target_": "os..system", "command": f"touch {c}"})
 changed("target_disabled", a=lambda c: {"_target_": "UNet", "_disabled_": True, "x": f"${touch(c)}"})
-changed("target_argument", a=lambda c: {"_target_": "Dataset", "data": {"_target_": "open", "file": str(c), "mode": "w"}})
-changed("reader_by_name", a=lambda c: {"_target_": "LoadImaged", "keys": "image", "reader": "os.system", "command": f"touch {c}"})
+changed(
+    "target_argument", a=lambda c: {"_target_": "Dataset", "data": {"_target_": "open", "file": str(c), "mode": "w"}}
+)
+changed(
+    "reader_by_name",
+    a=lambda c: {"_target_": "LoadImaged", "keys": "image", "reader": "os.system", "command": f"touch {c}"},
+)
 changed("writer_by_name", a=lambda c: {"_target_": "SaveImaged", "keys": "pred", "writer": "subprocess.Popen"})
 changed("bundle_in_bundle", a=lambda c: {"_target_": "monai.bundle.run", "config_file": "configs/inference.json"})
 changed("fetches", a=lambda c: {"_target_": "download_and_extract", "url": "http://127.0.0.1/x.zip"})
@@ -207,7 +219,9 @@ def self_reference(root, canary):
 def logging_conf(name: str, section: str, line: str) -> None:
     def apply(root: Path, canary: Path) -> None:
         path = root / "configs/logging.conf"
-        path.write_text(path.read_text().replace(f"[{section}]\n", f"[{section}]\n{line.replace('CANARY', str(canary))}\n"))
+        path.write_text(
+            path.read_text().replace(f"[{section}]\n", f"[{section}]\n{line.replace('CANARY', str(canary))}\n")
+        )
 
     HOSTILE[name] = apply
 
@@ -333,7 +347,12 @@ def pickled(name: str, make: Callable[[Path], bytes]) -> None:
 
 def getattr_pickle(canary: Path) -> bytes:
     """A global with a dot in its name: reached through an allowed module."""
-    return b"\x80\x04\x8c\x05torch\x8c\x09os.system\x93\x8c" + bytes([len(f"touch {canary}")]) + f"touch {canary}".encode() + b"\x85R."
+    return (
+        b"\x80\x04\x8c\x05torch\x8c\x09os.system\x93\x8c"
+        + bytes([len(f"touch {canary}")])
+        + f"touch {canary}".encode()
+        + b"\x85R."
+    )
 
 
 pickled("pickle_reduce", lambda c: pickle.dumps({"a": Payload(c)}, protocol=2))

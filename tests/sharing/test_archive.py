@@ -47,7 +47,19 @@ def test_unpacks_with_and_without_a_root_folder(tmp_path, root):
 @pytest.mark.parametrize(
     "name",
     [
-        *("../x", "a/../../x", "/etc/x", "C:/x", "C:x", "\\\\host\\x", "a\\..\\x", "a/./x", "a//x", "a/x\x00.py", "a/x\n"),
+        *(
+            "../x",
+            "a/../../x",
+            "/etc/x",
+            "C:/x",
+            "C:x",
+            "\\\\host\\x",
+            "a\\..\\x",
+            "a/./x",
+            "a//x",
+            "a/x\x00.py",
+            "a/x\n",
+        ),
         *("a/con", "a/NUL.txt", "a/x.", "a/x ", "a/" + "x" * 300, "a/x:stream", "a/\u202ex.py"),
     ],
 )

@@ -17,19 +17,77 @@ from polyp_monai.sharing.findings import Level
 
 NAMES = st.sampled_from(["a", "b", "c", "x", "network", "imports", "run", "initialize", "0", "1"])
 TARGETS = st.sampled_from(
-    ["UNet", "Compose", "os.system", "open", "run_cmd", "torch.nn.Identity", "torch.os.system", "@a", "$@b", "%c", "%x::a", ""]
+    [
+        "UNet",
+        "Compose",
+        "os.system",
+        "open",
+        "run_cmd",
+        "torch.nn.Identity",
+        "torch.os.system",
+        "@a",
+        "$@b",
+        "%c",
+        "%x::a",
+        "",
+    ]
 )
 EXPRESSIONS = st.sampled_from(
     [
-        *("$1 + 1", "$@a", "$@a::b", "$'@b'", "$@::c", "$open('x')", "$torch.os", "$[i for i in @a]", "$import os", " $open('x')"),
-        *("$from os import system", "$import math as m", "$m.pi", "$#", "$@a#b + '#'", "$", "$$", "%a", "%::b", "%b::a", "@a", "@::b"),
-        *("$__import__('os')", "$lambda: open('x')", "@a::0", "$@imports::0.system('x')", "text", "$import os; open('x')", "%%a"),
+        *(
+            "$1 + 1",
+            "$@a",
+            "$@a::b",
+            "$'@b'",
+            "$@::c",
+            "$open('x')",
+            "$torch.os",
+            "$[i for i in @a]",
+            "$import os",
+            " $open('x')",
+        ),
+        *(
+            "$from os import system",
+            "$import math as m",
+            "$m.pi",
+            "$#",
+            "$@a#b + '#'",
+            "$",
+            "$$",
+            "%a",
+            "%::b",
+            "%b::a",
+            "@a",
+            "@::b",
+        ),
+        *(
+            "$__import__('os')",
+            "$lambda: open('x')",
+            "@a::0",
+            "$@imports::0.system('x')",
+            "text",
+            "$import os; open('x')",
+            "%%a",
+        ),
     ]
 )
 KEYS = st.one_of(
     NAMES,
     st.sampled_from(
-        ["_target_", "_mode_", "_disabled_", "_requires_", "_desc_", "_debug_", "a#_target_", "a::_target_", "+a", "a#b", "b::x", "+b"]
+        [
+            "_target_",
+            "_mode_",
+            "_disabled_",
+            "_requires_",
+            "_desc_",
+            "_debug_",
+            "a#_target_",
+            "a::_target_",
+            "+a",
+            "a#b",
+            "b::x",
+            "+b",
+        ]
     ),
 )
 
@@ -106,7 +164,9 @@ def test_everything_that_would_run_is_named(tmp_path, first, second, as_yaml):
     read = [configs.read(tmp_path / name, name) for name in files]
     found = configs.examine(read, configs.scope(read))
 
-    named = {without_ids(expressions.code_of(f.what, f.place.partition("::")[2])) for f in found if f.kind == "expression"}
+    named = {
+        without_ids(expressions.code_of(f.what, f.place.partition("::")[2])) for f in found if f.kind == "expression"
+    }
     assert {without_ids(text) for text in code} <= named | {""}
     imports = [expressions.imported(expressions.code_of(f.what, "x")) for f in found if f.kind == "import"]
     assert modules <= {one[0] for one in imports if one}
