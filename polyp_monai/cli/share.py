@@ -25,8 +25,8 @@ examples:
   polyp inspect their_bundle --json
 """
 
-PACK = """Write a trained bundle as one zip for others: weights as .pt and .safetensors, configs without macros, licence,
-card, digests, and the part of polyp_monai that it needs, so that stock MONAI runs it where polyp_monai is not.
+PACK = """Write a trained bundle as one zip for others: weights as .pt and .safetensors, configs without macros,
+licence, card, digests, and the part of polyp_monai that it needs, so that stock MONAI runs it where polyp_monai is not.
 
 The same bundle gives the same bytes. The bundle is called like the zip. --with puts exported files beside the weights;
 int8 ones are calibrated and checked on --data. --sign takes a private SSH key.

@@ -89,7 +89,7 @@ def _parse(text: str, name: str, repeated: list[str]) -> Any:
                 repeated.extend(sorted({key for key in keys if keys.count(key) > 1}))
             return super().construct_mapping(node, deep)
 
-    return yaml.load(text, Loader)  # noqa: S506  a safe loader
+    return yaml.load(text, Loader)
 
 
 def scope(configs: Sequence[Config], own: Sequence[str] = (), verified: Sequence[str] = ()) -> Scope:

@@ -25,8 +25,10 @@ def examine(content: Any, name: str) -> Iterator[Finding]:
             level, why = Level.DANGEROUS, "fetched from no https address"
         elif OUTSIDE.search(path):
             level, why = Level.DANGEROUS, f"written outside the bundle, to {path}"
-        elif not entry.get("hash_val") or str(entry.get("hash_type", "sha256")) not in ("sha256", "sha512"):
-            level, why = Level.DANGEROUS, "fetched without a strong digest: anything can come"
+        elif not entry.get("hash_val"):
+            level, why = Level.DANGEROUS, "fetched without a digest: anything can come"
+        elif str(entry.get("hash_type", "sha256")) not in ("sha256", "sha512"):
+            why = "fetched after this inspection, with a weak digest"
         elif entry.keys() - KEYS:
             why = f"with the unknown option {sorted(map(str, entry.keys() - KEYS))[0]}"
         yield Finding(level, "file", name, url, why)

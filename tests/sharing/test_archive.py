@@ -41,7 +41,8 @@ def with_flag(path, bit):
 def test_unpacks_with_and_without_a_root_folder(tmp_path, root):
     path = made(tmp_path, (f"{root}configs/inference.json", "{}"), (f"{root}LICENSE", "free"))
     out = archive.unpack(path, tmp_path / "out")
-    assert (out / "configs/inference.json").read_text() == "{}" and (out / "LICENSE").read_text() == "free"
+    assert (out / "configs/inference.json").read_text() == "{}"
+    assert (out / "LICENSE").read_text() == "free"
 
 
 @pytest.mark.parametrize(
