@@ -36,6 +36,29 @@ examples:
   polyp pack runs/unet --out my_unet.zip --with onnx,onnx-int8 --data data/kvasir --sign ~/.ssh/id_ed25519
 """
 
+CARD = """Write the scores of evaluations into a bundle's card (docs/README.md) and metadata, in place of those there.
+
+RUN is a folder that `polyp evaluate` wrote with the weights that the bundle holds; the first gives the bundle's score.
+
+example:
+  polyp card runs/unet runs/unet/eval/test results/clinicdb
+"""
+
+PUSH = """Copy a packed bundle into a folder that people share, with its digest beside it.
+
+example:
+  polyp push unet.zip /mnt/share/bundles
+"""
+
+FETCH = """Get a packed bundle, look at it, and unpack it as a new folder. A dangerous one is not unpacked.
+
+SOURCE is a zip or its https address. An interrupted download goes on where it ended. A folder that is there is kept.
+
+examples:
+  polyp fetch /mnt/share/bundles/unet.zip
+  polyp fetch https://example.org/unet.zip --sha256 5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef
+"""
+
 
 def add(command: Callable[..., argparse.ArgumentParser], commands: argparse._SubParsersAction) -> None:
     """Declare these commands by `command(name, about, run, description)`, and --trust for all that take a BUNDLE."""
@@ -45,6 +68,17 @@ def add(command: Callable[..., argparse.ArgumentParser], commands: argparse._Sub
     pack.add_argument("--with", dest="exports", metavar="LIST", default="", help="exports, such as onnx,openvino")
     pack.add_argument("--data", metavar="DIR", help="prepared set, for int8 exports")
     pack.add_argument("--sign", metavar="KEY", type=Path, help="private SSH key to sign it with")
+    card = command("card", "write measured scores into a bundle's card", _card, CARD)
+    card.add_argument("bundle", metavar="BUNDLE", help="name or folder")
+    card.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folder that `polyp evaluate` wrote")
+    push = command("push", "copy a packed bundle into a shared folder", _push, PUSH)
+    push.add_argument("zip", metavar="FILE", type=Path, help="as `polyp pack` wrote it")
+    push.add_argument("folder", metavar="FOLDER", type=Path, help="where others find it")
+    fetch = command("fetch", "get a packed bundle, look at it, unpack it", _fetch, FETCH)
+    fetch.add_argument("source", metavar="SOURCE", help="zip, or its https address")
+    fetch.add_argument("--out", metavar="DIR", type=Path, help="folder to make (NAME, here)")
+    fetch.add_argument("--sha256", metavar="HEX", help="what the zip's digest must be")
+    fetch.add_argument("--trust", metavar="SHA256", help="take a dangerous bundle of this digest all the same")
     inspect = command("inspect", "look at a bundle without running anything of it", _inspect, INSPECT)
     inspect.add_argument("path", metavar="BUNDLE", help="folder or zip, or the name of a shipped bundle")
     inspect.add_argument("--verify", metavar="FILE", type=Path, help="allowed signers, one of whom must have signed it")
@@ -71,6 +105,27 @@ def _pack(args: argparse.Namespace) -> None:
     exports = [word.strip() for word in args.exports.split(",") if word.strip()]
     path = pack.pack(locate.find(args.bundle), args.out, exports, args.data, args.sign)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, sha256 {sums.digest(path)}")
+
+
+def _card(args: argparse.Namespace) -> None:
+    from polyp_monai.bundle import locate
+    from polyp_monai.sharing import card
+
+    print("\n".join(card.fill(locate.find(args.bundle), args.runs)))
+
+
+def _push(args: argparse.Namespace) -> None:
+    from polyp_monai.sharing import transfer
+
+    print(transfer.push(args.zip, args.folder))
+
+
+def _fetch(args: argparse.Namespace) -> None:
+    from polyp_monai.sharing import inspection, transfer
+
+    root = transfer.fetch(args.source, args.out, args.sha256, args.trust)
+    print(inspection.inspect(root).text())
+    print(f"unpacked in {root}")
 
 
 def _inspect(args: argparse.Namespace) -> int:

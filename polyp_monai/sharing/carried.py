@@ -45,8 +45,8 @@ def modules_of(files: Collection[str]) -> set[str]:
 def library(roots: Collection[str]) -> dict[str, bytes]:
     """Path below a bundle's folder -> content, of all that these modules or names of polyp_monai need to run.
 
-    Found by following imports, those inside functions too. Only those in a module's `__getattr__` are left out: they are
-    what a package offers to others.
+    Found by following imports, those inside functions too. Only those in a module's `__getattr__` are left out: they
+    are what a package offers to others.
     """
     pending, found = [*roots], {}
     while pending:

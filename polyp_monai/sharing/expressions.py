@@ -1,7 +1,7 @@
 """Judges a `$` expression of a config by its syntax tree, without evaluating it.
 
-The text is first rewritten exactly as MONAI does it before it calls `eval`: "#" becomes "::", relative ids absolute ones,
-and every "@id", in quotes too, a look-up of that item.
+The text is first rewritten exactly as MONAI does it before it calls `eval`: "#" becomes "::", relative ids absolute
+ones, and every "@id", in quotes too, a look-up of that item.
 """
 
 from __future__ import annotations

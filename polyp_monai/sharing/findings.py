@@ -21,9 +21,9 @@ class Level(IntEnum):
 class Finding:
     """One thing in one place.
 
-    `kind` is target, expression, import, macro, key, config, logging, weights, export, code or file. `place` is the file
-    below the bundle's folder, in a config with "::" and the id of the item. `what` is the thing as it stands there,
-    `why` the reason for its level.
+    `kind` is target, expression, import, macro, key, path, config, logging, weights, export, code or file. `place` is
+    the file below the bundle's folder, in a config with "::" and the id of the item. `what` is the thing as it stands
+    there, `why` the reason for its level.
     """
 
     level: Level

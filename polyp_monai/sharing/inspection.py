@@ -261,7 +261,6 @@ def _ports(ends: dict[str, Any]) -> str:
     described = []
     for name, port in ends.items():
         port = port if isinstance(port, dict) else {}
-        described.append(
-            f"{name}: {port.get('num_channels', '?')} channels, {port.get('format', '?')}, {port.get('value_range', '')}"
-        )
+        values = f", {port['value_range']}" if port.get("value_range") else ""
+        described.append(f"{name}: {port.get('num_channels', '?')} channels, {port.get('format', '?')}{values}")
     return "; ".join(described)

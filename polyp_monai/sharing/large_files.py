@@ -1,4 +1,4 @@
-"""Judges a large_files list: what `monai.bundle download_large_files` would fetch into the bundle, after it was looked at."""
+"""Judges a large_files list: what MONAI would fetch into the bundle after it was looked at."""
 
 from __future__ import annotations
 

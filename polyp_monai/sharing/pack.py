@@ -29,7 +29,7 @@ EXPORTS = {  # word of --with -> format, precision, file in models/
     "torchscript": ("torchscript", "fp32", "model.ts"),
 }
 COPIED = ("LICENSE", "configs", "docs", "scripts")
-WEIGHTS = ("model.pt", "trained_on.json", "threshold.json")
+WEIGHTS = ("model.pt", "trained_on.json", "calibration.json")
 NEEDED = ("fire", "pyyaml", "pytorch-ignite")  # by `python -m monai.bundle`, YAML configs and engines
 IMPORT = "$import scripts.carried"
 WHEN = (1980, 1, 1, 0, 0, 0)
@@ -147,9 +147,8 @@ def _carry(staged: Path) -> set[str]:
         if IMPORT in text:
             continue
         line = f"- {IMPORT}   # finds polyp_monai in scripts/lib where it is not installed\n"
-        path.write_text(
-            re.sub(r"^imports:\n", lambda match: match[0] + line, text, flags=re.MULTILINE), encoding="utf-8"
-        )
+        changed = re.sub(r"^imports:\n", "imports:\n" + line.replace("\\", r"\\"), text, flags=re.MULTILINE)
+        path.write_text(changed, encoding="utf-8")
     for path in (staged / f"configs/{name}.json" for name in RESOLVED):
         if path.is_file():
             content = json.loads(path.read_text(encoding="utf-8"))

@@ -51,9 +51,9 @@ def accept(digest: str | None) -> None:
 def require_trust(root: Path, trust: str | None = None) -> None:
     """Let the bundle in the folder `root` pass, or raise.
 
-    It passes when it was made here (`polyp new`, `polyp train`), holds nothing but known names, was trusted before or by
-    `trust` (its digest), or the user says yes. With `trust: signed` in the user's config.yaml a bundle that was not made
-    here passes only with a signature of an allowed signer.
+    It passes when it was made here (`polyp new`, `polyp train`), holds nothing but known names, was trusted before or
+    by `trust` (its digest), or the user says yes. With `trust: signed` in the user's config.yaml a bundle that was not
+    made here passes only with a signature of an allowed signer.
 
     Raises:
         PolypError: it does not; says what was found, and how to look at it.

@@ -168,7 +168,7 @@ def yaml_escapes(root, canary):
 
 @trick
 def json_escapes(root, canary):
-    (root / "configs/extra.json").write_text('{"a": "\\u0024%s"}' % touch(canary))
+    (root / "configs/extra.json").write_text('{"a": "\\u0024' + touch(canary) + '"}')
 
 
 @trick
@@ -185,7 +185,7 @@ def yaml_merge_key(root, canary):
 
 @trick
 def duplicate_key(root, canary):
-    text = '{"a": {"_target_": "Compose", "_target_": "os.system", "command": "touch %s"}}' % canary
+    text = '{"a": {"_target_": "Compose", "_target_": "os.system", "command": "touch ' + str(canary) + '"}}'
     (root / "configs/extra.json").write_text(text)
 
 
