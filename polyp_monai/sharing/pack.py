@@ -139,7 +139,7 @@ def _carry(staged: Path) -> set[str]:
         return set(NEEDED)
     library = carried.library(sorted(names))
     for file, content in library.items():
-        if not (staged / file).exists():
+        if file != carried.INIT or not (staged / file).exists():  # the bundle may have one of its own
             (staged / file).parent.mkdir(parents=True, exist_ok=True)
             (staged / file).write_bytes(content)
     for path in sorted((staged / "configs").glob("*.y*ml")):
@@ -147,8 +147,7 @@ def _carry(staged: Path) -> set[str]:
         if IMPORT in text:
             continue
         line = f"- {IMPORT}   # finds polyp_monai in scripts/lib where it is not installed\n"
-        changed = re.sub(r"^imports:\n", "imports:\n" + line.replace("\\", r"\\"), text, flags=re.MULTILINE)
-        path.write_text(changed, encoding="utf-8")
+        path.write_text(re.sub(r"^imports:\n", f"imports:\n{line}", text, flags=re.MULTILINE), encoding="utf-8")
     for path in (staged / f"configs/{name}.json" for name in RESOLVED):
         if path.is_file():
             content = json.loads(path.read_text(encoding="utf-8"))
