@@ -10,68 +10,17 @@ from polyp_monai.sharing.findings import Finding, Level
 
 # what networks and transforms have no need of: other programs, the network, text or bytes that become code
 MODULES = frozenset(
-    [
-        "subprocess",
-        "pty",
-        "socket",
-        "socketserver",
-        "ssl",
-        "http",
-        "urllib3",
-        "requests",
-        "httpx",
-        "aiohttp",
-        "ftplib",
-        "smtplib",
-        "telnetlib",
-        "xmlrpc",
-        "webbrowser",
-        "builtins",
-        "runpy",
-        "code",
-        "codeop",
-        "marshal",
-        "cloudpickle",
-        "dill",
-        "antigravity",
-        "pip",
-        "ensurepip",
-        "winreg",
-    ]
+    """
+    subprocess pty socket socketserver ssl http urllib3 requests httpx aiohttp ftplib smtplib telnetlib xmlrpc
+    webbrowser builtins runpy code codeop marshal cloudpickle dill antigravity pip ensurepip winreg
+    """.split()  # noqa: SIM905
 )
 NAMES = frozenset(
-    [
-        "system",
-        "popen",
-        "execl",
-        "execle",
-        "execlp",
-        "execv",
-        "execve",
-        "execvp",
-        "execvpe",
-        "spawnl",
-        "spawnle",
-        "spawnlp",
-        "spawnv",
-        "spawnve",
-        "spawnvp",
-        "fork",
-        "forkpty",
-        "posix_spawn",
-        "startfile",
-        "run_cmd",
-        "urlopen",
-        "urlretrieve",
-        "__globals__",
-        "__subclasses__",
-        "__builtins__",
-        "__loader__",
-        "load_library",
-        "import_module",
-        "addaudithook",
-        "settrace",
-    ]
+    """
+    system popen execl execle execlp execv execve execvp execvpe spawnl spawnle spawnlp spawnv spawnve spawnvp fork
+    forkpty posix_spawn startfile run_cmd urlopen urlretrieve __globals__ __subclasses__ __builtins__ __loader__
+    load_library import_module addaudithook settrace
+    """.split()  # noqa: SIM905
 )
 FULL_NAMES = frozenset(
     ["pickle.load", "pickle.loads", "torch.hub.load", "urllib.request", "sys.modules", "sys.meta_path"]

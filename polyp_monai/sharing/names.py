@@ -18,255 +18,50 @@ KNOWN: Judgement = (Level.KNOWN, "")
 
 # modules and functions that run, fetch, write or unpack things, wherever in a dotted name they are met
 HARMFUL = frozenset(
-    [
-        "os",
-        "posix",
-        "nt",
-        "subprocess",
-        "pty",
-        "ctypes",
-        "cffi",
-        "socket",
-        "builtins",
-        "importlib",
-        "imp",
-        "runpy",
-        "pickle",
-        "cPickle",
-        "_pickle",
-        "marshal",
-        "dill",
-        "cloudpickle",
-        "joblib",
-        "shelve",
-        "pdb",
-        "bdb",
-        "code",
-        "codeop",
-        "shutil",
-        "multiprocessing",
-        "webbrowser",
-        "urllib",
-        "requests",
-        "http",
-        "httpx",
-        "ftplib",
-        "smtplib",
-        "telnetlib",
-        "xmlrpc",
-        "asyncio",
-        "atexit",
-        "zipimport",
-        "pkgutil",
-        "pip",
-        "setuptools",
-        "distutils",
-        "ensurepip",
-        "venv",
-        "site",
-        "sitecustomize",
-        "usercustomize",
-        "timeit",
-        "cProfile",
-        "doctest",
-        "fileinput",
-        "system",
-        "popen",
-        "Popen",
-        "check_output",
-        "check_call",
-        "getoutput",
-        "getstatusoutput",
-        "execv",
-        "execve",
-        "spawnl",
-        "spawnv",
-        "fork",
-        "eval",
-        "exec",
-        "compile",
-        "open",
-        "modules",
-        "run_cmd",
-        "hub",
-        "cpp_extension",
-        "load_library",
-        "f2py",
-        "import_module",
-        "optional_import",
-        "load_submodules",
-        "instantiate",
-        "locate",
-        "extractall",
-        "download",
-        "download_url",
-        "download_and_extract",
-        "push_to_hf_hub",
-        "create_workflow",
-        "run_workflow",
-        "init_bundle",
-        "ckpt_export",
-        "onnx_export",
-        "trt_export",
-        "ConfigParser",
-        "ConfigWorkflow",
-        "ConfigExpression",
-        "ConfigComponent",
-        "algo_from_pickle",
-        "algo_from_json",
-        "algo_to_pickle",
-        "BundleAlgo",
-        "AutoRunner",
-        "EnsembleRunner",
-        "BundleGen",
-        "nnUNetV2Runner",
-        "nnUNetV2Bundle",
-        "MonaiAlgo",
-        "MonaiAlgoStats",
-        "LazyRaise",
-        "run_debug",
-        "run_eval",
-        "pprint_edges",
-        "inspect_module",
-    ]
+    """
+    os posix nt subprocess pty ctypes cffi socket builtins importlib imp runpy pickle cPickle _pickle marshal dill
+    cloudpickle joblib shelve pdb bdb code codeop shutil multiprocessing webbrowser urllib requests http httpx
+    ftplib smtplib telnetlib xmlrpc asyncio atexit zipimport pkgutil pip setuptools distutils ensurepip venv site
+    sitecustomize usercustomize timeit cProfile doctest fileinput system popen Popen check_output check_call
+    getoutput getstatusoutput execv execve spawnl spawnv fork eval exec compile open sys run_cmd hub cpp_extension
+    load_library f2py import_module optional_import load_submodules instantiate locate extractall download
+    download_url download_and_extract push_to_hf_hub create_workflow run_workflow init_bundle ckpt_export
+    onnx_export trt_export ConfigParser ConfigWorkflow ConfigExpression ConfigComponent algo_from_pickle
+    algo_from_json algo_to_pickle BundleAlgo AutoRunner EnsembleRunner BundleGen nnUNetV2Runner nnUNetV2Bundle
+    MonaiAlgo MonaiAlgoStats LazyRaise run_debug run_eval pprint_edges inspect_module
+    """.split()  # noqa: SIM905
 )
 HARMFUL_NAMES = frozenset(
-    [
-        "torch.load",
-        "torch.save",
-        "torch.jit.load",
-        "torch.package.PackageImporter",
-        "torch.export.load",
-        "torch.compile",
-        "torch.utils.model_zoo.load_url",
-        "numpy.load",
-        "numpy.save",
-        "numpy.fromfile",
-        "numpy.memmap",
-        "numpy.loadtxt",
-        "monai.bundle.load",
-        "monai.bundle.run",
-        "monai.bundle.scripts.load",
-        "monai.bundle.scripts.run",
-        "monai.utils.state_cacher",
-    ]
+    """
+    torch.load torch.save torch.jit.load torch.package.PackageImporter torch.export.load torch.compile
+    torch.utils.model_zoo.load_url numpy.load numpy.save numpy.fromfile numpy.memmap numpy.loadtxt
+    monai.bundle.load monai.bundle.run monai.bundle.scripts.load monai.bundle.scripts.run monai.utils.state_cacher
+    """.split()  # noqa: SIM905
 )
 HARMFUL_BUILTINS = frozenset(
-    [
-        "eval",
-        "exec",
-        "compile",
-        "open",
-        "__import__",
-        "input",
-        "breakpoint",
-        "globals",
-        "locals",
-        "vars",
-        "setattr",
-        "delattr",
-        "getattr",
-        "help",
-        "exit",
-        "quit",
-        "memoryview",
-        "__builtins__",
-        "__loader__",
-        "__spec__",
-        "__build_class__",
-        "__debug__",
-        "copyright",
-        "credits",
-        "license",
-    ]
+    """
+    eval exec compile open __import__ input breakpoint globals locals vars setattr delattr getattr help exit quit
+    memoryview __builtins__ __loader__ __spec__ __build_class__ __debug__ copyright credits license
+    """.split()  # noqa: SIM905
 )
 BUILTINS = frozenset(
-    [
-        "len",
-        "int",
-        "float",
-        "str",
-        "bool",
-        "min",
-        "max",
-        "sum",
-        "range",
-        "list",
-        "dict",
-        "tuple",
-        "set",
-        "frozenset",
-        "sorted",
-        "reversed",
-        "zip",
-        "enumerate",
-        "abs",
-        "round",
-        "any",
-        "all",
-        "isinstance",
-        "next",
-        "iter",
-        "slice",
-        "divmod",
-        "print",
-        "True",
-        "False",
-        "None",
-    ]
+    """
+    len int float str bool min max sum range list dict tuple set frozenset sorted reversed zip enumerate abs round
+    any all isinstance next iter slice divmod print True False None
+    """.split()  # noqa: SIM905
 )
-TOLERATED = frozenset(  # of the harmful modules, what zoo bundles use: to look at, but not dangerous
-    [
-        "os.makedirs",
-        "os.mkdir",
-        "os.getcwd",
-        "os.listdir",
-        "os.walk",
-        "os.getenv",
-        "os.environ.get",
-        "os.path.expanduser",
-        "os.path.splitext",
-        "os.path.relpath",
-        "os.path.realpath",
-        "os.path.getsize",
-        "os.path.split",
-        "os.path.dirname",
-        "os.path.pardir",
-        "sys.argv",
-    ]
+# of the harmful modules, what zoo bundles use: to look at, but not dangerous
+TOLERATED = frozenset(
+    """
+    os.makedirs os.mkdir os.getcwd os.listdir os.walk os.getenv os.environ.get os.path.expanduser os.path.splitext
+    os.path.relpath os.path.realpath os.path.getsize os.path.split os.path.dirname os.path.pardir sys.argv
+    """.split()  # noqa: SIM905
 )
 TAME_STDLIB = frozenset(
-    [
-        "math",
-        "cmath",
-        "operator",
-        "functools",
-        "itertools",
-        "collections",
-        "datetime",
-        "time",
-        "random",
-        "statistics",
-        "string",
-        "json",
-        "re",
-        "glob",
-        "logging",
-        "pathlib",
-        "typing",
-        "dataclasses",
-        "enum",
-        "copy",
-        "decimal",
-        "fractions",
-        "numbers",
-        "types",
-        "csv",
-        "textwrap",
-        "warnings",
-        "platform",
-        "hashlib",
-    ]
+    """
+    math cmath operator functools itertools collections datetime time random statistics string json re glob logging
+    pathlib typing dataclasses enum copy decimal fractions numbers types csv textwrap warnings platform hashlib
+    """.split()  # noqa: SIM905
 )
 
 
