@@ -55,10 +55,12 @@ def load(
     threshold: float | None = None,
     tta: Literal["none", "flip"] | None = None,
     weights: str | Path | None = None,
+    trust: str | None = None,
 ) -> Bundle:
     """Load a bundle.
 
-    A bundle's config can run code, and a zip holds one: load those of people you trust. An exported file runs none.
+    A bundle's config can run code. One that did not come with polyp_monai, and was not made on this machine, is looked
+    at first, without running anything of it, and refused when it holds what is not known. An exported file runs none.
 
     Args:
         bundle: name of a shipped bundle; or a path: a bundle's folder (such as runs/unet), a zip of one, or a file that
@@ -70,10 +72,11 @@ def load(
         threshold: probability from which a pixel counts as polyp, 0..1; by default the bundle's.
         tta: "flip" takes the mean over a frame and its mirror images, four times as slow.
         weights: a state dict (.pt) or an exported file, in place of the bundle's; or the name of a shipped bundle.
+        trust: digest that `polyp inspect` prints, of a bundle that is used whatever it holds, now and later.
 
     Raises:
-        PolypError: no such bundle; a value out of range; weights that are damaged, or of another network. Of a bundle
-            without weights only what needs them raises.
+        PolypError: no such bundle, or one that is not trusted; a value out of range; weights that are damaged, or of
+            another network. Of a bundle without weights only what needs them raises.
     """
     from polyp_monai import runtime as runtimes
 
@@ -84,13 +87,22 @@ def load(
     if path.suffix in runtimes.READERS and path.is_file():
         return Bundle(None, path.resolve(), settings)
     if path.suffix == ".zip" and path.is_file():
-        from polyp_monai.bundle.unpack import unpack
-
         folder = tempfile.TemporaryDirectory(prefix="polyp_monai-")
-        root = unpack(path, Path(folder.name).resolve())
+        root = _unpacked(path, Path(folder.name).resolve(), trust)
     else:
-        root = locate.find(str(bundle))
+        root = locate.find(str(bundle), trust, ask=False)
     return Bundle(root, None, settings, folder)
+
+
+def _unpacked(archive: Path, folder: Path, digest: str | None) -> Path:
+    from polyp_monai.sharing import trust
+    from polyp_monai.sharing.archive import unpack
+
+    root = unpack(archive, folder / archive.stem)
+    if not (root / "configs").is_dir():
+        raise PolypError(f"{archive}: holds no bundle (a folder configs/, at its top or one below)")
+    trust.require_trust(root, digest, ask=False, source=archive)
+    return root
 
 
 class Bundle:

@@ -17,7 +17,7 @@ TIERS = (  # from the top; a room may import its own tier and lower ones
     ("api",),
     ("data_prep", "video", "export", "evaluation", "report"),
     ("bundle", "runtime", "training"),
-    ("data", "networks", "inferers", "losses", "provenance"),
+    ("data", "networks", "inferers", "losses", "provenance", "sharing"),
     ("metrics", "errors"),
 )
 LEVEL = {room: level for level, rooms in enumerate(reversed(TIERS)) for room in rooms}

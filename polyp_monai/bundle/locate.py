@@ -9,6 +9,7 @@ from pathlib import Path
 
 from polyp_monai.data import SCRAP, lock
 from polyp_monai.errors import PolypError
+from polyp_monai.sharing import trust
 
 PACKAGE = Path(__file__).resolve().parents[1]
 RUNS = Path("runs")  # where a training of a shipped bundle keeps its working copy
@@ -25,12 +26,21 @@ def recipe() -> Path:
     return next(iter(shipped().values())).parent / "recipe"
 
 
-def find(bundle: str) -> Path:
+def find(bundle: str, digest: str | None = None, ask: bool = True) -> Path:
     """The folder of a bundle: the shipped one of that name, else a path. A run is named by its path, `runs/NAME`.
 
+    `digest` and `ask`: as of `trust.require_trust`, which looks at what did not come with polyp_monai.
+
     Raises:
-        PolypError: no such bundle; names the nearest ones.
+        PolypError: no such bundle; names the nearest ones. Or it came from elsewhere and is not trusted.
     """
+    root = _find(bundle)
+    if not is_shipped(root):
+        trust.require_trust(root, digest, ask)
+    return root
+
+
+def _find(bundle: str) -> Path:
     if not bundle:
         raise PolypError(f"the bundle's name is empty; give a folder, or one of {', '.join(shipped())}")
     if bundle in shipped():
@@ -39,7 +49,7 @@ def find(bundle: str) -> Path:
     if (path / "configs").is_dir():
         return path.resolve()
     if path.suffix == ".zip" and path.is_file():
-        raise PolypError(f"{bundle}: unpack it and give the folder")
+        raise PolypError(f"{bundle}: `polyp fetch {bundle}` unpacks it; then give the folder")
     if path.exists():
         raise PolypError(f"{bundle}: is no bundle (it has no folder configs/)")
     if path.name == bundle and (RUNS / bundle / "configs").is_dir():
@@ -79,7 +89,7 @@ def template(bundle: str, out: str | None) -> Path:
     source = find(bundle)
     copy = Path(out) if out else RUNS / source.name
     if (out or is_shipped(source)) and (copy / "configs").is_dir():
-        return copy.resolve()
+        return find(str(copy.resolve()))
     return source
 
 
@@ -102,6 +112,7 @@ def working_copy(bundle: str, out: str | None) -> Iterator[Path]:
         made = not (target / "configs").is_dir()
         if made:
             _copy(source, target)
+            trust.made_here(target)
         try:
             yield target
         except BaseException:

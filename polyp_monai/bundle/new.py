@@ -13,6 +13,7 @@ import yaml
 from polyp_monai.bundle import locate
 from polyp_monai.bundle.read import BundleConfig, scripts_of
 from polyp_monai.errors import PolypError, root_cause, summary
+from polyp_monai.sharing import trust
 
 MODEL = """# What makes this bundle different from the others; the rest is the common recipe.
 
@@ -81,6 +82,7 @@ def create(name: str, network: str, arguments: dict[str, Any], divisor: int, out
         _write(partial, name, network, arguments, divisor)
         _check(partial)
         partial.replace(root)
+        trust.made_here(root)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return root

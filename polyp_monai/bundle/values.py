@@ -78,6 +78,13 @@ def boolean(text: str) -> bool:
     return text.lower() == "true"
 
 
+def sha256(text: str) -> str:
+    """The 64 digits of a digest, in small letters."""
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise ValueError("expected the 64 digits of a sha256")
+    return text.lower()
+
+
 def share_of_frames(text: str) -> tuple[int, int]:
     """K/N, K of the last N frames."""
     split, _, total = text.partition("/")

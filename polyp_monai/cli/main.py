@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import polyp_monai
 from polyp_monai.bundle import values
-from polyp_monai.cli import bundles, evaluate, export, predict, prepare, renamed, train, video
+from polyp_monai.cli import bundles, evaluate, export, predict, prepare, renamed, share, train, video
 from polyp_monai.cli.grammar import MISUSED, Outcome, Parser
 from polyp_monai.errors import CombinedError, exit_status
 
@@ -41,6 +41,8 @@ EXAMPLES = """examples:
   polyp export efficient_unet --format onnx
   polyp video clip.mp4 --out overlay.mp4
   polyp bundles
+  polyp inspect sent.zip
+  polyp pack runs/unet --out my_unet.zip
 
 `polyp help COMMAND` or `polyp COMMAND --help` tells of one command. --json prints its result as JSON on stdout, and all
 else on stderr. Exit status: 0 well, 1 a mistake in the input, 2 words that cannot be understood, 130 interrupted.
@@ -69,6 +71,11 @@ COMMANDS = {
     "score-video": Command("score the polyps of a video", video.declare_score_video),
     "new": Command("make a bundle for your own network", bundles.declare_new),
     "bundles": Command("list the shipped bundles and their scores", bundles.declare_bundles),
+    "inspect": Command("look at a bundle without running anything of it", share.declare_inspect),
+    "pack": Command("write a trained bundle as one zip for others", share.declare_pack),
+    "card": Command("write measured scores into a bundle's card", share.declare_card),
+    "push": Command("copy a packed bundle into a shared folder", share.declare_push),
+    "fetch": Command("get a packed bundle, look at it, unpack it", share.declare_fetch),
 }
 
 
@@ -100,6 +107,7 @@ def _run(words: list[str]) -> int:
         raise CombinedError([f"{name}: {_no_such_command(name)}"], MISUSED)
     parser = _declared(Parser(prog=f"polyp {name}"), name, rest)
     args, mistakes = parser.read(rest)
+    share.accept(args)
     stdout = sys.stdout
     with redirect_stdout(sys.stderr if args.json else stdout):
         outcome: Outcome = args.run(args, mistakes)
@@ -138,6 +146,7 @@ def _declared(parser: Parser, name: str, words: list[str]) -> Parser:
     """The parser of a command, with the options of the bundle that the words name."""
     command = COMMANDS[name]
     command.declare(parser)
+    share.declare_trust(parser)
     parser.flag("json", "print the result as JSON on stdout, and all else on stderr")
     if command.config:
         _add_keys(parser, command.config, words)

@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from polyp_monai import provenance
 from polyp_monai import runtime as runtimes
-from polyp_monai.bundle import locate
 from polyp_monai.bundle.read import BundleConfig, recipe_digest
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
@@ -139,7 +138,6 @@ def _original(config: BundleConfig, precision: str, data: str | None, weights: P
     path = weights or Path(config["weights"])
     if path.suffix in READERS:
         raise PolypError(f"{path}: is an export already; give the weights of a training, a .pt")
-    locate.check_weights(path, config.root)
     network = checkpoints.load_weights(config["network_def"], path).eval()
     return Original(network, _facts(config, path, precision), config["inferer"], data)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MODULES = {"torch": "torch_network", "onnxruntime": "onnx_runtime", "openvino": "openvino_runtime"}
-RUNTIMES = tuple(MODULES)
+RUNTIMES = ("torch", "onnxruntime", "openvino")
 AUTO = "auto"
 # writes a network, which holds the weights of a file, of a bundle's folder, as ONNX to a path, and checks it
 Exporter = Callable[["nn.Module", Path, Path, Path], None]
@@ -80,8 +78,10 @@ def check(given: Mapping[str, object]) -> None:
 
 def load(runtime: str, path: Path, device: torch.device) -> ExportedNetwork:
     """An exported file by one of `RUNTIMES`. Raises PolypError as `network`."""
-    module = import_module(f"polyp_monai.runtime.{MODULES[runtime]}")
-    return module.load(path, device)
+    from polyp_monai.runtime import onnx_runtime, openvino_runtime, torch_network
+
+    modules = dict(zip(RUNTIMES, (torch_network, onnx_runtime, openvino_runtime), strict=True))
+    return modules[runtime].load(path, device)
 
 
 def file(runtime: str, path: Path, device: torch.device) -> ExportedNetwork:

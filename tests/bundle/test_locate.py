@@ -42,7 +42,7 @@ def test_what_is_no_bundle_gets_a_word(here):
         ("", "name is empty"),
         ("unett", "no such bundle; give a bundle's folder, or one of .*unet"),
         ("mine", "named by its path, runs/mine"),
-        ("a.zip", "unpack it"),
+        ("a.zip", "polyp fetch a.zip"),
         ("empty", "no folder configs/"),
     ]:
         with pytest.raises(PolypError, match=says):

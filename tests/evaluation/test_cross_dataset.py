@@ -37,7 +37,19 @@ def test_a_line_a_set_and_what_differs(dataset, tmp_path):
     write_run(runs[1], None, None)
     header, one, two, note = cross_dataset.table(sets, runs, "test").splitlines()
     assert header.split()[:3] == ["set", "frames", "Dice"]
-    assert one.split() == ["synthetic", "2", "0.8000", "0.7000", "0.9000", "0.4000", "0.5000", "0.7500", "1", "75%", "6%"]
+    assert one.split() == [
+        "synthetic",
+        "2",
+        "0.8000",
+        "0.7000",
+        "0.9000",
+        "0.4000",
+        "0.5000",
+        "0.7500",
+        "1",
+        "75%",
+        "6%",
+    ]
     assert two.split() == ["brighter", "2", "-", "-", "-", "-", "-", "-", "1", "-", "-"]
     assert note.startswith("brighter against synthetic: brightness ")
 
