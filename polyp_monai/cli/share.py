@@ -9,7 +9,7 @@ from pathlib import Path
 
 from polyp_monai.bundle import values
 from polyp_monai.cli import common
-from polyp_monai.cli.grammar import Mistakes, Outcome, Parser
+from polyp_monai.cli.grammar import Mistakes, Outcome, Parser, complete
 from polyp_monai.errors import PolypError
 
 INSPECT = """Look at a bundle that somebody sent, without running anything of it.
@@ -107,9 +107,9 @@ def pack(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai.sharing import sums
 
     path = pack.pack(root, args.out, exports, args.data, args.sign)
-    content = {"file": str(path), "bytes": path.stat().st_size, "sha256": sums.digest(path)}
-    text = f"{path}: {content['bytes'] / 1e6:.1f} MB, sha256 {content['sha256']}"
-    return Outcome(text, content)
+    size, digest = path.stat().st_size, sums.digest(path)
+    text = f"{path}: {size / 1e6:.1f} MB, sha256 {digest}"
+    return Outcome(text, {"file": str(path), "bytes": size, "sha256": digest})
 
 
 def declare_card(parser: Parser) -> None:
@@ -175,7 +175,7 @@ def declare_inspect(parser: Parser) -> None:
     parser.usage = "polyp inspect BUNDLE [options]"
     parser.set_defaults(run=inspect)
     about = "folder or zip, or the name of a shipped bundle"
-    parser.add_argument("path", metavar="BUNDLE", help=about).completer = common.complete_bundle
+    complete(parser.add_argument("path", metavar="BUNDLE", help=about), common.complete_bundle)
     parser.option("verify", "FILE", "allowed signers, one of whom must have signed it", Path)
 
 

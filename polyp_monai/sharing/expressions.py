@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 from polyp_monai.sharing import names
 from polyp_monai.sharing.findings import Level
@@ -128,9 +129,10 @@ def _judgements(tree: ast.AST, scope: Scope) -> Iterator[Judgement]:
         elif isinstance(node, ast.Attribute):
             yield _judge_attribute(node.attr)
             pending.append(node.value)
-        elif _is_plain_getattr(node):
-            yield _judge_attribute(node.args[1].value)
-            pending += [node.args[0], *node.args[2:]]
+        elif (call := _plain_getattr(node)) is not None:
+            first, name, *others = call
+            yield _judge_attribute(name)
+            pending += [first, *others]
         elif isinstance(node, PLAIN):
             if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Pow, ast.LShift)):
                 yield Level.UNKNOWN, "a power can fill the memory"
@@ -189,9 +191,11 @@ def refers_to_import(item: str, scope: Scope) -> bool:
     return any(i == item or i.startswith(f"{item}::") or not item for i in scope.imports)
 
 
-def _is_plain_getattr(node: ast.AST) -> bool:
-    """getattr with the attribute's name written out."""
+def _plain_getattr(node: ast.AST) -> tuple[Any, ...] | None:
+    """Object, name and default of a getattr whose attribute is written out; None of anything else."""
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr")):
-        return False
-    literal = len(node.args) in (2, 3) and isinstance(node.args[1], ast.Constant)
-    return literal and isinstance(node.args[1].value, str) and not node.keywords
+        return None
+    if len(node.args) not in (2, 3) or node.keywords or not isinstance(node.args[1], ast.Constant):
+        return None
+    first, name, *others = node.args
+    return (first, name.value, *others) if isinstance(name, ast.Constant) and isinstance(name.value, str) else None

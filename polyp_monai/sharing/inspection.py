@@ -110,7 +110,7 @@ def inspect(root: Path) -> Inspection:
     read = [
         configs.read(path, name) for name, path in files.items() if configs.is_config(name) and not _is_output(name)
     ]
-    around = configs.scope(read, own, carried.modules_of(trusted))
+    around = configs.scope(read, own, sorted(carried.modules_of(trusted)))
     findings += configs.examine(read, around)
     facts: dict[str, str] = {}
     digests: dict[str, str] = {}

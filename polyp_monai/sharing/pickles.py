@@ -95,20 +95,20 @@ def globals_of(data: bytes | BinaryIO) -> set[tuple[str, str]]:
     try:
         for op, argument, _ in pickletools.genops(data):
             if op.name in ("GLOBAL", "INST"):
-                module, _, name = str(argument).partition(" ")
-                found.add((module, name))
+                home, _, member = str(argument).partition(" ")
+                found.add((home, member))
             elif op.name == "STACK_GLOBAL":
                 module, name = (texts[-2:] + [None, None])[:2]
                 found.add((module or "?", name or "?"))
             if op.name not in OPS:
                 why = why or f"holds the op {op.name}, which weights do not need"
             if op.name in ("MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT"):
-                index = len(memo) if op.name == "MEMOIZE" else int(argument)
+                index = len(memo) if op.name == "MEMOIZE" else int(str(argument))
                 if index > max(10_000, longest):
                     raise NotPlainError("asks for too much memory", _names(found))
                 memo[index] = texts[-1] if texts else None
             elif op.name in ("BINGET", "LONG_BINGET", "GET"):
-                texts.append(memo.get(int(argument)))
+                texts.append(memo.get(int(str(argument))))
             else:
                 texts.append(argument if isinstance(argument, str) and op.name not in ("GLOBAL", "INST") else None)
     except NotPlainError:
