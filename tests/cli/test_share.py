@@ -7,9 +7,8 @@ import shutil
 
 import pytest
 
-from polyp_monai.cli import main as cli
 from polyp_monai.cli.grammar import Parser
-from polyp_monai.cli.main import main
+from polyp_monai.cli.main import COMMANDS, _declared, main
 from polyp_monai.sharing import trust
 from polyp_monai.sharing.inspection import inspect
 from tests.cli.conftest import fails
@@ -28,9 +27,9 @@ def strange(trained, tmp_path, monkeypatch):
 
 def test_every_command_that_runs_a_bundle_takes_its_digest():
     def takes(name):
-        return "trust" in cli._declared(Parser(prog=f"polyp {name}"), name, []).known
+        return "trust" in _declared(Parser(prog=f"polyp {name}"), name, []).known
 
-    assert [name for name in cli.COMMANDS if takes(name)] == [
+    assert [name for name in COMMANDS if takes(name)] == [
         *("train", "evaluate", "predict", "export", "video", "pack", "card", "fetch")
     ]
 
