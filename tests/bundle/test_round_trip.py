@@ -56,3 +56,24 @@ def test_identity(identity, tmp_path, suffix, size):
         assert np.array_equal(np.asarray(written.dataobj), expected.T)
     else:
         assert np.array_equal(np.asarray(Image.open(tmp_path / "out/frame.png")), expected * 255)
+
+
+def test_cropped_frames_have_the_same_masks_in_a_batch_and_alone(identity, tmp_path):
+    boxes = {"a": (10, 20, 110, 90), "b": (0, 0, 140, 100), "c": (40, 5, 138, 95)}  # x0, y0, x1, y1 of the picture
+    for name, (x0, y0, x1, y1) in boxes.items():
+        frame = np.zeros((100, 140, 3), np.uint8)
+        frame[y0:y1, x0:x1] = (100, 70, 60)
+        frame[y0 + 20 : y0 + 50, x0 + 20 : x0 + 60, 0] = 230
+        files.write_png(tmp_path / f"frames/{name}.png", frame)
+    masks = {}
+    for size in (1, 3):
+        out = tmp_path / f"out{size}"
+        words = ["predict", identity, tmp_path / "frames", "--out", out, "--weights", tmp_path / "identity.pt"]
+        options = ["--crop", "true", "--image_size", 96, "--batch_size", size, "--device", "cpu"]
+        assert main([str(w) for w in (*words, *options)]) == 0
+        masks[size] = {name: files.read_mask(out / f"{name}.png") for name in boxes}
+    for name, (x0, y0, _, _) in boxes.items():
+        assert np.array_equal(masks[1][name], masks[3][name])
+        rows, columns = np.nonzero(masks[1][name])
+        found = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        assert found == pytest.approx((x0 + 20, y0 + 20, x0 + 60, y0 + 50), abs=2)
