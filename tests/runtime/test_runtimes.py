@@ -38,7 +38,7 @@ def network(name: str, root: Path, weights: Path | None = None) -> torch.nn.Modu
 def predict(root: Path, frames: list[str], out: Path, *words: str) -> np.ndarray:
     """All masks, one after the other."""
     assert main(["predict", str(root), *frames, "--out", str(out), "--device", "cpu", *words]) == 0
-    return np.concatenate([np.asarray(Image.open(path)).ravel() for path in sorted(out.iterdir())])
+    return np.concatenate([np.asarray(Image.open(path)).ravel() for path in sorted(out.glob("*.png"))])
 
 
 def test_torch_is_the_network_itself_with_its_weights(tiny):
