@@ -100,7 +100,7 @@ def test_train_evaluate_predict_and_their_properties(bundle, dataset, monkeypatc
     small = {"dataset_dir": str(dataset), "image_size": 64, "device": "cpu"}
     # alone, or laid over train.yaml as in MONAI's model zoo
     for config in ("configs/evaluate.yaml", ["configs/train.yaml", "configs/evaluate.yaml"]):
-        evaluate = ConfigWorkflow(config, workflow_type="train", **small)
+        evaluate = ConfigWorkflow(config, workflow_type="train", overwrite=True, **small)
         evaluate.initialize()
         evaluate.run()
     summary = json.loads((bundle / "eval/test/summary.json").read_text())

@@ -281,7 +281,7 @@ def test_a_frame_whose_overlay_would_have_an_over_long_name(trained, dataset, tm
     images = sorted((dataset / "images").iterdir())
     shutil.copy(images[0], frames / "a.jpg")
     shutil.copy(images[1], frames / f"{'x' * 250}.jpg")
-    error = fails(capsys, "predict", trained, frames, "--out", tmp_path / "out", "--overlay")
+    error = fails(capsys, "predict", trained, frames, "--out", tmp_path / "out", "--overlay", "--strict")
     assert "name is too long" in error
     assert not (tmp_path / "out").exists()
     assert main(["predict", str(trained), str(frames), "--out", str(tmp_path / "out")]) == 0
