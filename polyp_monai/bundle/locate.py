@@ -9,7 +9,6 @@ from pathlib import Path
 
 from polyp_monai.data import SCRAP, lock
 from polyp_monai.errors import PolypError
-from polyp_monai.sharing import trust
 
 PACKAGE = Path(__file__).resolve().parents[1]
 RUNS = Path("runs")  # where a training of a shipped bundle keeps its working copy
@@ -36,6 +35,8 @@ def find(bundle: str, digest: str | None = None, ask: bool = True) -> Path:
     """
     root = _find(bundle)
     if not is_shipped(root):
+        from polyp_monai.sharing import trust
+
         trust.require_trust(root, digest, ask)
     return root
 
@@ -112,6 +113,8 @@ def working_copy(bundle: str, out: str | None) -> Iterator[Path]:
         made = not (target / "configs").is_dir()
         if made:
             _copy(source, target)
+            from polyp_monai.sharing import trust
+
             trust.made_here(target)
         try:
             yield target

@@ -43,7 +43,7 @@ def calibrate(run: str | Path, missed: float, overwrite: bool = False) -> tuple[
         found = conformal_threshold(polyp, missed)
     except ValueError as error:
         raise PolypError(f"{run}: {error}") from error
-    found |= {key: about.get(key) for key in ("split", "dataset", "datalist_sha256", "weights_sha256")}
+    found |= {key: about.get(key) for key in ("split", "datalist_sha256", "weights_sha256")}
     path = (home(Path(about["weights"])) if about.get("weights") else run) / NAME
     if path.exists() and not overwrite and _content(path) != json.loads(json.dumps(found)):
         raise PolypError(f"{path}: holds another threshold, which evaluations go by; --overwrite replaces it")

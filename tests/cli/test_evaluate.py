@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from polyp_monai.cli.main import main
+from polyp_monai.sharing import trust
 from tests.cli.conftest import fails, mistakes
 from tests.conftest import small_options
 
@@ -88,6 +89,7 @@ def test_all_that_is_wrong_is_said_before_the_data_is_read(trained, tmp_path, ca
 def test_an_empty_model_file_is_named(trained, dataset, tmp_path, capsys):
     root = shutil.copytree(trained, tmp_path / "unet")
     (root / "models/model.pt").write_text("")
+    trust.made_here(root)
     error = fails(capsys, "evaluate", root, "--data", dataset, "--out", tmp_path / "e")
     assert f"{root}/models/model.pt: not a readable checkpoint" in error
 
