@@ -199,4 +199,6 @@ def clear_errors() -> Iterator[None]:
             raise reason from None
         if split := re.search("Failed to instantiate component '([^']*)'", str(error)):
             raise PolypError(f"{split[1]} cannot be built: {summary(reason)}") from error
+        if "Failed to evaluate" in str(error) or "is not defined in the config content" in str(error):
+            raise PolypError(f"an expression of a config cannot be evaluated: {summary(reason)}") from error
         raise

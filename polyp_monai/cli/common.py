@@ -63,7 +63,9 @@ def weights(root: Path, given: dict[str, Any]) -> None:
 
 def is_bundle(word: str) -> bool:
     """Whether a word names a bundle: a shipped one, or a folder of one."""
-    return word in locate.shipped() or (Path(word) / "configs").is_dir()
+    path = Path(word)
+    zipped = path.suffix == ".zip" and path.is_file()  # `locate.find` says what to do with it
+    return word in locate.shipped() or (path / "configs").is_dir() or zipped
 
 
 def bundle_of(words: list[str], option: str | None) -> tuple[str, list[str]]:

@@ -157,7 +157,10 @@ def _score(
 
     ledger = outputs.Ledger(args.out, "score")
     ledger.check(RUN_FILES, args.overwrite)  # the run that held the folder may have just ended
-    for names, lacking in ((without_prediction, "truths have no prediction"), (without_truth, "predictions no truth")):
+    for names, lacking in (
+        (without_prediction, "truths have no prediction"),
+        (without_truth, "predictions have no truth"),
+    ):
         if names:
             print(f"polyp: {len(names)} {lacking} and are not scored: {shortened(names)}", file=sys.stderr)
     options = external.ScoreOptions(args.threshold, args.normalize == "minmax", args.resize, not args.quick)

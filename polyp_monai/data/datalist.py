@@ -177,6 +177,8 @@ def _gather(inputs: Iterable[str], out: Path) -> tuple[dict[Path, Path], list[Pa
     passed_over: dict[Path, None] = {}
     problems: dict[Path, str] = {}
     for item in inputs:
+        if not str(item):
+            raise PolypError("the name of an input is empty; give a file, a folder or a glob")
         matches, others, unreadable = find_frames(str(item))
         if Path(os.path.abspath(item)) in out.parents:  # masks of an earlier run, written below the input folder
             matches = [(path, name) for path, name in matches if out not in path.parents]

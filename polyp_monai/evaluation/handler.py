@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from concurrent.futures import Future
 from pathlib import Path
@@ -14,9 +15,11 @@ from polyp_monai import provenance
 from polyp_monai.data import datalist, files, outputs
 from polyp_monai.evaluation import RUN_FILES, conformal, leakage
 from polyp_monai.evaluation.pool import Pool
-from polyp_monai.evaluation.run_folder import write_run
+from polyp_monai.evaluation.run_folder import headline, write_run
 from polyp_monai.evaluation.scoring import Scored, score
 from polyp_monai.training import malloc
+
+logger = logging.getLogger(__name__)
 
 TRIM_EVERY = 16  # frames
 
@@ -106,7 +109,9 @@ class EvaluationTable:
             "leakage": _leakage(self.dataset_dir, self.split, self.about["weights"]),
             "risk": conformal.reached(self.about["weights"], self.about["weights_sha256"], inside),
         }
-        write_run(self.output_dir, scored, self.about, extra)
+        summary = write_run(self.output_dir, scored, self.about, extra)
+        for line in [*headline(summary), f"look at {self.output_dir / 'report.html'}; a row a frame: frames.csv there"]:
+            logger.info(line)
         self.ledger.keep([*masks, *RUN_FILES])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ from polyp_monai import provenance
 from polyp_monai.data import files
 from polyp_monai.evaluation.scoring import Scored, plain, summarize
 from polyp_monai.metrics import registry
-
-logger = logging.getLogger(__name__)
 
 
 def write_run(
@@ -34,9 +31,7 @@ def write_run(
         names = np.array([s.row["name"] for s in scored])
         np.savez_compressed(partial, name=names, polyp=polyp, background=background)
     files.write_json(output_dir / "summary.json", summary)
-    for line in headline(summary):
-        logger.info(line)
-    logger.info(f"look at {report.write(output_dir)}; a row a frame: {output_dir / 'frames.csv'}")
+    report.write(output_dir)
     return summary
 
 

@@ -152,10 +152,16 @@ def text(result: Result) -> str:
 
 
 def _check(options: Options) -> None:
-    taken = {Path(options.source).resolve()}
+    source = Path(options.source).resolve()
+    taken = {source}
+    for path, suffix in ((options.csv, ".csv"), (options.json, ".json")):
+        if path and path.suffix.lower() != suffix and not path.is_dir():
+            raise PolypError(f"{path}: expected a name that ends in {suffix}")
     for path in filter(None, (options.out, options.csv, options.json)):
         if path.resolve() in taken:
             raise PolypError(f"{path}: is the video itself, or named twice; give each file a name of its own")
+        if source.is_dir() and path.resolve().is_relative_to(source):
+            raise PolypError(f"{path}: lies among the frames of the video; write it elsewhere")
         taken.add(path.resolve())
         outputs.check_file(path, options.overwrite)
 

@@ -85,7 +85,7 @@ def test_missing_partners_are_said(folders, tmp_path, capsys):
     assert run(maps, truth, tmp_path / "out") == 0
     error = capsys.readouterr().err
     assert "1 truths have no prediction and are not scored: 2" in error
-    assert "1 predictions no truth and are not scored: other" in error
+    assert "1 predictions have no truth and are not scored: other" in error
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert summary["unmatched"] == {"without_prediction": ["2"], "without_truth": ["other"]}
 
