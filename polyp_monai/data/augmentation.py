@@ -113,7 +113,7 @@ class RandGeometryd(RandomizableTransform, MapTransform):
             zoom = math.exp(self.R.uniform(*np.log(self.far_scale if self.afar else self.scale)))
             stretch = math.exp(self.R.uniform(-self.aspect, self.aspect) / 2)
             shear = self.R.uniform(-self.shear, self.shear)
-            mirror = self.R.choice((-1.0, 1.0))  # with the rotation this covers both flips
+            mirror = self.R.choice((-1.0, 1.0))  # with the rotation this covers both mirrorings
             rotate = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
             self.linear = rotate @ np.array([[1, shear], [0, 1]]) @ np.diag([mirror * zoom * stretch, zoom / stretch])
             self.offset = self.R.uniform(-1, 1, 2)

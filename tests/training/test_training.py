@@ -63,7 +63,7 @@ def test_one_seed_gives_the_same_weights(tmp_path, dataset, trained):
 
 
 @pytest.mark.parametrize("share", ["0", "0.25", "1"])
-def test_the_learning_rate_falls_to_the_final_rate(tmp_path, dataset, share):
+def test_the_learning_rate_falls_to_its_lowest_ratio(tmp_path, dataset, share):
     assert train(tmp_path / "run", dataset, epochs="2", learning_rate="0.01", min_lr_ratio=share) == 0
     angle = math.acos(2 * float(share) - 1)  # of the cosine at the end; the eighth of eight steps is one before it
     assert float(curve(tmp_path / "run")[-1][-1]) == pytest.approx(0.005 * (1 + math.cos(angle * 7 / 8)), rel=1e-3)
