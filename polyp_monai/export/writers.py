@@ -59,10 +59,13 @@ def onnx(network: nn.Module, path: Path, facts: About) -> None:
 
 
 def describe_onnx(path: Path, facts: About) -> None:
-    """Put the metadata into an ONNX file, in place."""
+    """Put the metadata into an ONNX file, in place. What PyTorch notes of each step, paths of this machine too, goes."""
     import onnx as package
 
     model = package.load(path)
+    for part in (model.graph, *model.functions):
+        for step in part.node:
+            del step.metadata_props[:]
     package.helper.set_model_props(model, facts.texts())
     package.save(model, path)
 

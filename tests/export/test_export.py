@@ -235,3 +235,11 @@ def test_every_bundle_agrees_as_onnx_in_both_runtimes(name, here, tmp_path):
     for reader in runtime.READERS[".onnx"]:
         found = agreement.check(network, runtime.load(reader, path, CPU), frames, f"{name} in {reader}")
         print(f"{name}: {path.stat().st_size / 1e6:.1f} MB, {reader} {found:.1e}")
+
+
+@pytest.mark.usefixtures("onnx_packages")
+def test_an_onnx_file_holds_no_path_of_this_machine(tiny, here):
+    made = export(tiny, "onnx")
+    assert str(Path(__file__).resolve().parents[2]).encode() not in made.path.read_bytes()
+    for shipped_file in (shipped()["efficient_unet"] / "models").glob("*.onnx"):
+        assert b"polyp_monai/networks" not in shipped_file.read_bytes()
