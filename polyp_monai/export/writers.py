@@ -59,7 +59,7 @@ def onnx(network: nn.Module, path: Path, facts: About) -> None:
 
 
 def describe_onnx(path: Path, facts: About) -> None:
-    """Put the metadata into an ONNX file, in place. What PyTorch notes of each step, paths of this machine too, goes."""
+    """Put the metadata into an ONNX file, in place, and take out what PyTorch notes of each step, paths among it."""
     import onnx as package
 
     model = package.load(path)
