@@ -56,6 +56,7 @@ def load(
     tta: Literal["none", "flip"] | None = None,
     weights: str | Path | None = None,
     trust: str | None = None,
+    calibration: str | Path | None = None,
 ) -> Bundle:
     """Load a bundle.
 
@@ -73,9 +74,10 @@ def load(
         tta: "flip" takes the mean over a frame and its mirror images, four times as slow.
         weights: a state dict (.pt) or an exported file, in place of the bundle's; or the name of a shipped bundle.
         trust: digest that `polyp inspect` prints, of a bundle that is used whatever it holds, now and later.
+        calibration: file that `polyp calibrate` wrote for these weights: its threshold, and its bound on false alarms.
 
     Raises:
-        PolypError: no such bundle, or one that is not trusted; a value out of range; weights that are damaged, or of
+        PolypError: no such bundle, or one that is not trusted; a value out of range; a calibration of other weights; weights that are damaged, or of
             another network. Of a bundle without weights only what needs them raises.
     """
     from polyp_monai import runtime as runtimes
@@ -85,13 +87,28 @@ def load(
     settings = {key: value for key, value in values.items() if value is not None}
     path, folder = Path(bundle), None
     if path.suffix in runtimes.READERS and path.is_file():
-        return Bundle(None, path.resolve(), settings)
+        return Bundle(None, path.resolve(), settings | _promised(calibration, path, settings))
     if path.suffix == ".zip" and path.is_file():
         folder = tempfile.TemporaryDirectory(prefix="polyp_monai-")
         root = _unpacked(path, Path(folder.name).resolve(), trust)
     else:
         root = locate.find(str(bundle), trust, ask=False)
-    return Bundle(root, None, settings, folder)
+    own = Path(settings.get("weights") or root / "models/model.pt")
+    return Bundle(root, None, settings | _promised(calibration, own, settings), folder)
+
+
+def _promised(calibration: str | Path | None, weights: Path, settings: Mapping[str, Any]) -> dict[str, float]:
+    """The settings by which the promises in `calibration` hold; of those that are given, none may be among them."""
+    if calibration is None:
+        return {}
+    from polyp_monai.evaluation import conformal
+
+    if not weights.is_file():
+        raise PolypError(f"{weights}: no such weights, which {calibration} could be about")
+    found = conformal.settings(calibration, provenance.digest(weights), settings.get("threshold", 0.5))
+    if found.keys() & settings.keys():
+        raise PolypError(f"{calibration}: sets the threshold too; leave `threshold` out")
+    return found
 
 
 def _unpacked(archive: Path, folder: Path, digest: str | None) -> Path:

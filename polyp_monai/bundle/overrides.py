@@ -29,6 +29,7 @@ RANGES = {  # lowest and highest sensible value
     "image_size": (32, 8192),
     "cut": (32, 8192),
     "threshold": (0, 1),
+    "presence": (0, 20),
     "learning_rate": (0, 100),
     "weight_decay": (0, 100),
     "warmup": (0, 1),

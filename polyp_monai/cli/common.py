@@ -61,6 +61,27 @@ def weights(root: Path, given: dict[str, Any]) -> None:
         locate.check_weights(Path(path or root / "models/model.pt"), root)
 
 
+def calibration(parser: Parser) -> None:
+    parser.option("calibration", "FILE", "go by the threshold and false alarms that `polyp calibrate` promised there")
+
+
+def calibrated(root: Path, file: str | None, given: dict[str, Any]) -> dict[str, float]:
+    """The options by which the promises in `file` hold. Raises PolypError when they are of other weights, or the user
+    sets the same options."""
+    if file is None:
+        return {}
+    from polyp_monai import provenance
+    from polyp_monai.bundle import options
+    from polyp_monai.evaluation import conformal
+
+    threshold = given.get("threshold", options.resolved(root, "inference")["threshold"])
+    weights = Path(given.get("weights") or root / "models/model.pt")
+    found = conformal.settings(file, provenance.digest(weights), threshold)
+    if both := sorted(given.keys() & found.keys()):
+        raise PolypError(f"--{both[0]}: --calibration {file} sets it too; leave one of them out")
+    return found
+
+
 def is_bundle(word: str) -> bool:
     """Whether a word names a bundle: a shipped one, or a folder of one."""
     path = Path(word)

@@ -47,15 +47,19 @@ COMPARE_EXAMPLES = """example:
   polyp compare runs/unet/eval/test results/efficient_unet/test
 """
 
-CALIBRATE = """Find the threshold that keeps the share of missed polyp pixels below a chosen level.
+CALIBRATE = """Find a threshold that misses no more than a chosen share of a polyp's pixels, or how sure the network
+must be of a frame, so that no more than a chosen share of frames without a polyp get an outline.
 
-RUN is an evaluation of a split that is neither trained nor tested on. The threshold is written beside the weights, and
-`polyp evaluate` then says what it misses on other splits (conformal risk control).
+RUN is an evaluation of a split that is neither trained nor tested on. What is found is written beside the weights;
+`polyp evaluate` then says what it reaches on other splits, and predict, video and evaluate go by it with
+--calibration FILE. Both promises hold in the mean over frames like those of RUN (conformal prediction).
 """
 
 CALIBRATE_EXAMPLES = """example:
   polyp evaluate runs/unet --data data/kvasir --split validation
   polyp calibrate runs/unet/eval/validation --max-miss-rate 0.1
+  polyp calibrate runs/unet/eval/validation --max-false-alarm-rate 0.05
+  polyp predict runs/unet frames --calibration runs/unet/models/calibration.json
 """
 
 REPORT = "Write RUN/report.html again: one file with scores, curves and pictures that opens without a network."
@@ -75,6 +79,7 @@ def declare_evaluate(parser: Parser) -> None:
     common.data(parser, required=True, action="append")
     parser.option("split", "", "which part of the set (test)", values.one_of(*SPLITS, ALL), default="test")
     parser.option("out", "DIR", "where tables and masks go (BUNDLE/eval/SPLIT; results/NAME/SPLIT of a shipped bundle)")
+    common.calibration(parser)
     parser.option("tracking", "mlflow|FILE", "log to MLflow, or as a file of MONAI's settings says", tracking)
     common.setting(parser)
 
@@ -89,6 +94,7 @@ def evaluate(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         root = locate.find(args.bundle)
         given = overrides.check(root, "evaluate", args.given, args.settings)
         common.weights(root, given)
+        given |= common.calibrated(root, args.calibration, given)
     mistakes.check()
 
     from polyp_monai.data import outputs
@@ -202,22 +208,31 @@ def declare_calibrate(parser: Parser) -> None:
     parser.description, parser.epilog = CALIBRATE, CALIBRATE_EXAMPLES
     parser.set_defaults(run=calibrate)
     parser.add_argument("folder", metavar="RUN", help="folder of a run on a calibration split")
-    parser.option(
-        "max-miss-rate", "SHARE", "of a polyp's pixels (0.1)", values.number(0, 1), default=0.1, dest="max_miss_rate"
-    )
-    parser.flag("overwrite", "replace another threshold of these weights")
+    share = values.number(0, 1)
+    parser.option("max-miss-rate", "SHARE", "of a polyp's pixels (0.1, where nothing else is asked for)", share)
+    parser.option("max-false-alarm-rate", "SHARE", "of frames without a polyp that get an outline", share)
+    parser.flag("overwrite", "replace another promise of these weights")
 
 
 def calibrate(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     mistakes.check()
     from polyp_monai.evaluation import conformal, scoring
 
-    found, path = conformal.calibrate(args.folder, args.max_miss_rate, args.overwrite)
-    text = (
-        f"threshold {found['threshold']:.3f} misses {found['missed']:.1%} of a polyp's pixels on "
-        f"{counted(found['images'], 'frame')}; written to {path}"
-    )
-    return Outcome(text, scoring.plain(found) | {"file": str(path)})
+    missed, alarms = args.max_miss_rate, args.max_false_alarm_rate
+    found, path = conformal.calibrate(args.folder, 0.1 if missed is alarms is None else missed, alarms, args.overwrite)
+    lines = []
+    if promise := found.get(conformal.MISSED):
+        lines.append(
+            f"threshold {promise['threshold']:.3f} misses {promise['missed']:.1%} of a polyp's pixels on "
+            f"{counted(promise['images'], 'frame')}"
+        )
+    if promise := found.get(conformal.ALARMS):
+        lines.append(
+            f"a frame has to reach {promise['highest']:.3f}: {promise['left_empty']:.1%} of "
+            f"{counted(promise['negatives'], 'frame')} without a polyp stay empty, and "
+            f"{promise['polyp_frames_emptied']} of {promise['polyp_frames']} with one"
+        )
+    return Outcome("\n".join([*lines, f"written to {path}"]), scoring.plain(found) | {"file": str(path)})
 
 
 def declare_report(parser: Parser) -> None:

@@ -38,6 +38,7 @@ def declare(parser: Parser) -> None:
     parser.add_argument("inputs", metavar="[BUNDLE] INPUT", nargs="+", help="file, folder, glob or data list")
     complete(parser.option("bundle", "BUNDLE", "name or folder (efficient_unet)"), common.complete_bundle)
     parser.option("out", "DIR", "where the masks go (masks)", default="masks")
+    common.calibration(parser)
     common.setting(parser)
 
 
@@ -53,6 +54,7 @@ def predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         root = locate.find(bundle)
         given = overrides.check(root, "inference", args.given, args.settings)
         common.weights(root, given)
+        given |= common.calibrated(root, args.calibration, given)
     inputs = [os.path.abspath(item) for item in inputs]
     wanted = {key: given.get(key, False) for key in ("overwrite", "probability", "overlay", "skip_existing", "strict")}
     with mistakes.collecting():

@@ -36,7 +36,15 @@ SCORE_VIDEO_EXAMPLES = """example:
   polyp score-video --pred frames.csv --truth boxes.csv --out scores.json
 """
 
-KEYS = ("weights", "image_size", "fit", "threshold", "runtime", "device")  # of inference.yaml, that fit a video
+KEYS = (
+    "weights",
+    "image_size",
+    "fit",
+    "threshold",
+    "presence",
+    "runtime",
+    "device",
+)  # of inference.yaml, that fit a video
 FASTEST, SLOWEST = 1000.0, 0.01  # frames a second
 
 
@@ -51,6 +59,7 @@ def declare_video(parser: Parser) -> None:
     parser.option("csv", "FILE", "table to write: a row a frame and polyp", Path)
     parser.option("events", "FILE", "JSON to write: the events, and the numbers of the run", Path)
     common.overwrite(parser, "these files")
+    common.calibration(parser)
     parser.flag("realtime", "drop frames instead of lagging behind")
     parser.flag("heat", "also tint the frame by the probability")
     parser.flag("no-crop", "do not leave out the black border")
@@ -74,6 +83,7 @@ def video(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         root = locate.find(bundle)
         given = {"runtime": "auto"} | overrides.check(root, "inference", args.given)
         common.weights(root, given)
+        given |= common.calibrated(root, args.calibration, given)
     mistakes.check()
 
     from polyp_monai.video import run

@@ -104,10 +104,9 @@ class EvaluationTable:
             (self.output_dir / name).parent.mkdir(parents=True, exist_ok=True)
             path.replace(self.output_dir / name)
         shutil.rmtree(self.partial, ignore_errors=True)
-        inside = [s.histograms[0] for s in scored]
         extra = {
             "leakage": _leakage(self.dataset_dir, self.split, self.about["weights"]),
-            "risk": conformal.reached(self.about["weights"], self.about["weights_sha256"], inside),
+            "promises": conformal.reached(self.about, *zip(*(s.histograms for s in scored), strict=True)),
         }
         summary = write_run(self.output_dir, scored, self.about, extra)
         for line in [*headline(summary), f"look at {self.output_dir / 'report.html'}; a row a frame: frames.csv there"]:

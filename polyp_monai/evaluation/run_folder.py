@@ -51,10 +51,16 @@ def headline(summary: dict[str, Any]) -> list[str]:
             lines.append(f"95 % interval of the mean Dice, over {polyps['groups']} groups: {low:.4f} to {high:.4f}")
     if negatives["frames"]:
         lines.append(f"{negatives['frames']} frames without a polyp: {negatives['left_empty']} left empty")
-    if (promise := summary.get("risk")) is not None:
+    promises = summary.get("promises") or {}
+    if promise := promises.get("missed"):
         lines.append(
-            f"at the calibrated threshold {promise['threshold']:.3f}: {promise['missed_here']:.1%} of a polyp's pixels "
+            f"at the calibrated threshold {promise['threshold']:.3f}: {promise['here']:.1%} of a polyp's pixels "
             f"are missed; promised was at most {promise['alpha']:.1%}"
+        )
+    if promise := promises.get("false_alarms"):
+        lines.append(
+            f"where a frame has to reach {promise['highest']:.3f}: {promise['here']:.1%} of frames without a polyp "
+            f"raise a false alarm; promised was at most {promise['alpha']:.1%}"
         )
     if (leaks := summary.get("leakage")) and leaks["similar_in_training"]:
         word = "LEAKED: " if leaks["leaked"] else ""

@@ -66,10 +66,10 @@ def _page(content: dict[str, Any], spread: Sequence[Part]) -> Page:
         "Metrics": [*summary.all_means(content), *summary.pranet(content)],
         "Three means of one name": summary.families(content),
         "Polyps": summary.lesions(content),
-        "Subsets, leakage and risk": [
+        "Subsets, leakage and promises": [
             *summary.subsets(content),
             *summary.leakage(content),
-            *summary.risk(content),
+            *summary.promises(content),
         ],
         "Curves": [*spread, *curves(content)],
         "What was run": summary.what_was_run(content),

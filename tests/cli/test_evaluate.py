@@ -12,7 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+import polyp_monai
+from polyp_monai import provenance
 from polyp_monai.cli.main import main
+from polyp_monai.data import files
 from polyp_monai.sharing import trust
 from tests.cli.conftest import fails, mistakes
 from tests.conftest import small_options
@@ -145,7 +148,7 @@ def scored(dataset, tmp_path_factory) -> list[Path]:
         (lambda s, d, o: ["compare", *s], {"frames", "pairs", "means"}),
         (lambda s, d, o: ["report", s[0]], {"report"}),
         (lambda s, d, o: ["score", "--pred", d / "masks", "--truth", d / "masks", "--out", o, "--quick"], {"runs"}),
-        (lambda s, d, o: ["calibrate", s[0], "--max-miss-rate", "0.4"], {"threshold", "missed", "file"}),
+        (lambda s, d, o: ["calibrate", s[0], "--max-miss-rate", "0.4"], {"missed", "file"}),
     ],
 )
 def test_json_is_one_document_on_stdout(words, keys, scored, dataset, tmp_path, capsys):
@@ -203,10 +206,24 @@ def test_a_calibrated_threshold_is_reported_on(trained, dataset, tmp_path, capsy
     assert main(["calibrate", str(root / "eval/training"), "--max-miss-rate", "0.3"]) == 0
     assert main(["calibrate", str(root / "eval/training"), "--max-miss-rate", "0.3"]) == 0  # the same again
     again = ["calibrate", root / "eval/training", "--max-miss-rate", "0.4"]
-    assert "holds another threshold" in fails(capsys, *again)
+    assert "holds another promise" in fails(capsys, *again)
     assert main([*map(str, again), "--overwrite"]) == 0
     assert main([*map(str, again[:-1]), "0.3", "--overwrite"]) == 0
     assert main(["evaluate", str(root), "--data", str(dataset), "--split", "training", "--overwrite"]) == 0
-    risk = json.loads((root / "eval/training/summary.json").read_text())["risk"]
-    assert risk["missed_here"] == pytest.approx(risk["missed_on_calibration"])
-    assert risk["missed_here"] <= 0.3
+    risk = json.loads((root / "eval/training/summary.json").read_text())["promises"]["missed"]
+    assert risk["here"] == pytest.approx(risk["on_calibration"])
+    assert risk["here"] <= 0.3
+
+
+def test_a_promise_about_false_alarms_is_gone_by(trained, dataset, tmp_path, capsys):
+    promise = {"weights_sha256": provenance.digest(trained / "models/model.pt"), "highest": 0.9999, "presence": 0.0}
+    file = tmp_path / "calibration.json"
+    file.write_text(json.dumps({"false_alarms": promise}))
+    frame = next((dataset / "images").iterdir())
+    words = ["predict", trained, frame, "--calibration", file]
+    assert main([*map(str, words), "--out", str(tmp_path / "m")]) == 0  # of which this network is not that sure
+    assert not any(files.read_mask(path).any() for path in (tmp_path / "m").glob("*.png"))
+    assert not polyp_monai.load(trained, calibration=file).predict(frame).mask.any()
+    assert "--presence: --calibration" in fails(capsys, *words, "--presence", "1")
+    file.write_text(json.dumps({"false_alarms": promise | {"weights_sha256": "0" * 64}}))
+    assert "is about other weights" in fails(capsys, *words)
