@@ -8,7 +8,12 @@ import sys
 from pathlib import Path
 
 import absl.logging
+import hypothesis
 import pytest
+
+# a first example imports what it needs, and machines are shared: a test is not a measurement of time
+hypothesis.settings.register_profile("polyp_monai", deadline=None)
+hypothesis.settings.load_profile("polyp_monai")
 
 # absl, which comes with tensorboard and OpenVINO, logs to what sys.stderr is at its import, and closes that when
 # MONAI's logging.conf takes the handlers down: pytest's own capture, whose report would be lost with it
