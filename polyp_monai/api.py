@@ -77,8 +77,8 @@ def load(
         calibration: file that `polyp calibrate` wrote for these weights: its threshold, and its bound on false alarms.
 
     Raises:
-        PolypError: no such bundle, or one that is not trusted; a value out of range; a calibration of other weights; weights that are damaged, or of
-            another network. Of a bundle without weights only what needs them raises.
+        PolypError: no such bundle, or one that is not trusted; a value out of range; a calibration of other weights;
+            weights that are damaged, or of another network. Of a bundle without weights only what needs them raises.
     """
     from polyp_monai import runtime as runtimes
 
