@@ -21,7 +21,7 @@ from polyp_monai import provenance
 from polyp_monai.bundle.predictor import Predictor
 from polyp_monai.data import files, lock, outputs
 from polyp_monai.errors import PolypError
-from polyp_monai.video import overlay
+from polyp_monai.video import overlay, pace
 from polyp_monai.video.address import open_source
 from polyp_monai.video.events import COLUMNS, Events
 from polyp_monai.video.finder import Finder
@@ -80,7 +80,8 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
         _check(options)  # the run that held one of them may have just ended
         stack.enter_context(_one_thread())
         source = stack.enter_context(open_source(options.source, options.rate))
-        predictor = Predictor.of_bundle(root, given)
+        choose = (options.realtime or source.live) and not any(given.get(k, "auto") != "auto" for k in pace.CHOICES)
+        predictor = pace.keeping_up(root, given, source.rate) if choose else Predictor.of_bundle(root, given)
         finder = Finder.of(predictor, options.smooth, options.half_life, options.on, options.crop, latency)
         events = Events()
         write_rows = stack.enter_context(_table(options.csv))
