@@ -52,4 +52,4 @@ def export(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
 
     made = export.export(root, args.format, args.precision, args.out, args.data, args.weights, args.overwrite)
     content = {"file": str(made.path), "format": args.format, "precision": args.precision}
-    return Outcome(str(made), content | {"bytes": made.size, "finding": made.finding})
+    return Outcome([str(made)], content | {"bytes": made.size, "finding": made.finding})
