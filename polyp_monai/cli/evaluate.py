@@ -164,7 +164,9 @@ def _score(
     ):
         if names:
             say(f"polyp: not scored, because {lacking}: {counted(len(names), 'frame')}: {shortened(names)}")
-    options = external.ScoreOptions(args.threshold, args.normalize == "minmax", args.resize, not args.quick, args.keep_inverted)
+    options = external.ScoreOptions(
+        args.threshold, args.normalize == "minmax", args.resize, not args.quick, args.keep_inverted
+    )
     scored = list(tqdm(external.score_all(matches, options), "score", len(matches), unit="frame", disable=None))
     if noisy := sum(s.row["truth_of_other_values"] for s in scored):
         say(f"polyp: values between the two of a mask, cut in the middle: {counted(noisy, 'true mask')}")

@@ -107,7 +107,9 @@ def _run(args: argparse.Namespace, module: Any, plan: Plan) -> Outcome:
         output = OutputFolder(args.out, identity, args.overwrite)
         pairs = _collect(args, module, output, stack, findings)
         try:
-            prepared = prepare.examine(identity["name"], pairs, findings, plan, published, args.skip_bad, args.keep_inverted)
+            prepared = prepare.examine(
+                identity["name"], pairs, findings, plan, published, args.skip_bad, args.keep_inverted
+            )
         except prepare.RefusedError as refusal:
             for finding in refusal.findings[: prepare.LISTED]:
                 say(f"  {', '.join(finding.files)}: {finding.message}")

@@ -442,9 +442,7 @@ def write_mask(path: str | Path, mask: np.ndarray, like: Picture | None = None, 
         partial.write_bytes(_signed(encoded.tobytes(), command))
 
 
-def write_nifti(
-    path: str | Path, values: np.ndarray, like: Picture | None = None, command: str | None = None
-) -> None:
+def write_nifti(path: str | Path, values: np.ndarray, like: Picture | None = None, command: str | None = None) -> None:
     """Write (H, W) values as NIfTI atomically, with affine and (W, H[, 1]) shape of `like`; `command` as above."""
     import nibabel
 

@@ -49,11 +49,11 @@ def headline(summary: dict[str, Any]) -> list[str]:
         lines = [f"{counted(polyps['count'], 'frame')} with a polyp: {means}; {polyps['missed']} missed wholly"]
         low, high = polyps["interval"]["dice"]
         if low is not None:
-            lines.append(f"95 % interval of the mean Dice, over {counted(polyps['groups'], 'group')}: {low:.4f} to {high:.4f}")
+            lines.append(
+                f"95 % interval of the mean Dice, over {counted(polyps['groups'], 'group')}: {low:.4f} to {high:.4f}"
+            )
     if negatives["frames"]:
-        lines.append(
-            f"{counted(negatives['frames'], 'frame')} without a polyp: {negatives['left_empty']} left empty"
-        )
+        lines.append(f"{counted(negatives['frames'], 'frame')} without a polyp: {negatives['left_empty']} left empty")
     if (promise := summary.get("risk")) is not None:
         lines.append(
             f"at the calibrated threshold {promise['threshold']:.3f}: {promise['missed_here']:.1%} of a polyp's pixels "

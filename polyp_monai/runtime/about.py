@@ -19,6 +19,11 @@ from polyp_monai.errors import PolypError
 
 INPUT, OUTPUT = "image", "logits"
 CLASSES = ("background", "polyp")
+LAYOUT = (  # what a reader of the file's metadata must know beside the facts of `About`
+    "image: (batch, 3, width, height) float32 RGB 0..1, the upright frame, cut to the endoscope's picture if crop, "
+    "brought to the image size by fit (OpenCV: INTER_AREA to shrink, else INTER_LINEAR); logits: (batch, 1, width, "
+    "height), sigmoid, INTER_LINEAR back to the frame, then polyp from threshold on"
+)
 BIN = "bin_sha256"  # digest of the .bin that belongs to a .xml
 INSTALL = "pip install 'polyp_monai[runtime]'"
 _quiet = threading.RLock()
@@ -50,13 +55,15 @@ class About:
     created: str = ""
 
     def texts(self) -> dict[str, str]:
-        """As the formats keep it: a text for each name. Texts stand as they are, the rest is JSON."""
+        """As the formats keep it: a text for each name, and `LAYOUT`. Texts stand as they are, the rest is JSON."""
         told = {k: v for k, v in asdict(self).items() if v != ""}
-        return {k: v if isinstance(v, str) else json.dumps(v) for k, v in told.items()}
+        return {k: v if isinstance(v, str) else json.dumps(v) for k, v in told.items()} | {"layout": LAYOUT}
 
     def weights(self, path: Path) -> provenance.Weights:
         """Which weights the file `path`, that says this of itself, holds."""
-        return provenance.Weights(path, self.weights_sha256, tuple(self.trained_on), provenance.modified(path), self.created)
+        return provenance.Weights(
+            path, self.weights_sha256, tuple(self.trained_on), provenance.modified(path), self.created
+        )
 
 
 KEYS = tuple(field.name for field in fields(About) if field.name != "created")  # which older files lack
