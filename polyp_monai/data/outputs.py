@@ -37,7 +37,7 @@ class Ledger:
             raise PolypError(f"{self.path}: damaged ({error}); give another --out") from error
 
     def check(self, names: Iterable[str], overwrite: bool, otherwise: str = "give another --out") -> None:
-        """Raises PolypError, which says what to do otherwise, when one of the files is there and must not be replaced."""
+        """Raises PolypError, with what to do `otherwise`, when one of the files is there and must not be replaced."""
         for name in names:
             target = self.folder / name
             if not os.path.lexists(target):

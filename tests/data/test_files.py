@@ -217,7 +217,7 @@ def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
 
 def test_an_error_names_the_file_and_not_its_temporary_name(tmp_path):
     with pytest.raises(FileExistsError) as error, files.atomic(tmp_path / "a.png") as partial:
-        open(partial, "x")
+        partial.touch(exist_ok=False)
     assert error.value.filename == str(tmp_path / "a.png")
 
 
@@ -251,5 +251,5 @@ def test_an_inverted_mask_is_told_from_a_large_polyp():
     assert files.is_inverted(np.ones((48, 64), np.uint8))
     polyp = np.ones((48, 64), np.uint8)
     polyp[10:30, 20:50] = 0
-    with pytest.raises(files.MaskError, match="a.png: polyp on 80% of the mask and along its edge"):
+    with pytest.raises(files.MaskError, match=r"a\.png: polyp on 80% of the mask and along its edge"):
         files.check_not_inverted(polyp, "a.png")

@@ -123,7 +123,7 @@ def test_pictures_in_an_archive_are_no_video(tmp_path):
             packed.write(path, path.name)
             tape.add(path, path.name)
     for name in ("frames.zip", "frames.tar"):
-        with pytest.raises(PolypError, match="is no video.*unpack it"):
+        with pytest.raises(PolypError, match=r"is no video.*unpack it"):
             open_source(tmp_path / name)
     (tmp_path / "clip.mjpeg").write_bytes(b"".join(path.read_bytes() for path in tmp_path.glob("*.jpg")))
     assert len(read(tmp_path / "clip.mjpeg")[0]) == 12
