@@ -14,8 +14,8 @@ EXPORT = """Write the trained network of a bundle as one file that other runtime
 
 In: (B, 3, W, H) RGB 0..1, width before height, of any size from 33 pixels. Out: logits of that size. The file also
 holds the bundle's name and version, its image size, threshold and the weights' digest. A file whose probabilities
-differ from PyTorch's by more than 1e-4 (fp32), or whose Dice on the validation split of --data is more than .005 lower (the
-others), is not kept.
+differ from PyTorch's by more than 1e-4 (fp32), or whose Dice on the validation split of --data is more than .005 lower
+(the others), is not kept.
 """
 
 EXAMPLES = """examples:
