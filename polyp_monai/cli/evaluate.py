@@ -158,18 +158,18 @@ def _score(
 
     ledger = outputs.Ledger(args.out, "score")
     ledger.check(RUN_FILES, args.overwrite)  # the run that held the folder may have just ended
-    for names, lacking in (
-        (without_prediction, "the truth has no prediction"),
-        (without_truth, "the prediction has no truth"),
+    for names, kind, partner in (
+        (without_prediction, "truth", "prediction"),
+        (without_truth, "prediction", "truth"),
     ):
         if names:
-            say(f"polyp: not scored, because {lacking}: {counted(len(names), 'frame')}: {shortened(names)}")
+            say(f"polyp: {counted(len(names), kind)} without a {partner}, not scored: {shortened(names)}")
     options = external.ScoreOptions(
         args.threshold, args.normalize == "minmax", args.resize, not args.quick, args.keep_inverted
     )
     scored = list(tqdm(external.score_all(matches, options), "score", len(matches), unit="frame", disable=None))
     if noisy := sum(s.row["truth_of_other_values"] for s in scored):
-        say(f"polyp: values between the two of a mask, cut in the middle: {counted(noisy, 'true mask')}")
+        say(f"polyp: {counted(noisy, 'true mask')} with values between the two, cut in the middle")
     about: dict[str, Any] = {"predictions": str(args.pred.resolve()), "truth": str(args.truth.resolve())}
     about |= {"threshold": options.threshold, "normalize": options.normalize, "truths_of_other_values": noisy}
     about |= {"truths_without_prediction": len(without_prediction), "predictions_without_truth": len(without_truth)}

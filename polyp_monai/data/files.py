@@ -372,15 +372,16 @@ def make_folder(path: str | Path) -> None:
         PolypError: a file, or a link that leads nowhere, is in its place.
         OSError: it may not be made.
     """
-    path = Path(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        for place in (path, *path.parents):
-            if os.path.lexists(place) and not place.is_dir():
-                what = why_absent(place) if place.is_symlink() and not place.exists() else "is a file"
-                raise PolypError(f"{place}: {what}; give the name of a folder") from None
-        raise
+    check_folder(path)
+    Path(path).mkdir(parents=True, exist_ok=True)
+
+
+def check_folder(path: str | Path) -> None:
+    """Raises PolypError where a file, or a link that leads nowhere, is in the place of a folder or of one above it."""
+    for place in (Path(path), *Path(path).parents):
+        if os.path.lexists(place) and not place.is_dir():
+            what = "is a file" if place.exists() else f"is a link to {os.readlink(place)}, which is not there"
+            raise PolypError(f"{place}: {what}; give the name of a folder")
 
 
 def write_text(path: str | Path, text: str) -> None:

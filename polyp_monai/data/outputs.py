@@ -70,11 +70,14 @@ def wrote(folder: str | Path, name: str) -> bool:
 
 
 def check_file(path: Path | None, command: str, overwrite: bool) -> None:
-    """Raises PolypError when a single file, which the user named, is there and may not be replaced, or is a folder.
+    """Raises PolypError when a single file, which the user named, is there and may not be replaced, or cannot be made.
 
     Who wrote it says the file itself, if it is a picture, or the ledger beside it.
     """
-    if path is None or not os.path.lexists(path):
+    if path is None:
+        return
+    files.check_folder(path.parent)
+    if not os.path.lexists(path):
         return
     if path.is_dir():
         raise PolypError(f"{path}: is a folder; give the name of a file")

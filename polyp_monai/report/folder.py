@@ -47,11 +47,13 @@ def read(run: Path) -> tuple[dict[str, Any], list[FrameRow]]:
         summarized = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(summarized, dict):
             raise ValueError("no JSON object")
+        if not isinstance(summarized.get("frames"), int):
+            raise ValueError("it does not say how many frames there are")
         path = run / "frames.csv"
         frames = [_frame(row) for row in rows(path)]
     except (ValueError, TypeError, KeyError) as error:
         raise PolypError(f"{path}: cannot be read ({summary(error)}); is it damaged or cut short?") from error
-    if summarized.get("frames", len(frames)) != len(frames):
+    if summarized["frames"] != len(frames):
         of = f"{len(frames)} of the {summarized['frames']} frames"
         raise PolypError(f"{path}: holds {of} that summary.json tells of; is it cut short? Make the run again")
     return summarized, frames

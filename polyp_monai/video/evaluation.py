@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from polyp_monai.errors import PolypError, shortened
+from polyp_monai.errors import PolypError, counted, shortened
 from polyp_monai.evaluation.scoring import plain
 from polyp_monai.metrics.video import RULES, ScoredFrame, Video, hits, pooled, scores
 from polyp_monai.video.tables import PredictedVideo, read_prediction
@@ -64,7 +64,7 @@ def lines(result: Mapping[str, Any]) -> list[str]:
 
 def _table(name: str, found: Mapping[str, Any]) -> list[str]:
     negatives, alarmed = found["frames_without_polyp"], found["frames_falsely_alarmed"]
-    size = f"{found['frames']} frames, {found['seconds']:.1f} s"
+    size = f"{counted(found['frames'], 'frame')}, {found['seconds']:.1f} s"
     header = f"{'rule':<8}{'sensitivity':>12}{'polyps found':>14}{'median delay':>14}{'false alarms/min':>18}"
     lines = [
         f"{name}: {size}; {found['frames_with_polyp']} show a polyp",
@@ -96,7 +96,7 @@ def _pairs(pred: Path, truth: Path, notes: list[str]) -> dict[str, tuple[Path, P
         what = f"as {next(iter(tables))}" if tables else "and no NAME.csv or NAME/frames.csv either"
         raise PolypError(f"{pred} and {truth}: no truth NAME.csv or NAME {what}; a truth is named as its video")
     if without := sorted(tables.keys() - pairs.keys()):
-        notes.append(f"{len(without)} videos have no truth and are not scored: {shortened(without)}")
+        notes.append(f"{counted(len(without), 'video')} without a truth, not scored: {shortened(without)}")
     return pairs
 
 
@@ -133,7 +133,7 @@ def _meet(prediction: PredictedVideo, true: Iterator[TrueFrame], truth: Path, no
         time = prediction.times[frame.number]
         frames.append(ScoredFrame(frame.number, time, lasting[frame.number], names, tuple(frame.polyps), found))
     if unseen:
-        notes.append(f"{len(unseen)} frames are not in {prediction.path} and not scored: {shortened(unseen)}")
+        notes.append(f"{counted(len(unseen), 'frame')} not in {prediction.path}, not scored: {shortened(unseen)}")
     if beyond:
         notes.append(f"{beyond} boxes of {prediction.path} reach beyond the masks; are both in pixels of one frame?")
     return Video(frames, appeared)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from polyp_monai.data import files, search
-from polyp_monai.errors import PolypError, shortened
+from polyp_monai.errors import PolypError, counted, shortened
 from polyp_monai.metrics.lesions import components
 from polyp_monai.metrics.video import common_areas
 from polyp_monai.video.tables import CORNERS, Box, PredictedVideo, box, frame_number, rows
@@ -73,7 +73,7 @@ def masks(folder: Path, prediction: PredictedVideo, notes: list[str], keep_inver
     paths = {number + shift: path for number, path in paths.items()}
     _check_common(prediction, paths.keys(), folder)
     if lacking := [str(number) for number in prediction.times if number not in paths]:
-        notes.append(f"{len(lacking)} predicted frames have no mask and are not scored: {shortened(lacking)}")
+        notes.append(f"{counted(len(lacking), 'predicted frame')} without a mask, not scored: {shortened(lacking)}")
     return _named_masks(paths, notes, keep_inverted)
 
 
@@ -100,7 +100,7 @@ def _named_masks(paths: Mapping[int, Path], notes: list[str], keep_inverted: boo
         yield TrueFrame(number, names, corners, labels)
         before, earlier = names, labels
     if specks:
-        notes.append(f"{specks} specks of the masks, below {SPECK:.2%} of the frame, are no polyps here")
+        notes.append(f"no polyp, because below {SPECK:.2%} of the frame: {counted(specks, 'speck')} of the masks")
 
 
 def _without_specks(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:

@@ -196,7 +196,7 @@ def test_words_that_a_shell_gave_by_mistake(words, text, capsys):
 
 
 def test_the_nearest_bundle_is_named(capsys):
-    assert "no such bundle; did you mean efficient_unet?" in fails(capsys, "predict", "efficient_unt", "a.jpg")
+    assert "no such bundle; did you mean efficient_unet?" in fails(capsys, "predict", "efficient_unt", __file__)
     assert "did you mean unet?" in fails(capsys, "export", "unett", "--format", "onnx")
 
 
