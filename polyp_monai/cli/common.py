@@ -74,10 +74,11 @@ def is_bundle(word: str) -> bool:
 
 def _is_packed(path: Path) -> bool:
     """Whether a file is a zip of a bundle; `locate.find` says what to do with it."""
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("configs/metadata.json") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("configs/metadata.json") for name in archive.namelist())
 
 
 def bundle_of(words: list[str], option: str | None) -> tuple[str, list[str]]:

@@ -132,7 +132,11 @@ class _Record(logging.LogRecord):
 
     def getMessage(self) -> str:  # noqa: N802  logging's name
         text = super().getMessage()
-        return shown(text) if self.name.startswith("polyp_monai") else "\n".join(map(shown, text.split("\n")))
+        return (
+            shown(text)
+            if self.name.startswith(("polyp_monai", "data_prep"))
+            else "\n".join(map(shown, text.split("\n")))
+        )
 
 
 def _log_to_stderr() -> None:

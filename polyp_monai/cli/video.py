@@ -96,10 +96,11 @@ def video(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     result = run.run(root, given, options)
     written = [path for path in (args.out, args.csv, args.events) if path]
     lines = [*run.lines(result), *(f"look at {path}" for path in written)]
-    for mistake in (mistakes := run.mistakes(result)):
-        say(f"polyp: error: {mistake}")
+    lacking = run.mistakes(result)
+    for line in lacking:
+        say(f"polyp: error: {line}")
     content = result.summary | {"files": [str(path) for path in written]}
-    return Outcome(lines, content, 130 if result.interrupted else 1 if mistakes else 0)
+    return Outcome(lines, content, 130 if result.interrupted else 1 if lacking else 0)
 
 
 def _too_many(inputs: list[str]) -> str:

@@ -397,8 +397,10 @@ def write_json(path: str | Path, content: Any) -> None:
 
 def write_csv(path: str | Path, rows: list[dict[str, Any]]) -> None:
     """Write rows of one shape as CSV atomically; NaN becomes an empty cell."""
-    cells = ([("" if isinstance(v, float) and math.isnan(v) else v) for v in row.values()] for row in rows)
-    write_text(path, csv_text([list(rows[0]), *cells]))
+    names = list(rows[0])
+    cells = ((row[name] for name in names) for row in rows)
+    plain = (["" if isinstance(v, float) and math.isnan(v) else v for v in row] for row in cells)
+    write_text(path, csv_text([names, *plain]))
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
