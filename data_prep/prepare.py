@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,12 @@ def examine(
     plan: splits.Plan,
     published: dict[str, str] | None = None,
     skip_bad: bool = False,
+    keep_inverted: bool = False,
 ) -> Prepared:
     """Read every pair, find what is wrong and split what is good. Writes nothing.
 
     Raises:
-        RefusedError: a pair cannot be used and `skip_bad` is false.
+        RefusedError: a pair cannot be used and `skip_bad` is false; a mask that seems inverted can, if `keep_inverted`.
         PolypError: nothing is left, or it cannot be split as planned.
     """
     base = _common_folder(pairs, findings)
@@ -72,7 +74,7 @@ def examine(
     def relative(path: str | Path) -> str:
         return Path(path).relative_to(base).as_posix() if Path(path).is_relative_to(base) else str(path)
 
-    seen = in_parallel(audit.inspect, pairs, "reading")
+    seen = in_parallel(partial(audit.inspect, keep_inverted=keep_inverted), pairs, "reading")
     records = [item for item in seen if isinstance(item, audit.Record)]
     findings = [*findings, *(item for item in seen if isinstance(item, Finding))]
     findings = [replace(finding, files=tuple(map(relative, finding.files))) for finding in findings]

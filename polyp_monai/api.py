@@ -28,7 +28,7 @@ import numpy as np
 
 from polyp_monai import provenance
 from polyp_monai.bundle import locate
-from polyp_monai.data import datalist, files, search
+from polyp_monai.data import datalist, files, outputs, search
 from polyp_monai.errors import PolypError, counted
 from polyp_monai.metrics.regions import Polyp, find_polyps
 
@@ -85,6 +85,8 @@ def load(
     values: dict[str, Any] = {"device": device, "runtime": runtime, "image_size": image_size, "threshold": threshold}
     values |= {"tta": tta, "weights": weights}
     settings = {key: value for key, value in values.items() if value is not None}
+    if not isinstance(bundle, (str, Path)):
+        raise PolypError(f"a bundle of {type(bundle).__name__}: expected its name, or the path of its folder or file")
     path, folder = Path(bundle), None
     if path.suffix in runtimes.READERS and path.is_file():
         return Bundle(None, path.resolve(), settings | _promised(calibration, path, settings))
@@ -173,7 +175,7 @@ class Bundle:
 
     @property
     def weights(self) -> provenance.Weights:
-        """Which weights were taken: `path`, `sha256`, `trained_on`, `modified`."""
+        """Which weights were taken: `path`, `sha256`, `trained_on`, `created`, `modified`."""
         return self.predictor.weights
 
     @property
@@ -496,27 +498,29 @@ class Prediction:
         assert self.pixels is not None  # a frame has come from somewhere
         return files.to_rgb(files.Picture(self.pixels, np.eye(4), self.size), "a picture in memory")
 
-    def save(self, path: str | Path, probability: bool = False) -> Path:
+    def save(self, path: str | Path, probability: bool = False, overwrite: bool = False) -> Path:
         """Write the mask, {0, 255} as PNG or {0, 1} as NIfTI with affine and shape of its frame; returns the path.
 
         Args:
-            path: ends in .png, .nii or .nii.gz; a file there is replaced.
+            path: ends in .png, .nii or .nii.gz.
             probability: writes the probability instead, 0..255 as PNG, 0..1 as NIfTI.
+            overwrite: whether a mask or probability that polyp_monai predicted may be replaced; nothing else ever is.
 
         Raises:
-            PolypError: another suffix, or `path` is the frame itself.
+            PolypError: another suffix, `path` is the frame itself, or a file is there that may not be replaced.
         """
         path = Path(path)
         if self.source is not None and path.resolve() == Path(self.source).resolve():
             raise PolypError(f"{path}: is the frame itself; give the mask another name")
         if (suffix := files.suffix_of(path)) not in (".png", *files.NIFTI_SUFFIXES):
             raise PolypError(f"{path}: a mask is written as .png, .nii or .nii.gz")
+        outputs.check_file(path, "predict", overwrite)
         if not probability:
-            files.write_mask(path, self.mask.astype(np.uint8), self.geometry)
+            files.write_mask(path, self.mask.astype(np.uint8), self.geometry, "predict")
         elif suffix == ".png":
-            files.write_png(path, (self.probability * 255).round().astype(np.uint8))
+            files.write_png(path, (self.probability * 255).round().astype(np.uint8), "predict")
         else:
-            files.write_nifti(path, self.probability, self.geometry)
+            files.write_nifti(path, self.probability, self.geometry, "predict")
         return path
 
     def plot(self) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from polyp_monai.bundle.values import did_you_mean
 from polyp_monai.data import SCRAP, lock
 from polyp_monai.errors import PolypError
 
@@ -55,7 +56,8 @@ def _find(bundle: str) -> Path:
         raise PolypError(f"{bundle}: is no bundle (it has no folder configs/)")
     if path.name == bundle and (RUNS / bundle / "configs").is_dir():
         raise PolypError(f"{bundle}: no such bundle; a run is named by its path, {RUNS / bundle}")
-    raise PolypError(f"{bundle}: no such bundle; give a bundle's folder, or one of {', '.join(shipped())}")
+    near = did_you_mean(bundle, shipped()) or f"; give a bundle's folder, or one of {', '.join(shipped())}"
+    raise PolypError(f"{bundle}: no such bundle{near}")
 
 
 def is_shipped(root: Path) -> bool:

@@ -17,7 +17,7 @@ import polyp_monai
 from polyp_monai.bundle import values
 from polyp_monai.cli import bundles, evaluate, export, predict, prepare, renamed, share, train, video
 from polyp_monai.cli.grammar import MISUSED, Outcome, Parser
-from polyp_monai.errors import CombinedError, exit_status
+from polyp_monai.errors import CombinedError, exit_status, shown
 
 HOWTO = """polyp finds and outlines polyps in colonoscopy frames. The main job:
 
@@ -112,9 +112,11 @@ def _run(words: list[str]) -> int:
     with redirect_stdout(sys.stderr if args.json else stdout):
         outcome: Outcome = args.run(args, mistakes)
     if args.json:
-        print(json.dumps(outcome.content, indent=1, ensure_ascii=False, allow_nan=False))
-    elif outcome.text:
-        print(outcome.text)
+        text = json.dumps(outcome.content, indent=1, ensure_ascii=False, allow_nan=False)
+        print("\n".join(map(shown, text.split("\n"))))
+        return outcome.status
+    for line in outcome.lines:
+        print(shown(line))
     return outcome.status
 
 
@@ -125,8 +127,21 @@ class _ToStderr(logging.Handler):
         print(self.format(record), file=sys.stderr)
 
 
+class _Record(logging.LogRecord):
+    """What is logged as a terminal may have it, whichever handler shows it. Of polyp_monai a record is a line."""
+
+    def getMessage(self) -> str:  # noqa: N802  logging's name
+        text = super().getMessage()
+        return (
+            shown(text)
+            if self.name.startswith(("polyp_monai", "data_prep"))
+            else "\n".join(map(shown, text.split("\n")))
+        )
+
+
 def _log_to_stderr() -> None:
     """Shows what polyp_monai logs, as a bundle's logging.conf does, which replaces this once a workflow runs."""
+    logging.setLogRecordFactory(_Record)
     logging.getLogger("polyp_monai").setLevel(logging.INFO)
     root = logging.getLogger()
     for handler in root.handlers[:]:
@@ -159,6 +174,8 @@ def _add_keys(parser: Parser, config: str, words: list[str]) -> None:
 
     name = next((word for word in words if common.is_bundle(word)), common.FLAGSHIP)
     root = locate.shipped().get(name) or Path(name)
+    if root.is_file():  # a zip: `locate.find` says what to do with it
+        root = locate.shipped()[common.FLAGSHIP]
     options.check_files(root, config)
     parser.epilog = f"The defaults are those of {name}.\n\n{parser.epilog}"
     every = {k: o for k, o in options.options(root, config).items() if overrides.own(k, config)}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser, complete
-from polyp_monai.errors import FramesLeftOutError, counted
+from polyp_monai.errors import FramesLeftOutError, counted, say
 
 PREDICT = """Write a mask for each frame: PNG of 0 and 255, or NIfTI with the affine of its NIfTI input.
 
@@ -63,9 +62,8 @@ def predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         samples = datalist.frames(inputs, out, **wanted)
     mistakes.check()
     if not samples:
-        return Outcome(
-            f"every frame has its mask in {args.out} already", {"out": str(out), "frames": [], "left_out": []}
-        )
+        line = f"every frame has its mask in {args.out} already"
+        return Outcome([line], {"out": str(out), "frames": [], "left_out": []})
     return _run(root, inputs, out, given, samples)
 
 
@@ -77,7 +75,7 @@ def _run(root: Path, inputs: list[str], out: Path, given: dict[str, Any], sample
     try:
         run.run(root, "inference", {"inputs": inputs, "output_dir": str(out), **given})
     except FramesLeftOutError as error:
-        print(f"polyp: error: {error}", file=sys.stderr)
+        say(f"polyp: error: {error}")
         status = 1
     rows, left_out = [], []
     known = predictions.read(out)
@@ -88,7 +86,7 @@ def _run(root: Path, inputs: list[str], out: Path, given: dict[str, Any], sample
         else:
             left_out.append(sample["image"])
     content = {"out": str(out), "frames": rows, "left_out": left_out}
-    return Outcome("\n".join(_lines(rows, out)), content, status)
+    return Outcome(_lines(rows, out), content, status)
 
 
 def _lines(rows: list[dict[str, Any]], out: Path) -> list[str]:

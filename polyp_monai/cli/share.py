@@ -109,7 +109,7 @@ def pack(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     path = pack.pack(root, args.out, exports, args.data, args.sign)
     size, digest = path.stat().st_size, sums.digest(path)
     text = f"{path}: {size / 1e6:.1f} MB, sha256 {digest}"
-    return Outcome(text, {"file": str(path), "bytes": size, "sha256": digest})
+    return Outcome([text], {"file": str(path), "bytes": size, "sha256": digest})
 
 
 def declare_card(parser: Parser) -> None:
@@ -132,7 +132,7 @@ def card(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     lines = card.fill(root, [Path(run) for run in args.runs])
     metadata = json.loads((root / "configs/metadata.json").read_text(encoding="utf-8"))
     content = {"card": str(root / "docs/README.md"), "eval_metrics": metadata["eval_metrics"]}
-    return Outcome("\n".join(lines), content)
+    return Outcome(lines, content)
 
 
 def declare_push(parser: Parser) -> None:
@@ -148,7 +148,7 @@ def push(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai.sharing import sums, transfer
 
     path = transfer.push(args.zip, args.folder)
-    return Outcome(str(path), {"file": str(path), "sha256": sums.digest(path)})
+    return Outcome([str(path)], {"file": str(path), "sha256": sums.digest(path)})
 
 
 def declare_fetch(parser: Parser) -> None:
@@ -167,7 +167,7 @@ def fetch(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
 
     root = transfer.fetch(args.source, args.out, args.sha256, args.trust)
     found = inspection.inspect(root)
-    return Outcome(f"{found.text()}\nunpacked in {root}", {"bundle": str(root), **found.to_dict()})
+    return Outcome([*found.lines(), f"unpacked in {root}"], {"bundle": str(root), **found.to_dict()})
 
 
 def declare_inspect(parser: Parser) -> None:
@@ -194,5 +194,5 @@ def inspect(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         found = inspection.inspect(root)
         found.path = path
         signer = signature.verify(root, args.verify) if args.verify else None
-    signed = f"\nsigned by {signer}; no file was changed, added or taken away since" if signer else ""
-    return Outcome(found.text() + signed, {**found.to_dict(), "signed_by": signer}, found.status)
+    signed = [f"signed by {signer}; no file was changed, added or taken away since"] if signer else []
+    return Outcome([*found.lines(), *signed], {**found.to_dict(), "signed_by": signer}, found.status)

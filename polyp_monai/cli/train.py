@@ -69,4 +69,4 @@ def _outcome(root: Path, weights: Path, log: Path) -> Outcome:
     content = {"bundle": str(root), "weights": str(weights), "log": str(log), "epochs": len(rows)}
     content |= {"best": {"epoch": int(best["epoch"]), "dice": float(best["validation"])} if best else None}
     place = os.path.relpath(root)
-    return Outcome(f"the trained bundle is {place}; polyp evaluate {place} --data DATA", content)
+    return Outcome([f"the trained bundle is {place}; polyp evaluate {place} --data DATA"], content)

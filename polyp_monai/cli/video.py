@@ -8,15 +8,16 @@ from pathlib import Path
 from polyp_monai.bundle import values
 from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser, complete
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import say
 
 VIDEO = """Follow the polyps of a video: outline, box, number and confidence of each, a table of frames, a list of
 events.
 
 INPUT is a video file, a folder or glob of frames, a camera (camera:0) or the address of a stream. A BUNDLE before it,
 by name or folder, takes the place of efficient_unet. Without --out, --csv and --events the overlay is shown in a
-window. A polyp is shown once K of N frames saw it, and keeps its number while it is there. Ctrl-C ends the video; what
-was done is complete. --runtime is auto here. Of a camera, a stream, or with --realtime, the most accurate form of the
+window. A polyp is shown once K of N frames saw it, and keeps its number while it is there. Frames that cannot be read
+are counted and left out, and the exit status is 1. Ctrl-C ends the video; what was done is complete. --runtime is auto
+here. Of a camera, a stream, or with --realtime, the most accurate form of the
 network that keeps up is taken: the bundle's own, its int8 export, or that on fewer pixels.
 """
 
@@ -110,12 +111,12 @@ def video(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     )
     result = run.run(root, given, options)
     written = [path for path in (args.out, args.csv, args.events) if path]
-    text = "\n".join([run.text(result), *(f"look at {path}" for path in written)])
-    if result.broken:
-        print(text)
-        raise PolypError(f"{result.broken}; what came before is complete")
+    lines = [*run.lines(result), *(f"look at {path}" for path in written)]
+    lacking = run.mistakes(result)
+    for line in lacking:
+        say(f"polyp: error: {line}")
     content = result.summary | {"files": [str(path) for path in written]}
-    return Outcome(text, content, 130 if result.interrupted else 0)
+    return Outcome(lines, content, 130 if result.interrupted else 1 if lacking else 0)
 
 
 def _too_many(inputs: list[str]) -> str:
@@ -131,6 +132,7 @@ def declare_score_video(parser: Parser) -> None:
     parser.option("truth", "TRUTH", "table of boxes or folder of masks", Path, required=True)
     rate = values.number(SLOWEST, FASTEST)
     parser.option("fps", "FPS", "frames a second, instead of the table's times", rate)
+    common.keep_inverted(parser)
     parser.option("out", "FILE", "also write everything as JSON", Path)
     common.overwrite(parser, "the file")
 
@@ -139,13 +141,14 @@ def score_video(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai.data import outputs
 
     with mistakes.collecting():
-        outputs.check_file(args.out, args.overwrite)
+        outputs.check_file(args.out, "score-video", args.overwrite)
     mistakes.check()
     from polyp_monai.data import files
     from polyp_monai.evaluation import scoring
     from polyp_monai.video import evaluation
 
-    result = evaluation.evaluate(args.pred, args.truth, args.fps)
+    result = evaluation.evaluate(args.pred, args.truth, args.fps, args.keep_inverted)
     if args.out:
+        outputs.claim_file(args.out, "score-video")
         files.write_json(args.out, scoring.plain(result))
-    return Outcome(evaluation.text(result), scoring.plain(result))
+    return Outcome(evaluation.lines(result), scoring.plain(result))

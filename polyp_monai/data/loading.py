@@ -140,5 +140,5 @@ class FrameDataset(IterableDataset):
         """Raises PolypError when frames were left out; each was named when it was met."""
         if self.failures:
             of = f"{len(self.failures)} of {counted(len(self.data), 'frame')}"
-            raise FramesLeftOutError(f"{of} could not be read and have no mask")
+            raise FramesLeftOutError(f"{of} could not be read and got no mask")
         logger.info(f"{counted(len(self.data), 'frame')} predicted")

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 
 NAME = ".polyp-lock"  # in the folder, while a run is at work there
@@ -30,7 +31,7 @@ def held(folder: str | Path, file: str = "") -> Iterator[None]:
     made = [place for place in (folder, *folder.absolute().parents) if not place.exists()]
     path = folder / (f"{NAME}-{file}" if file else NAME)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         lock = FileLock(path, timeout=0)
         lock.acquire()
     except Timeout:

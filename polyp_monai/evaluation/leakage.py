@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,7 +60,9 @@ def save_fingerprints(sets: str | Sequence[str], ckpt_dir: str | Path, weights: 
         seen = {"name": name, "protocol": content.get("protocol"), "frames": len(samples)}
         about += [] if seen in about else [seen]
     kept = list(dict.fromkeys(hashes))
-    files.write_json(Path(ckpt_dir) / TRAINED_ON, {"sets": about, "groups": groups, "hashes": kept})
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    content = {"created": now, "sets": about, "groups": groups, "hashes": kept}
+    files.write_json(Path(ckpt_dir) / TRAINED_ON, content)
 
 
 def load_fingerprints(weights: str | Path, dataset: str) -> TrainedOn | None:

@@ -71,7 +71,7 @@ class Inspection:
             **{"weights": self.weights, "findings": findings, "files": self.files},
         }
 
-    def text(self, most: int = 40) -> str:
+    def lines(self, most: int = 40) -> list[str]:
         """For people; at most `most` findings of a level."""
         lines = [f"{self.path.name} {printable(self.about.get('version') or '')}".strip()]
         lines += [
@@ -92,7 +92,7 @@ class Inspection:
             Level.UNKNOWN: "to look at: what is unknown can run anything; read it, or trust its sender",
             Level.DANGEROUS: "dangerous: do not use it unless you wrote it",
         }
-        return "\n".join([*lines, verdict[self.level]])
+        return [*lines, verdict[self.level]]
 
 
 def inspect(root: Path) -> Inspection:

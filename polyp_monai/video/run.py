@@ -20,7 +20,7 @@ from tqdm import tqdm
 from polyp_monai import provenance
 from polyp_monai.bundle.predictor import Predictor
 from polyp_monai.data import files, lock, outputs
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, counted
 from polyp_monai.video import overlay, pace
 from polyp_monai.video.address import open_source
 from polyp_monai.video.events import COLUMNS, Events
@@ -84,6 +84,8 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
         predictor = pace.keeping_up(root, given, source.rate) if choose else Predictor.of_bundle(root, given)
         finder = Finder.of(predictor, options.smooth, options.half_life, options.on, options.crop, latency)
         events = Events()
+        for path in filter(None, (options.out, options.csv, options.json)):
+            outputs.claim_file(path, "video")
         write_rows = stack.enter_context(_table(options.csv))
         show = stack.enter_context(_screen(source, options))
 
@@ -127,29 +129,38 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
     return Result(summary, latency.table(), source.broken, pipeline.interrupted)
 
 
-def text(result: Result) -> str:
+def lines(result: Result) -> list[str]:
     """What the user sees at the end: polyps, alarms, latencies, and what went wrong on the way."""
     found = result.summary
-    lines = [f"{found['frames']} frames, {found['seconds']:.1f} s; polyps shown: {found['alarms']}"]
+    told = [f"{counted(found['frames'], 'frame')}, {found['seconds']:.1f} s; polyps shown: {found['alarms']}"]
     if found["alarms"]:
         longer = found["alarms"] - found["alarms_shorter_than_0.5_s"]
-        lines[0] += f", {longer} for half a second or more"
+        told[0] += f", {longer} for half a second or more"
     for event in found["events"][:LISTED]:
-        lines.append(
+        told.append(
             f"  polyp {event['polyp']}: {event['first_time']:.2f} to {event['last_time']:.2f} s, "
             f"confidence up to {event['max_confidence']:.0%}"
         )
     if len(found["events"]) > LISTED:
-        lines.append(f"  and {len(found['events']) - LISTED} more")
-    lines += [result.latency, f"{found['frames_per_second']} frames/s with {found['network']}, {found['machine']}"]
+        told.append(f"  and {len(found['events']) - LISTED} more")
+    told += result.latency.split("\n")
+    told.append(f"{found['frames_per_second']} frames/s with {found['network']}, {found['machine']}")
     if found["frames_dropped"]:
-        lines.append(f"{found['frames_dropped']} frames were dropped to keep up")
-    if found["frames_damaged"]:
-        first = found["damage"][0]
-        lines.append(f"{found['frames_damaged']} frames are damaged and were left out, the first: {first}")
+        told.append(f"dropped to keep up: {counted(found['frames_dropped'], 'frame')}")
     if found["frames_rescaled"]:
-        lines.append(f"{found['frames_rescaled']} frames were of another size than the first, and fitted into it")
-    return "\n".join(lines)
+        told.append(f"of another size than the first, and fitted into it: {counted(found['frames_rescaled'], 'frame')}")
+    return told
+
+
+def mistakes(result: Result) -> list[str]:
+    """What was given and has no result: frames that cannot be read, and what a break cut off. A line each."""
+    found, told = result.summary, []
+    if number := found["frames_damaged"]:
+        of = f"{number} of {counted(number + found['frames'], 'frame')}"
+        told.append(f"{of} left out, which cannot be read; the first: {found['damage'][0]}")
+    if result.broken:
+        told.append(f"{result.broken}; what came before is complete")
+    return told
 
 
 def _check(options: Options) -> None:
@@ -164,7 +175,7 @@ def _check(options: Options) -> None:
         if source.is_dir() and path.resolve().is_relative_to(source):
             raise PolypError(f"{path}: lies among the frames of the video; write it elsewhere")
         taken.add(path.resolve())
-        outputs.check_file(path, options.overwrite)
+        outputs.check_file(path, "video", options.overwrite)
 
 
 @contextmanager

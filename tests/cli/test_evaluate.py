@@ -125,7 +125,58 @@ def test_a_comparison_replaces_a_file_only_when_asked(scored, tmp_path, capsys):
     assert main(words) == 0
     assert "or --overwrite" in fails(capsys, *words)
     assert main([*words, "--overwrite"]) == 0
-    assert "is a folder" in fails(capsys, "compare", *scored, "--out", tmp_path)
+    assert "ends in .html or .json" in fails(capsys, "compare", *scored, "--out", tmp_path)
+    (tmp_path / "d.json").mkdir()
+    assert "is a folder" in fails(capsys, "compare", *scored, "--out", tmp_path / "d.json")
+    (tmp_path / "mine.json").write_text("mine")
+    words = ["compare", *scored, "--out", tmp_path / "mine.json", "--overwrite"]
+    assert "mine.json: is there already, and `polyp compare` did not write it" in fails(capsys, *words)
+    assert (tmp_path / "mine.json").read_text() == "mine"
+
+
+def test_a_comparison_as_a_page(scored, tmp_path, capsys):
+    assert main(["compare", *map(str, scored), "--out", str(tmp_path / "c.html")]) == 0
+    assert f"look at {tmp_path / 'c.html'}" in capsys.readouterr().out
+    assert "Comparison of 2 runs" in (tmp_path / "c.html").read_text()
+
+
+@pytest.mark.parametrize("command", ["report", "compare"])
+def test_a_damaged_run_is_refused(command, scored, tmp_path, capsys):
+    def damaged(file: str, cut) -> str:
+        run = Path(shutil.copytree(scored[0], tmp_path / "run", dirs_exist_ok=True))
+        content = (run / file).read_bytes()
+        (run / file).write_bytes(cut(content))
+        others = [scored[1]] if command == "compare" else []
+        return fails(capsys, command, run, *others)
+
+    assert "a line of it ends too early" in damaged("frames.csv", lambda c: c[:-2])
+    assert "a line of it ends too early" in damaged("frames.csv", lambda c: c[: len(c) // 2])
+    whole = damaged("frames.csv", lambda c: b"\n".join(c.split(b"\n")[:5]) + b"\n")
+    assert "holds 4 of the 20 frames that summary.json tells of" in whole
+    assert "frames.csv: cannot be read" in damaged("frames.csv", lambda c: c.replace(b",", b",abc", 4))
+    assert "summary.json: cannot be read" in damaged("summary.json", lambda c: c[:100])
+
+
+def test_inverted_truths_are_refused_unless_told_otherwise(dataset, tmp_path, capsys):
+    """Scored as they are, a perfect prediction would have a Dice of nearly 0."""
+    inverted = tmp_path / "inverted"
+    inverted.mkdir()
+    for mask in (dataset / "masks").iterdir():
+        Image.fromarray(255 - np.asarray(Image.open(mask))).save(inverted / mask.name)
+    words = ["score", "--pred", dataset / "masks", "--truth", inverted, "--out", tmp_path / "out", "--quick"]
+    assert "along its edge: is the polyp black? Invert it, or give --keep-inverted" in fails(capsys, *words)
+    assert not (tmp_path / "out").exists()
+    assert main([*map(str, words), "--keep-inverted"]) == 0
+
+
+@pytest.mark.parametrize("place", ["truth", "truth/below", "maps"])
+def test_scores_do_not_go_among_the_masks(place, dataset, tmp_path, capsys):
+    for name in ("truth", "maps"):
+        shutil.copytree(dataset / "masks", tmp_path / name)
+    before = {path.name for path in tmp_path.rglob("*")}
+    words = ["score", "--pred", tmp_path / "maps", "--truth", tmp_path / "truth", "--quick"]
+    assert "which is read; give another --out" in fails(capsys, *words, "--out", tmp_path / place)
+    assert {path.name for path in tmp_path.rglob("*")} == before
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def test_a_plain_bundle_is_clean_and_described(plain):
 @pytest.mark.parametrize("name", zoo.NAMES)
 def test_bundles_in_the_zoos_style_are_not_dangerous(name, tmp_path):
     found = inspect(zoo.write(name, tmp_path / name))
-    assert found.status == 3, found.text()
+    assert found.status == 3, found.lines()
     assert not found.of(Level.DANGEROUS)
 
 
@@ -96,6 +96,6 @@ def test_hostile_bundles_are_dangerous_and_do_not_run(name, copy, tmp_path):
     canary = tmp_path / "canary"
     hostile.HOSTILE[name](copy, canary)
     found = inspect(copy)
-    assert found.status == 4, found.text()
+    assert found.status == 4, found.lines()
     assert not canary.exists()
     found.to_dict()
