@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 MAKER = "polyp_monai"
 DESCRIPTION = "Polyps found by polyp_monai; research, not a diagnosis"  # of the series; 64 characters at most
-NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 EMPTY = (  # what a source may leave out, and an object must have, if empty
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "ReferringPhysicianName"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
@@ -117,9 +116,9 @@ def source(path: Path) -> Dataset:
     from pydicom import dcmread
 
     with _as_it_is():
+        if problem := dicom.no_object(path):
+            raise PolypError(f"{path}: {problem}")
         about = dcmread(path, stop_before_pixels=True)
-        if missing := [name for name in NEEDED if not about.get(name)]:
-            raise PolypError(f"{path}: has no {missing[0]}, to which a DICOM object could refer")
         for name in EMPTY:
             if name not in about:
                 setattr(about, name, "")
@@ -173,7 +172,13 @@ def segmentation(
     return made
 
 
-def report(about: Dataset, regions: Iterable[Region], algorithm: Algorithm, identity: dict[str, Any]) -> Dataset:
+def report(
+    about: Dataset,
+    regions: Iterable[Region],
+    algorithm: Algorithm,
+    identity: dict[str, Any],
+    frame: int | None = None,
+) -> Dataset:
     """A Comprehensive SR by TID 1500: of each region its outline, area and confidence, and in which frame it is.
 
     Args:
@@ -181,6 +186,7 @@ def report(about: Dataset, regions: Iterable[Region], algorithm: Algorithm, iden
         regions: none where nothing was found.
         algorithm: what found them.
         identity: of `Series.next`.
+        frame: the only one that was looked at, from 1; None where it were all.
     """
     highdicom = import_highdicom()
     from pydicom.sr.codedict import codes
@@ -194,7 +200,7 @@ def report(about: Dataset, regions: Iterable[Region], algorithm: Algorithm, iden
                 observer_device_context=sr.ObserverContext(codes.DCM.Device, device)
             ),
             procedure_reported=sr.CodedConcept(*COLONOSCOPY),
-            imaging_measurements=[polyps.found(region) for region in regions] or [polyps.none()],
+            imaging_measurements=[polyps.found(region) for region in regions] or [polyps.none(frame)],
             title=codes.DCM.ImagingMeasurementReport,
         )
         return sr.ComprehensiveSR(
@@ -232,6 +238,7 @@ class DicomOutput:
         from ignite.engine import Events
 
         if self.kind != PNG:
+            import_highdicom()
             root, weights, threshold = self.about
             self.algorithm = Algorithm.of(root, provenance.digest(Path(weights)), threshold)
             engine.add_event_handler(Events.ITERATION_COMPLETED, self._write)
@@ -248,7 +255,7 @@ class DicomOutput:
         about = _source(file)
         if self.kind == "sr":
             regions = [Region(polyp, i, number) for i, polyp in enumerate(output["polyps"], start=1)]
-            yield "", report(about, regions, self.algorithm, self.series.next(about))
+            yield "", report(about, regions, self.algorithm, self.series.next(about), number)
             return
         maps = {"": to_pixels(output["pred"]) > 0}
         if "probability" in output:
@@ -289,17 +296,18 @@ class _Groups:
             ],
         )
 
-    def none(self) -> Any:
+    def none(self, frame: int | None) -> Any:
         """That no polyp was found: a report has to hold one group at least."""
         from pydicom.sr.codedict import codes
 
-        sr = self.highdicom.sr
+        sr, frames = self.highdicom.sr, None if frame is None else [frame]
+        image = sr.SourceImageForMeasurementGroup(self.about.SOPClassUID, self.about.SOPInstanceUID, frames)
         return sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=sr.TrackingIdentifier(self.highdicom.UID(), "No polyp"),
             finding_type=codes.SCT.PolypOfColon,
             finding_sites=[sr.FindingSite(codes.SCT.Colon)],
             algorithm_id=self.by,
-            source_images=[sr.SourceImageForMeasurementGroup(self.about.SOPClassUID, self.about.SOPInstanceUID)],
+            source_images=[image],
             qualitative_evaluations=[sr.QualitativeEvaluation(sr.CodedConcept(*PRESENCE), sr.CodedConcept(*ABSENT))],
         )
 

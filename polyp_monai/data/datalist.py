@@ -150,6 +150,8 @@ def frames(
     samples = [{"image": str(path), "output": names.get(path, "")} for path in found]
     for sample in samples:
         problem = problems.get(Path(sample["image"])) or _too_long(sample, probability, overlay, dicom_out)
+        if dicom_out != PNG and dicom.holds(sample["image"]):
+            problem = problem or dicom.no_object(sample["image"])
         if problem:
             sample["problem"] = f"{sample['image']}: {problem}"
     if dicom_out != PNG and not any(dicom.holds(path) for path in found):

@@ -45,8 +45,9 @@ DECODERS = ("pillow", "pydicom", "pyjpegls", "gdcm", "pylibjpeg")  # the first t
 LARGEST = 2**26  # pixels of a frame: twice those of an 8K picture
 INFLATED = 2**30  # bytes of a deflated file
 _TABLES = [f"{color}PaletteColorLookupTable" for color in ("Red", "Green", "Blue")]
+NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")  # of what another object refers to
 TAGS = [
-    "SOPClassUID",
+    *NEEDED,
     "Rows",
     "Columns",
     "SamplesPerPixel",
@@ -141,6 +142,16 @@ def source_of(path: str | Path) -> tuple[Path, int | None]:
     place = _place(Path(path))
     assert place is not None, path
     return place
+
+
+def no_object(path: str | Path) -> str | None:
+    """Why no DICOM object can refer to a frame that `holds` knows; None where one can, or where nothing can be read."""
+    try:
+        about = header(source_of(path)[0]).about
+    except PolypError:
+        return None
+    missing = next((name for name in NEEDED if not about.get(name)), None)
+    return f"has no {missing}, to which a DICOM object could refer" if missing else None
 
 
 def burned_in_line(paths: Sequence[Path]) -> str:
