@@ -121,8 +121,9 @@ def entry(prepared: Prepared, record: audit.Record) -> dict[str, Any]:
 
 
 def _needs_png(record: audit.Record) -> bool:
-    """MONAI's readers fail on WebP, on HEIC and on what Pillow refuses, as the publisher's images of CVC-ClinicDB. DICOM
-    would bring its patient along.
+    """MONAI's readers fail on WebP, on HEIC and on what Pillow refuses, as the publisher's images of CVC-ClinicDB.
+
+    DICOM would bring its patient along.
 
     An EXIF orientation, which some programs apply and others do not, would part the image from its mask.
     """
