@@ -116,14 +116,14 @@ def in_syntax(name: str, pixels: np.ndarray, kind: str = ENDOSCOPIC) -> Dataset:
     elif name == "jpeg-ls":
         ds.compress(uid.JPEGLSLossless, generate_instance_uid=False)
     elif name == "jpeg-lossless":
-        return _by_gdcm(ds)
+        return by_gdcm(ds)
     else:
         assert name == "plain"
     return ds
 
 
-def _by_gdcm(ds: Dataset) -> Dataset:
-    """The same in JPEG Lossless, which no other package writes."""
+def by_gdcm(ds: Dataset) -> Dataset:
+    """The same in JPEG Lossless, which no other package writes; its sides are even."""
     gdcm = pytest.importorskip("gdcm")
     with tempfile.TemporaryDirectory() as folder:
         plain, packed = (f"{folder}/{name}" for name in ("plain", "packed"))

@@ -41,7 +41,8 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 PALETTE = "PALETTE COLOR"
-DECODERS = ("pillow", "pydicom", "pyjpegls", "gdcm", "pylibjpeg")  # the first that is there reads; no second one tries
+LOSSLESS_JPEG = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+DECODERS = ("pillow", "pydicom", "pyjpegls")  # one a compression; GDCM is none: it ends the process on damaged files
 LARGEST = 2**26  # pixels of a frame: twice those of an 8K picture
 INFLATED = 2**30  # bytes of a deflated file
 _TABLES = [f"{color}PaletteColorLookupTable" for color in ("Red", "Green", "Blue")]
@@ -332,41 +333,73 @@ def _frame(file: BinaryIO, name: str, found: Header, number: int | None) -> np.n
 
 
 def _decode(file: BinaryIO, name: str, found: Header, index: int) -> np.ndarray:
-    from pydicom import dcmread
-    from pydicom.pixels import apply_color_lut, pixel_array
+    from pydicom.pixels import apply_color_lut, convert_color_space
 
-    about = found.about
-    deflated = about.file_meta.TransferSyntaxUID == DEFLATED
-    plugin = _plugin(about.file_meta.TransferSyntaxUID, name)
+    about, color = found.about, found.about.PhotometricInterpretation
     try:
-        source: Any = dcmread(file, specific_tags=[*TAGS, "PixelData"]) if deflated else file
-        pixels = pixel_array(source, index=index, decoding_plugin=plugin)
-        if about.PhotometricInterpretation == PALETTE:
+        if about.file_meta.TransferSyntaxUID in LOSSLESS_JPEG:
+            pixels = _lossless_jpeg(_stream(file, name, found, index), name)
+            pixels = convert_color_space(pixels, "YBR_FULL", "RGB") if color == "YBR_FULL" else pixels
+        else:
+            pixels = _by_pydicom(file, name, about, index)
+        if color == PALETTE:
             pixels = apply_color_lut(pixels, about)
             pixels = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+    except PolypError:
+        raise
     except Exception as error:
         raise PolypError(f"{name}: {_damaged(error)}") from error
     if pixels.shape[:2] != (about.Rows, about.Columns):
         raise PolypError(
             f"{name}: its pixels are {pixels.shape[1]} x {pixels.shape[0]}, and it says otherwise; damaged?"
         )
-    return np.uint8(255) - pixels if about.PhotometricInterpretation == "MONOCHROME1" else pixels
+    return np.uint8(255) - pixels if color == "MONOCHROME1" else pixels
 
 
-def _plugin(syntax: Any, name: str) -> str:
-    """Which of pydicom's decoders reads a transfer syntax; "" where none is needed."""
-    from pydicom.pixels import get_decoder
+def _by_pydicom(file: BinaryIO, name: str, about: Dataset, index: int) -> np.ndarray:
+    from pydicom import dcmread
+    from pydicom.pixels import get_decoder, pixel_array
 
-    if not syntax.is_encapsulated:
-        return ""
+    syntax, plugin = about.file_meta.TransferSyntaxUID, ""
+    if syntax.is_encapsulated:
+        try:
+            there = get_decoder(syntax).available_plugins
+        except NotImplementedError:
+            there = ()
+        plugin = next((plugin for plugin in DECODERS if plugin in there), "")
+        if not plugin:
+            raise PolypError(f"{name}: its compression, {syntax.name}, is not known here; decompress it first")
+    source: Any = dcmread(file, specific_tags=[*TAGS, "PixelData"]) if syntax == DEFLATED else file
+    return pixel_array(source, index=index, decoding_plugin=plugin)
+
+
+def _stream(file: BinaryIO, name: str, found: Header, index: int) -> bytes:
+    """The compressed bytes of a frame."""
+    if found.frames not in (1, len(found.fragments)):
+        raise PolypError(f"{name}: its frames are in several pieces each; decompress it first")
+    content = b""
+    for offset, length in found.fragments if found.frames == 1 else [found.fragments[index]]:
+        file.seek(offset)
+        content += file.read(length)
+    return content
+
+
+def _lossless_jpeg(content: bytes, name: str) -> np.ndarray:
+    """(H, W) or (H, W, 3) uint8, by FFmpeg: pydicom's decoders of it are under the GPL, or abort on damaged files."""
     try:
-        there = get_decoder(syntax).available_plugins
-    except NotImplementedError:
-        raise PolypError(f"{name}: its compression, {syntax.name}, is not known here; decompress it first") from None
-    plugin = next((plugin for plugin in DECODERS if plugin in there), None)
-    if plugin is None:
-        raise PolypError(f"{name}: {syntax.name} needs a decoder; install it with: pip install 'polyp_monai[dicom]'")
-    return plugin
+        import av
+    except ImportError as error:
+        line = "JPEG Lossless needs PyAV; install it with: pip install 'polyp_monai[dicom]'"
+        raise PolypError(f"{name}: {line}") from error
+    decoder = av.CodecContext.create("mjpeg", "r")
+    decoder.options = {"err_detect": "explode"}
+    picture = [*decoder.decode(av.Packet(content)), *decoder.decode(None)][0]
+    pixels = picture.to_ndarray()
+    if picture.format.name == "bgr24":  # of any three components, the last first
+        return np.ascontiguousarray(pixels[..., ::-1])
+    if picture.format.name != "gray":
+        raise PolypError(f"{name}: JPEG Lossless of a layout that is not read ({picture.format.name})")
+    return pixels
 
 
 def _damaged(error: Exception) -> str:

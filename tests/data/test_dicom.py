@@ -39,6 +39,18 @@ def test_every_transfer_syntax_gives_the_pixels(name, tmp_path):
         assert np.abs(read.astype(int) - expected).max() <= LOSSY.get(name, 0)
 
 
+def test_jpeg_lossless_in_the_layouts_of_others(tmp_path):
+    """As GDCM wrote it for pydicom; grey; and as YBR."""
+    sample = dicoms.pydicom.data.get_testdata_file("SC_rgb_jpeg_gdcm.dcm", download=False)
+    assert sorted(map(tuple, np.unique(files.read_rgb(sample).reshape(-1, 3), axis=0)))[-1] == (255, 255, 255)
+    grey = dicoms.save(dicoms.by_gdcm(dicoms.in_color("MONOCHROME2", dicoms.scene())), tmp_path / "grey")
+    assert (files.read_rgb(grey) == dicoms.scene()[..., 1:2]).all()
+    ybr = dicoms.by_gdcm(dicoms.dataset(dicoms.convert_color_space(dicoms.scene(), "RGB", "YBR_FULL")))
+    ybr.PhotometricInterpretation = "YBR_FULL"
+    path = dicoms.save(ybr, tmp_path / "ybr")
+    assert np.abs(files.read_rgb(path).astype(int) - dicoms.scene()).max() <= 1
+
+
 @pytest.mark.parametrize("name", ["RGB", "planar", "YBR_FULL", "YBR_FULL_422", "RGB 16", "PALETTE COLOR"])
 def test_every_color_gives_the_pixels(name, tmp_path):
     path = dicoms.save(dicoms.in_color(name, dicoms.scene()), tmp_path / "a.dcm")
