@@ -22,6 +22,7 @@ VIDEO = "1.2.840.10008.5.1.4.1.1.77.1.1.1"
 PHOTOGRAPHIC = "1.2.840.10008.5.1.4.1.1.77.1.4"
 SECONDARY = "1.2.840.10008.5.1.4.1.1.7"
 MULTI = "1.2.840.10008.5.1.4.1.1.7.4"
+H264, HEVC, MPEG2 = (f"1.2.840.10008.1.2.4.{number}" for number in (102, 107, 100))
 PATIENT = {
     "PatientName": "Zebrowska^Jane",
     "PatientID": "MRN-4711",

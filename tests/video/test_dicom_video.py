@@ -12,10 +12,9 @@ from polyp_monai.errors import PolypError
 from polyp_monai.video.dicom_video import Fragments
 from tests import dicoms
 from tests.cli.conftest import fails
+from tests.dicoms import H264, HEVC, MPEG2
 from tests.video import clips
 from tests.video.test_run import SHOWN, picture, write_clip
-
-H264, HEVC, MPEG2 = (f"1.2.840.10008.1.2.4.{number}" for number in (102, 107, 100))
 
 
 def wrapped(stream: bytes, path, syntax: str = H264, pieces: int = 1, **elements):
