@@ -13,7 +13,7 @@ import numpy as np
 
 from data_prep.findings import KEPT, LEFT_OUT, Finding
 from data_prep.pair import NEGATIVE, Pair
-from polyp_monai.data import files, similarity
+from polyp_monai.data import dicom, files, similarity
 from polyp_monai.errors import PolypError, shortened
 
 # share of the pixels at one of files.BETWEEN: a class of its own; JPEG masks (BKAI-IGH) stay below .001
@@ -23,6 +23,7 @@ NEARLY_ALL = 0.9  # a polyp that covers more of the image than this
 ITS_IMAGE = 0.98  # IoU of the mask with the bright pixels of its image
 PLAIN_MODES = ("RGB", "YCbCr")
 REFUSED_BY_PILLOW = "TIFF that Pillow refuses"
+DICOM = "DICOM"
 ROTATED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
@@ -165,6 +166,8 @@ def _stored(path: Path) -> tuple[str, int]:
     """Color mode and EXIF orientation (1: upright) as stored."""
     from PIL import Image, UnidentifiedImageError
 
+    if dicom.holds(path):
+        return DICOM, 1
     if files.suffix_of(path) in files.NIFTI_SUFFIXES:
         return "NIfTI", 1
     try:
@@ -210,6 +213,7 @@ _MODES = {
     "PA": ("a palette with alpha", "read by its colors"),
     "I;16": ("16 bits", "scaled to 8 bit when read"),
     "I;16B": ("16 bits", "scaled to 8 bit when read"),
+    DICOM: ("DICOM", "same pixels, written as PNG without what the file says of the patient"),
     REFUSED_BY_PILLOW: ("a TIFF layout that Pillow refuses", "same pixels, written as PNG"),
 }
 

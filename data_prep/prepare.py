@@ -125,10 +125,12 @@ def entry(prepared: Prepared, record: audit.Record) -> dict[str, Any]:
 def _needs_png(record: audit.Record) -> bool:
     """MONAI's readers fail on WebP, on HEIC and on what Pillow refuses, as the publisher's images of CVC-ClinicDB.
 
+    DICOM would bring its patient along.
+
     An EXIF orientation, which some programs apply and others do not, would part the image from its mask.
     """
     rare = files.suffix_of(record.pair.image) in (".webp", *files.HEIF_SUFFIXES)
-    return rare or record.mode == audit.REFUSED_BY_PILLOW or record.orientation != 1
+    return rare or record.mode in (audit.REFUSED_BY_PILLOW, audit.DICOM) or record.orientation != 1
 
 
 def data_list(prepared: Prepared) -> dict[str, Any]:

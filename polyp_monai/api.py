@@ -28,7 +28,7 @@ import numpy as np
 
 from polyp_monai import provenance
 from polyp_monai.bundle import locate
-from polyp_monai.data import datalist, files, outputs, search
+from polyp_monai.data import datalist, dicom, files, outputs, search
 from polyp_monai.errors import PolypError, counted
 from polyp_monai.metrics.regions import Polyp, find_polyps
 
@@ -208,13 +208,14 @@ class Bundle:
         Args:
             source: what decides about the result:
 
-                - a path of a picture (PNG, JPEG, TIFF, BMP, WebP, HEIC, NIfTI), which is read upright, as viewers show
-                  it; an array (H, W, 3) RGB of uint8 (or uint16, or
+                - a path of a picture (PNG, JPEG, TIFF, BMP, WebP, HEIC, NIfTI, DICOM), which is read upright, as
+                  viewers show it; an array (H, W, 3) RGB of uint8 (or uint16, or
                   floats in 0..1; (H, W) is grey), a PIL image, a MetaTensor or tensor (3, W, H), MONAI's axis order:
                   a `Prediction`
                 - a list or tuple of these: a list, predicted in batches
-                - a folder (searched in depth), a glob or a data list (.json), as `polyp predict` takes them, or an
-                  iterator of the above: a generator, which holds two batches however many frames come
+                - a folder (searched in depth), a glob or a data list (.json), as `polyp predict` takes them, a DICOM
+                  file of several frames, or an iterator of the above: a generator, which holds two batches however
+                  many frames come
             errors: "raise", or "skip": a frame that cannot be read is named in the log (WARNING) and left out; a single
                 frame always raises.
 
@@ -400,6 +401,8 @@ class _Asked:
 
 
 def _is_many(path: Path) -> bool:
+    if dicom.holds(path):
+        return len(datalist.find_frames(str(path)).frames) > 1
     return path.is_dir() or path.suffix.lower() == ".json" or (not path.exists() and glob.has_magic(str(path)))
 
 
@@ -415,6 +418,8 @@ def _found(source: Path, skip: bool) -> list[Path]:
         logger.warning(f"{line}; left out")
     if found.passed_over:
         logger.warning(search.passed_over_line(found.passed_over))
+    if found.burned_in:
+        logger.warning(dicom.burned_in_line(found.burned_in))
     return [path for path, _ in found.frames if path not in found.problems]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 HOME = Path(__file__).resolve().parents[1]
 TIERS = (  # from the top; a room may import its own tier and lower ones
-    ("cli",),
+    ("cli", "napari_plugin"),
     ("api",),
     ("data_prep", "video", "export", "evaluation", "report"),
     ("bundle", "runtime", "training"),

@@ -53,6 +53,7 @@ KINDS: dict[str, Callable[[str], Any]] = {  # of keys whose default is an expres
     "runtime": values.one_of(*runtime.RUNTIMES, runtime.AUTO),
     "tta": values.one_of("none", "flip"),
     "fit": values.one_of("stretch", "area", "windows"),
+    "dicom_out": values.one_of("png", "seg", "sr"),
     "cut": values.whole(*RANGES["cut"]),
     "batch_size": values.whole(*RANGES["batch_size"]),
     "num_workers": values.whole(*RANGES["num_workers"]),

@@ -106,6 +106,8 @@ def typed(row: Mapping[str, str]) -> dict[str, Any]:
 def line(row: Mapping[str, Any]) -> str:
     """ "IMG_3.jpg: 1 polyp, 4 % of the frame, confidence 91 %"."""
     name = os.path.basename(row["image"])
+    if name.isdecimal():  # a frame of a DICOM file
+        name = f"{os.path.basename(os.path.dirname(row['image']))}/{name}"
     if not row["polyps"]:
         return f"{name}: no polyp"
     share = row["polyp_share"] * 100

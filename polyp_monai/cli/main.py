@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
@@ -143,6 +144,8 @@ def _log_to_stderr() -> None:
     """Shows what polyp_monai logs, as a bundle's logging.conf does, which replaces this once a workflow runs."""
     logging.setLogRecordFactory(_Record)
     logging.getLogger("polyp_monai").setLevel(logging.INFO)
+    logging.getLogger("pydicom").setLevel(logging.ERROR)  # its warnings quote what stands in a file
+    warnings.filterwarnings("ignore", module="pydicom")
     root = logging.getLogger()
     for handler in root.handlers[:]:
         if isinstance(handler, _ToStderr) or type(handler) is logging.StreamHandler:  # of an earlier command

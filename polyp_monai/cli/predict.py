@@ -13,7 +13,8 @@ from polyp_monai.errors import FramesLeftOutError, counted, say
 
 PREDICT = """Write a mask for each frame: PNG of 0 and 255, or NIfTI with the affine of its NIfTI input.
 
-INPUT is a file, folder, glob or data list; folders keep their tree below --out. A first word that names a bundle, by
+INPUT is a file, folder, glob or data list; folders keep their tree below --out. DICOM is known by its content; a file
+of several frames counts as a folder of them. A first word that names a bundle, by
 name or by folder, is the BUNDLE, which else is efficient_unet with the weights that it comes with; --bundle says it
 where an input has the name of a bundle. predictions.csv beside the masks holds a row a frame: polyps, their share of
 the frame, confidence. A frame that cannot be read is named, the others are predicted, and the exit status is 1. Any
@@ -25,6 +26,7 @@ EXAMPLES = """examples:
   polyp predict runs/unet 'frames/**/*.png' --out masks --overlay --probability
   polyp predict efficient_unet frames --out masks --runtime auto
   polyp predict frames --skip-existing --json
+  polyp predict study --out masks --dicom-out seg
 """
 
 LISTED = 50  # frames that are printed
@@ -56,6 +58,7 @@ def predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         given |= common.calibrated(root, args.calibration, given)
     inputs = [os.path.abspath(item) for item in inputs]
     wanted = {key: given.get(key, False) for key in ("overwrite", "probability", "overlay", "skip_existing", "strict")}
+    wanted["dicom_out"] = given.get("dicom_out", datalist.PNG)
     with mistakes.collecting():
         predictions.read(out)
     with mistakes.collecting():

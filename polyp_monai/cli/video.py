@@ -13,18 +13,19 @@ from polyp_monai.errors import say
 VIDEO = """Follow the polyps of a video: outline, box, number and confidence of each, a table of frames, a list of
 events.
 
-INPUT is a video file, a folder or glob of frames, a camera (camera:0) or the address of a stream. A BUNDLE before it,
-by name or folder, takes the place of efficient_unet. Without --out, --csv and --events the overlay is shown in a
-window. A polyp is shown once K of N frames saw it, and keeps its number while it is there. Frames that cannot be read
-are counted and left out, and the exit status is 1. Ctrl-C ends the video; what was done is complete. --runtime is auto
-here. Of a camera, a stream, or with --realtime, the most accurate form of the
-network that keeps up is taken: the bundle's own, its int8 export, or that on fewer pixels.
+INPUT is a video file (DICOM too), a folder or glob of frames, a camera (camera:0) or the address of a stream. A BUNDLE
+before it, by name or folder, takes the place of efficient_unet. Without --out, --csv, --events and --sr the overlay is
+shown in a window. A polyp is shown once K of N frames saw it, and keeps its number while it is there. Frames that cannot
+be read are counted and left out, and the exit status is 1. Ctrl-C ends the video; what was done is complete. --runtime
+is auto here. Of a camera, a stream, or with --realtime, the most accurate form of the network that keeps up is taken:
+the bundle's own, its int8 export, or that on fewer pixels.
 """
 
 VIDEO_EXAMPLES = """examples:
   polyp video clip.mp4 --out overlay.mp4 --csv frames.csv --events events.json
   polyp video clip.mp4 --out overlay.mp4 --fast --heat
   polyp video runs/mine camera:0
+  polyp video endoscopy.dcm --sr report.dcm
 """
 
 SCORE_VIDEO = """Score what `polyp video --csv` wrote against boxes or masks a frame: sensitivity and specificity a
@@ -60,6 +61,7 @@ def declare_video(parser: Parser) -> None:
     parser.option("out", "FILE", "overlay to write: mp4, mov or mkv", Path)
     parser.option("csv", "FILE", "table to write: a row a frame and polyp", Path)
     parser.option("events", "FILE", "JSON to write: the events, and the numbers of the run", Path)
+    parser.option("sr", "FILE", "DICOM report to write, of a DICOM video: frames and outlines of the polyps", Path)
     common.overwrite(parser, "these files")
     common.calibration(parser)
     parser.flag("realtime", "drop frames instead of lagging behind")
@@ -100,6 +102,7 @@ def video(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         out=args.out,
         csv=args.csv,
         json=args.events,
+        sr=args.sr,
         overwrite=args.overwrite,
         realtime=args.realtime,
         heat=args.heat,
@@ -110,7 +113,7 @@ def video(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         rate=args.fps,
     )
     result = run.run(root, given, options)
-    written = [path for path in (args.out, args.csv, args.events) if path]
+    written = options.files
     lines = [*run.lines(result), *(f"look at {path}" for path in written)]
     lacking = run.mistakes(result)
     for line in lacking:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from polyp_monai.data import dicom
 from polyp_monai.errors import PolypError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 HEIF_SUFFIXES = (".heic", ".heif")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *HEIF_SUFFIXES, *NIFTI_SUFFIXES)
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *HEIF_SUFFIXES, *NIFTI_SUFFIXES, *dicom.SUFFIXES)
 
 WRITER = "polyp "  # begins what a file says of who wrote it
 BETWEEN = slice(64, 192)  # mask values far from 0 and 255; soft edges and JPEG put few pixels on each of them
@@ -46,9 +47,9 @@ def suffix_of(path: str | Path) -> str:
 
 
 def stem_of(path: str | Path) -> str:
-    """File name without its suffix ("a.nii.gz" -> "a")."""
-    name = Path(path).name
-    return name[: len(name) - len(suffix_of(path))]
+    """File name without its suffix ("a.nii.gz" -> "a"); the numbers of a DICOM UID, 1.2.840, are none."""
+    name, suffix = Path(path).name, suffix_of(path)
+    return name if suffix[1:].isdecimal() else name[: len(name) - len(suffix)]
 
 
 def mask_suffix(path: str | Path) -> str:
@@ -89,10 +90,10 @@ class MaskError(PolypError):
 
 
 def read_picture(path: str | Path, upright: bool = False) -> Picture:
-    """Read one PNG, JPEG, TIFF, BMP, WebP, HEIC or 2D NIfTI file.
+    """Read one PNG, JPEG, TIFF, BMP, WebP, HEIC or 2D NIfTI file, or a frame of a DICOM file.
 
     Args:
-        path: the file.
+        path: the file; scan.dcm/3 is the third frame of scan.dcm. DICOM is known by its content, whatever its name.
         upright: apply the EXIF orientation, as viewers do; else the pixels stay as they are stored.
 
     Raises:
@@ -100,6 +101,9 @@ def read_picture(path: str | Path, upright: bool = False) -> Picture:
             decoder.
     """
     path = Path(path)
+    if dicom.holds(path):
+        pixels = dicom.read(path)
+        return Picture(pixels, np.eye(4), (pixels.shape[1], pixels.shape[0]))
     if suffix_of(path) not in SUFFIXES:
         raise PolypError(f"{path}: unknown image format; known are {', '.join(SUFFIXES)}")
     if not path.is_file():

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 import cv2
@@ -57,14 +57,14 @@ def open_camera(name: str, number: int, rate: float | None) -> Source:
 
 
 def open_container(
-    url: str,
+    url: str | BinaryIO,
     name: str,
     rate: float | None,
     live: bool,
     kind: str | None = None,
     options: dict[str, str] | None = None,
 ) -> Source:
-    """Source of what PyAV opens at `url`; `kind` names the input format of a device."""
+    """Source of what PyAV opens at `url`, or reads of an open file; `kind` names the input format of a device."""
     av = import_av()
     try:
         container = av.open(url, "r", format=kind, options=options, timeout=PATIENCE if live else None)
