@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import stat
 import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +15,7 @@ from polyp_monai.bundle.read import clear_errors, replace_macros
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.export import export
-from polyp_monai.sharing import carried, inspection, safetensors, signature, sums
+from polyp_monai.sharing import archive, carried, inspection, safetensors, signature, sums
 from polyp_monai.sharing.findings import Level
 from polyp_monai.training import checkpoints
 
@@ -34,7 +32,6 @@ COPIED = ("LICENSE", "configs", "docs", "scripts")
 WEIGHTS = ("model.pt", "trained_on.json", "calibration.json")
 NEEDED = ("fire", "pyyaml", "pytorch-ignite")  # by `python -m monai.bundle`, YAML configs and engines
 IMPORT = "$import scripts.carried"
-WHEN = (1980, 1, 1, 0, 0, 0)
 
 
 def pack(
@@ -78,7 +75,7 @@ def pack(
         if key:
             signature.sign(staged, key)
         with files.atomic(out) as partial:
-            _zip(staged, partial)
+            archive.write(archive.files_below(staged), partial, name)
     return out
 
 
@@ -210,13 +207,3 @@ def _texts(content: Any) -> Iterator[str]:
     elif isinstance(content, (dict, list)):
         for value in content.values() if isinstance(content, dict) else content:
             yield from _texts(value)
-
-
-def _zip(staged: Path, path: Path) -> None:
-    """Sorted, dated and stored alike each time; not compressed, because compressors differ from machine to machine."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for file in sorted(p for p in staged.rglob("*") if p.is_file()):
-            info = zipfile.ZipInfo(f"{staged.name}/{file.relative_to(staged).as_posix()}", WHEN)
-            info.external_attr = (stat.S_IFREG | 0o644) << 16
-            info.create_system = 3
-            archive.writestr(info, file.read_bytes())

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
-from polyp_monai.sharing import archive, inspection, sums
+from polyp_monai.sharing import archive, hub, inspection, sums
 from polyp_monai.sharing.findings import Level
 
 TIMEOUT = 30  # seconds without an answer
@@ -44,7 +44,7 @@ def fetch(source: str, out: Path | None = None, sha256: str | None = None, trust
     """Get a packed bundle, look at it, and unpack it as a new folder.
 
     Args:
-        source: a zip's path or its https address.
+        source: a zip's path, its https address, or hf:OWNER/NAME, with @VERSION for one that is not the newest.
         out: folder to make; by default named like the zip, here.
         sha256: what the zip's digest must be. An address without https needs it.
         trust: digest of `polyp inspect`, of a dangerous bundle that is wanted all the same.
@@ -55,21 +55,29 @@ def fetch(source: str, out: Path | None = None, sha256: str | None = None, trust
     Raises:
         PolypError: nothing there, another digest, a zip that is refused, a dangerous bundle, or a folder in the way.
     """
-    remote = "://" in source
-    name = Path(unquote(urlsplit(source).path) if remote else source).name
+    hosted = source.startswith(hub.PREFIX)
+    remote = hosted or "://" in source
+    if hosted:
+        name = f"{hub.address(source).name}.zip"
+    else:
+        name = Path(unquote(urlsplit(source).path) if remote else source).name
     if not name.endswith(".zip"):
-        raise PolypError(f"{source}: expected a zip that `polyp pack` wrote")
+        raise PolypError(f"{source}: expected a zip that `polyp pack` wrote, or hf:OWNER/NAME")
     target = Path(out or name.removesuffix(".zip")).absolute()
     if target.exists():
         raise PolypError(f"{target}: exists already ({_version(target)}); give another --out, or move it away")
-    if remote and not source.startswith("https://") and not sha256:
+    if remote and not source.startswith(("https://", hub.PREFIX)) and not sha256:
         raise PolypError(f"{source}: is not https, so anybody on the way can change it; give --sha256 HEX")
     with tempfile.TemporaryDirectory(prefix=".partial-fetch-", dir=_made(target.parent)) as folder:
-        zipped = _download(source, target.parent / f".{name}.part") if remote else Path(source)
+        zipped = Path(folder) / name if remote else Path(source)
+        if hosted:
+            hub.download(source, target.parent / f".{name}.parts", zipped)
+        elif remote:
+            _download(source, target.parent / f".{name}.part").rename(zipped)
         if not zipped.is_file():
             raise PolypError(f"{source}: no such file")
         _check_digest(zipped, source, sha256, remote)
-        unpacked = archive.unpack(zipped, Path(folder) / target.name)
+        unpacked = archive.unpack(zipped, Path(folder) / "unpacked" / target.name)
         if (unpacked / sums.NAME).is_file():
             sums.check(unpacked)
         found = inspection.inspect(unpacked)
@@ -81,8 +89,6 @@ def fetch(source: str, out: Path | None = None, sha256: str | None = None, trust
                 f"{source}: dangerous, so not unpacked: {first}; --trust {found.digest} takes it all the same"
             )
         unpacked.rename(target)
-    if remote:
-        zipped.unlink()
     return target
 
 
@@ -105,8 +111,6 @@ def _check_digest(zipped: Path, source: str, sha256: str | None, remote: bool) -
         sha256 = beside.read_text(encoding="utf-8").split()[0]
     found = sums.digest(zipped)
     if sha256 and found != sha256.lower():
-        if remote:
-            zipped.unlink()
         raise PolypError(f"{source}: its sha256 is {found}, expected {sha256}; damaged, or another file")
 
 
