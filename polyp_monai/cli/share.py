@@ -43,10 +43,12 @@ PACK_EXAMPLES = """examples:
 CARD = """Write the scores of evaluations into a bundle's card (docs/README.md) and metadata, in place of those there.
 
 RUN is a folder that `polyp evaluate` wrote with the weights that the bundle holds; the first gives the bundle's score.
+--pictures puts pictures of the worst frames into docs/failures, for a bundle of your own whose data may be shown.
 """
 
-CARD_EXAMPLES = """example:
+CARD_EXAMPLES = """examples:
   polyp card runs/unet runs/unet/eval/test results/clinicdb
+  polyp card runs/unet runs/unet/eval/test --pictures
 """
 
 PUSH = """Copy a packed bundle into a folder that people share, with its digest beside it; or make it the newest version
@@ -123,6 +125,7 @@ def declare_card(parser: Parser) -> None:
     parser.set_defaults(run=card)
     common.bundle(parser)
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folder that `polyp evaluate` wrote")
+    parser.flag("pictures", "show the worst frames in the card")
 
 
 def card(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
@@ -130,11 +133,13 @@ def card(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
 
     with mistakes.collecting():
         root = locate.find(args.bundle)
+        if args.pictures and locate.is_shipped(root):
+            raise PolypError(f"--pictures: {args.bundle} came with polyp_monai; patients' frames do not go into it")
     mistakes.check()
 
     from polyp_monai.sharing import card
 
-    lines = card.fill(root, [Path(run) for run in args.runs])
+    lines = card.fill(root, [Path(run) for run in args.runs], args.pictures)
     metadata = json.loads((root / "configs/metadata.json").read_text(encoding="utf-8"))
     content = {"card": str(root / "docs/README.md"), "eval_metrics": metadata["eval_metrics"]}
     return Outcome("\n".join(lines), content)

@@ -166,7 +166,7 @@ def _clear_errors(text: str) -> Iterator[None]:
         raise PolypError(f"{text}: has no such version") from error
     except errors.RepositoryNotFoundError as error:
         raise PolypError(f"{text}: is not there, or not for you; a private one needs HF_TOKEN") from error
-    except (*errors.HfHubHTTPError.__bases__, ValueError, RuntimeError) as error:  # OSError, and its HTTP library's
+    except (errors.HTTPError, OSError, ValueError, RuntimeError) as error:  # the first is that of its HTTP library
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):
             raise PolypError(f"{text}: refused ({status}); HF_TOKEN is missing, or may not do this") from error
