@@ -57,7 +57,7 @@ def network(
     if presence:
         if not hasattr(found, "presence"):
             raise PolypError(f"--presence {presence:g}: {type(found).__name__} has none; wrap it in a FrameNetwork")
-        found.presence += presence
+        found.presence = float(found.presence) + presence  # type: ignore[arg-type]  # not a tensor
     return found
 
 

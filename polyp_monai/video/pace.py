@@ -61,8 +61,8 @@ def keeping_up(root: Path, given: Mapping[str, Any], rate: float) -> Predictor:
         if taken <= limit:
             break
     verb = "keeps up with" if taken <= limit else "is the fastest there is, too slow for"
-    form = f"{predictor.description} at {predictor.image_size} pixels"
-    logger.info(f"{form} {verb} {rate:g} frames/s: {taken * 1000:.0f} ms a frame")
+    taker = f"{predictor.description} at {predictor.image_size} pixels"
+    logger.info(f"{taker} {verb} {rate:g} frames/s: {taken * 1000:.0f} ms a frame")
     return predictor
 
 
