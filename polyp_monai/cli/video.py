@@ -17,8 +17,8 @@ INPUT is a video file (DICOM too), a folder or glob of frames, a camera (camera:
 before it, by name or folder, takes the place of efficient_unet. Without --out, --csv, --events and --sr the overlay is
 shown in a window. A polyp is shown once K of N frames saw it, and keeps its number while it is there. Frames that
 cannot be read are counted and left out, and the exit status is 1. Ctrl-C ends the video; what was done is complete.
---runtime is auto here. Of a camera, a stream, or with --realtime, the most accurate form of the network that keeps up is taken:
-the bundle's own, its int8 export, or that on fewer pixels.
+--runtime is auto here. Of a camera, a stream, or with --realtime, the most accurate form of the network that keeps up
+is taken: the bundle's own, its int8 export, or that on fewer pixels.
 """
 
 VIDEO_EXAMPLES = """examples:

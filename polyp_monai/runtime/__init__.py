@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polyp_monai.errors import PolypError
 from polyp_monai.runtime import about
@@ -53,11 +53,11 @@ def network(
     import torch
 
     device = torch.device(device)
-    found = _network(runtime, network_def, Path(weights).resolve(), Path(bundle_root).resolve(), device, export)
+    found: Any = _network(runtime, network_def, Path(weights).resolve(), Path(bundle_root).resolve(), device, export)
     if presence:
         if not hasattr(found, "presence"):
             raise PolypError(f"--presence {presence:g}: {type(found).__name__} has none; wrap it in a FrameNetwork")
-        found.presence = float(found.presence) + presence  # type: ignore[arg-type]  # not a tensor
+        found.presence += presence
     return found
 
 
