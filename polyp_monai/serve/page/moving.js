@@ -2,7 +2,7 @@
 
 import { $, clock, counted, el, percent, say } from "./dom.js";
 import { table } from "./findings.js";
-import { download, overlay, stem } from "./save.js";
+import { areaOf } from "./regions.js";
 import * as save from "./save.js";
 import * as service from "./service.js";
 import { label, outlined } from "./stage.js";
@@ -66,10 +66,21 @@ export class Moving {
   async source() {
     this.close();
     this.#mode("source");
-    this.mjpeg.src = service.sourceAddress();
     const { signal } = (this.#stop = new AbortController());
+    const listen = async () => {
+      for await (const { event, data } of service.sourceEvents(signal)) {
+        if (event === "broken") this.heading("Source", data.error);
+        if (event === "frame") this.#list(data.polyps, data);
+      }
+    };
+    const look = async () => {
+      for await (const jpeg of service.sourcePictures(signal)) {
+        URL.revokeObjectURL(this.mjpeg.src);
+        this.mjpeg.src = URL.createObjectURL(jpeg);
+      }
+    };
     try {
-      for await (const { data } of service.sourceEvents(signal)) if (data.polyps) this.#list(data.polyps);
+      await Promise.all([listen(), look()]);
     } catch (error) {
       if (!signal.aborted) this.failed(error);
     }
@@ -118,7 +129,7 @@ export class Moving {
   }
 
   #draw(polyps) {
-    this.lines.replaceChildren(...polyps.flatMap((polyp) => outlined(polyp, polyp.id ?? polyp.number)));
+    this.lines.replaceChildren(...polyps.flatMap((polyp) => outlined(polyp, polyp.id)));
     label(this.lines, this.video.videoWidth / this.screen.clientWidth);
   }
 
@@ -146,8 +157,9 @@ export class Moving {
     this.heading("", "Sending the clip");
     try {
       for await (const { event, data } of service.video(this.clip.file, this.bundle(), signal)) {
-        if (event === "error") throw new service.ServiceError(data.error);
+        if (event === "broken") throw new service.ServiceError(data.error);
         if (event !== "frame") continue;
+        if (!this.video.videoWidth) this.#fit(data.width, data.height);
         read += 1;
         seconds = data.seconds;
         if (data.polyps.length) this.#take(data);
@@ -241,14 +253,14 @@ export class Moving {
         if (!this.video.videoWidth || (this.video.paused && this.drawn === this.video.currentTime)) continue;
         const began = performance.now(), at = this.video.currentTime;
         const { jpeg, scale } = await this.#jpeg();
-        const { polyps } = await socket.send(jpeg);
+        const answer = await socket.send(jpeg), { polyps } = answer;
         if (signal.aborted) return;
         this.drawn = at;
         this.#draw(polyps.map((polyp) => ({ ...polyp, ...scaled(polyp, scale) })));
         const took = performance.now() - began;
         rate = rate ? 0.9 * rate + 100 / took : 1000 / took;
         $("#clock", this.root).textContent = `${rate.toFixed(0)} frames/s · ${Math.round(took)} ms`;
-        this.#list(polyps);
+        this.#list(polyps, answer);
       }
     } catch (error) {
       if (!signal.aborted) this.failed(error);
@@ -264,14 +276,13 @@ export class Moving {
     return { jpeg: await canvas.convertToBlob({ type: "image/jpeg", quality }), scale };
   }
 
-  #list(polyps) {
-    const rows = polyps.map((polyp) =>
+  #list(polyps, { width, height }) {
+    const rows = polyps.map(({ id, confidence, polygons }) =>
       el("tr", {},
-        el("th", { scope: "row" }, String(polyp.id ?? polyp.number)),
-        el("td", {}, polyp.share === undefined ? "" : percent(polyp.share)),
-        el("td", {}, percent(polyp.confidence)),
-        el("td", {}, polyp.size ?? "")));
-    this.rows = rows.length ? table("Polyps now", ["No.", "Share", "Confidence", "Size"], rows) : "";
+        el("th", { scope: "row" }, String(id)),
+        el("td", {}, percent(areaOf(polygons) / (width * height))),
+        el("td", {}, percent(confidence))));
+    this.rows = rows.length ? table("Polyps now", ["No.", "Share", "Confidence"], rows) : "";
     this.heading(counted(polyps.length, "polyp"), "now");
     if (this.said !== polyps.length) say(`${counted(polyps.length, "polyp")} now`);
     this.said = polyps.length;
@@ -287,7 +298,7 @@ export class Moving {
   async #keep() {
     if (!this.video.videoWidth) return;
     const { jpeg } = await this.#jpeg(Infinity, 0.95);
-    const moment = this.clip ? `${stem(this.clip.name)}-${this.video.currentTime.toFixed(2)}s` : `camera-${new Date().toISOString().slice(11, 19).replaceAll(":", "")}`;
+    const moment = this.clip ? `${save.stem(this.clip.name)}-${this.video.currentTime.toFixed(2)}s` : `camera-${new Date().toISOString().slice(11, 19).replaceAll(":", "")}`;
     this.kept(new File([jpeg], `${moment}.jpg`, { type: "image/jpeg" }));
     say("Frame kept");
   }
@@ -295,12 +306,12 @@ export class Moving {
   /** Saves the clip's findings; `what`: overlay, json or csv. */
   async save(what) {
     const name = this.clip?.name ?? "camera", bundle = this.bundle();
-    if (what === "json") download(save.clipJson(name, bundle, this.#frames), `${stem(name)}.json`);
-    if (what === "csv") download(save.clipCsv(name, bundle, [...this.#tracks.values()]), `${stem(name)}.csv`);
+    if (what === "json") save.download(save.clipJson(name, bundle, this.#frames), `${save.stem(name)}.json`);
+    if (what === "csv") save.download(save.clipCsv(name, bundle, [...this.#tracks.values()]), `${save.stem(name)}.csv`);
     if (what === "overlay") {
       const { videoWidth, videoHeight } = this.video;
       const polyps = [...this.lines.querySelectorAll(".line")].map((line) => ({ d: line.getAttribute("d") }));
-      download(await overlay(this.video, [{ polyps, color: "#ffdd00" }], videoWidth, videoHeight), `${stem(name)}-overlay.png`);
+      save.download(await save.overlay(this.video, [{ polyps, color: "#ffdd00" }], videoWidth, videoHeight), `${save.stem(name)}-overlay.png`);
     }
   }
 }

@@ -132,6 +132,16 @@ function simplified(points, tolerance) {
   return points.filter((_, i) => kept[i]);
 }
 
+/** Area of polygons in pixels, by the shoelace formula. */
+export const areaOf = (polygons) =>
+  polygons.reduce((sum, points) => {
+    const twice = points.reduce((part, [x, y], at) => {
+      const [nextX, nextY] = points[(at + 1) % points.length];
+      return part + x * nextY - nextX * y;
+    }, 0);
+    return sum + Math.abs(twice) / 2;
+  }, 0);
+
 /** How many pixels reach each level, 0..255: what the curve above the slider shows. */
 export function reached({ map }) {
   const counts = new Float64Array(256);

@@ -65,14 +65,31 @@ async function reason(response) {
   return `The service answered ${response.status} ${response.statusText}`.trim();
 }
 
+const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(0)} MB`;
+
+/** Said before megabytes are sent in vain. */
+function check(file, most) {
+  if (file.size > most) throw new ServiceError(`${megabytes(file.size)} is more than the ${megabytes(most)} that this service takes.`);
+  if (!file.size) throw new ServiceError("The file is empty.");
+}
+
 const query = (path, values) => `${path}?${new URLSearchParams(values)}`;
 
-export const bundles = async () => (await request("v1/bundles")).json();
+/** What the service takes at most, in bytes. */
+const most = { bytes: Infinity, clip_bytes: Infinity };
+
+export async function bundles() {
+  const answer = await (await request("v1/bundles")).json();
+  Object.assign(most, answer.limits);
+  return answer;
+}
+
 export const samples = async () => (await (await request("v1/samples")).json()).samples;
 export const picture = async (url) => (await request(url)).blob();
 
 /** Polyps of one frame; with `probability` its map too, as { map, width, height }. */
 export async function predict(file, { bundle, threshold, probability = false, signal }) {
+  check(file, most.bytes);
   const path = query("v1/predict", { bundle, threshold, probability });
   const answer = await (await request(path, { ...post(file), signal })).json();
   const { probability: png, ...result } = answer.results[0];
@@ -109,6 +126,7 @@ async function decoded(dataUrl) {
 
 /** Events of an uploaded clip, as they come: { event, data }. */
 export async function* video(file, bundle, signal) {
+  check(file, most.clip_bytes);
   const { headers, ...rest } = post(file);
   const options = { ...rest, headers: { ...headers, Accept: "text/event-stream" }, signal };
   yield* events(await request(query("v1/video", { bundle }), options));
@@ -119,7 +137,30 @@ export async function* sourceEvents(signal) {
   yield* events(await request("v1/source/events", { headers: { Accept: "text/event-stream" }, signal }));
 }
 
-export const sourceAddress = () => address("v1/source.mjpeg").href;
+/** Its pictures, as JPEG: the parts of a stream that an <img> would show too, but not with a token. */
+export async function* sourcePictures(signal) {
+  const reader = (await request("v1/source.mjpeg", { signal })).body.getReader();
+  let held = new Uint8Array();
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      const grown = new Uint8Array(held.length + value.length);
+      grown.set(held);
+      grown.set(value, held.length);
+      held = grown;
+      for (;;) {
+        const head = new TextDecoder("latin1").decode(held.subarray(0, 512)), end = head.indexOf("\r\n\r\n") + 4;
+        const length = Number(/content-length: (\d+)/i.exec(head.slice(0, end))?.[1]);
+        if (end < 4 || !(held.length >= end + length)) break;
+        yield new Blob([held.subarray(end, end + length)], { type: "image/jpeg" });
+        held = held.subarray(end + length + 2);
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
 
 async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -144,7 +185,8 @@ async function* events(response) {
   }
 }
 
-/** A socket that answers each JPEG with the polyps in it: { send(blob) -> Promise, close() }. */
+/** A socket that answers each JPEG with the polyps in it: { send(blob) -> Promise, close() }. The token, where one is
+ * needed, is its first message: a browser sends no headers there. */
 export function live(bundle, onclose) {
   const where = address(query("v1/live", { bundle }));
   where.protocol = where.protocol.replace("http", "ws");
@@ -152,11 +194,11 @@ export function live(bundle, onclose) {
   let answer = null, failure = null;
   const opened = new Promise((resolve, reject) => {
     socket.onopen = () => {
-      if (token()) socket.send(JSON.stringify({ token: token() }));
+      if (token()) socket.send(token());
       resolve();
     };
     socket.onclose = (event) => {
-      failure ??= new ServiceError(event.reason || "The service closed the connection.", true);
+      failure ??= new ServiceError(event.reason ? `${event.reason}.` : "The service closed the connection.", true);
       reject(failure);
       answer?.reject(failure);
       onclose(failure);
@@ -164,8 +206,8 @@ export function live(bundle, onclose) {
   });
   socket.onmessage = ({ data }) => {
     const found = JSON.parse(data);
-    if (found.error) failure = new ServiceError(found.error);
-    if (found.polyps) answer?.resolve(found);
+    if (found.error) answer?.reject(new ServiceError(found.error));
+    else answer?.resolve(found);
   };
   return {
     async send(jpeg) {
