@@ -31,15 +31,17 @@ const moving = new Moving($("#moving"), $("#readings"), {
 
 /* ---- what is seen ---- */
 
-function mode(name) {
-  if (["clip", "live"].includes(document.documentElement.dataset.mode) && name !== "clip" && name !== "live") moving.close();
+const moves = () => ["clip", "live"].includes(document.documentElement.dataset.mode);
+
+function mode(name, frame = current) {
+  if (moves()) moving.close();
   document.documentElement.dataset.mode = name;
   $("#moving").hidden = !["clip", "live"].includes(name);
   $("#panes").hidden = $("#views").hidden = name !== "frames";
   $("#welcome").hidden = name !== "empty";
   if (name === "frames") {
     $("#readings").replaceChildren(...[...cards.values()].map((card) => card.root), agreed);
-    if (current) show(current);
+    if (frame) show(frame);
   }
   saves();
 }
@@ -54,7 +56,7 @@ function alarm(words, again = null) {
 }
 
 function failed(error) {
-  const again = error.gone ? () => (["clip", "live"].includes(document.documentElement.dataset.mode) ? null : resume()) : null;
+  const again = error.gone ? () => (moves() ? null : resume()) : null;
   alarm(error.message, again);
 }
 
@@ -210,15 +212,14 @@ function take(files, named) {
   alarm(clips.length > 1 ? `One clip at a time: this is ${clips[0].name}, of ${clips.length}.` : null);
   if (clips.length && !frames.length) {
     mode("clip");
-    return moving.open(clips[0]);
+    moving.open(clips[0]);
+    return saves();
   }
   const added = reader.add(frames);
   $("#film ol").append(...added.map(cell));
   added.forEach(filmed);
-  if (document.documentElement.dataset.mode === "frames" || document.documentElement.dataset.mode === "empty") {
-    current = added[0];
-    mode("frames");
-  }
+  if (moves()) current ??= added[0]; // frames that were kept are seen when the clip is closed
+  else mode("frames", added[0]);
   reader.start(current);
 }
 
@@ -228,7 +229,9 @@ async function act(name) {
   if (name === "folder") return $("#folders").click();
   mode("live");
   try {
-    await (name === "camera" ? moving.camera() : moving.source());
+    const opened = name === "camera" ? moving.camera() : moving.source();
+    saves();
+    await opened;
   } catch (error) {
     mode(reader.frames.length ? "frames" : "empty");
     failed(error);
@@ -291,7 +294,7 @@ function choose() {
 function rechosen({ target }) {
   const first = cards.get("a").bundle.name;
   choose();
-  if (["clip", "live"].includes(document.documentElement.dataset.mode)) return failed(new service.ServiceError("The clip goes on with the bundle it began with; close it and open it again for another."));
+  if (moves()) return failed(new service.ServiceError("The clip goes on with the bundle it began with; close it and open it again for another."));
   if (target.id === "beside" && target.value) $("#original").checked = false; // two panes are larger than three
   mode(document.documentElement.dataset.mode);
   if (target.id === "bundle" && cards.get("a").bundle.name !== first && reader.frames.length) {
@@ -311,17 +314,19 @@ function slid() {
 /* ---- what goes out ---- */
 
 function saves() {
-  const moves = ["clip", "live"].includes(document.documentElement.dataset.mode);
   const all = reader.frames.filter((frame) => frame.readings.size).length;
-  const possible = moves
-    ? { overlay: true, json: moving.clip, csv: moving.clip }
+  const possible = moves()
+    ? { overlay: moving.mode !== "source", json: moving.clip, csv: moving.clip }
     : { mask: shown, overlay: shown, json: all, csv: all };
-  for (const button of document.querySelectorAll("[data-save]")) button.disabled = !possible[button.dataset.save];
-  $("#saves").textContent = moves ? "" : all > 1 ? `Mask and overlay of this frame; JSON and CSV of ${number(all)}.` : "At native size.";
+  for (const button of document.querySelectorAll("[data-save]")) {
+    button.disabled = !possible[button.dataset.save];
+    button.hidden = button.disabled && moves();
+  }
+  $("#saves").textContent = moves() ? "" : all > 1 ? `Mask and overlay of this frame; JSON and CSV of ${number(all)}.` : "At native size.";
 }
 
 async function saved(what) {
-  if (["clip", "live"].includes(document.documentElement.dataset.mode)) return moving.save(what);
+  if (moves()) return moving.save(what);
   const read = reader.frames.filter((frame) => frame.readings.size || frame.error);
   const name = read.length > 1 ? "frames" : save.stem(read[0].name);
   if (what === "json") return save.download(save.json(read), `${name}.json`);
@@ -424,7 +429,8 @@ async function begin() {
     $("#beside").parentElement.hidden = names.length < 2;
     $("#source").hidden = !answer.source;
     const first = bundles.get(answer.default);
-    $("#about").textContent = `${first.name} ${first.version} · ${(first.parameters / 1e6).toFixed(1)} M parameters · ${first.image_size} px`;
+    const size = first.parameters ? `${(first.parameters / 1e6).toFixed(1)} M parameters` : null;
+    $("#about").textContent = [`${first.name} ${first.version}`, size, `image size ${first.image_size}`].filter(Boolean).join(" · ");
     if (narrow.matches) $("#original").checked = false;
     choose();
     document.documentElement.dataset.ready = "true";

@@ -253,6 +253,7 @@ export class Moving {
         if (!this.video.videoWidth || (this.video.paused && this.drawn === this.video.currentTime)) continue;
         const began = performance.now(), at = this.video.currentTime;
         const { jpeg, scale } = await this.#jpeg();
+        if (signal.aborted) return;
         const answer = await socket.send(jpeg), { polyps } = answer;
         if (signal.aborted) return;
         this.drawn = at;
