@@ -1,0 +1,179 @@
+"""The page in a real Chromium, before the real service: files of all kinds, a camera, a clip."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep import synthetic
+
+from .browser import Page, chromium
+
+pytestmark = pytest.mark.slow
+for name in ("fastapi", "uvicorn", "websockets", "prometheus_client"):
+    pytest.importorskip(name, reason="the extra serve is not installed")
+
+
+def drawn(seed: int, size: tuple[int, int] = (480, 384)) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    return synthetic.render(random, size, [synthetic.DrawnPolyp("round", 0.06, (0.1, 0.1))])[0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("service")
+
+
+@pytest.fixture(scope="module")
+def clip(folder) -> Path:
+    av = pytest.importorskip("av", reason="the extra video is not installed")
+    path, frame = folder / "clip.mp4", drawn(1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = *frame.shape[1::-1], "yuv420p"
+        for shift in range(20):
+            picture = av.VideoFrame.from_ndarray(np.roll(frame, 2 * shift, 1), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def address(clip):
+    words = ["serve", "efficient_unet", "--port", "0", "--source", str(clip), "--device", "cpu"]
+    command = [sys.executable, "-m", "polyp_monai", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        lines = iter(process.stdout.readline, "")
+        yield next(found[0] for line in lines if (found := re.search(r"http://\S+", line))) + "/"
+        process.terminate()
+
+
+@pytest.fixture(scope="module")
+def driver(folder):
+    with chromium(folder) as driver:
+        yield driver
+
+
+@pytest.fixture
+def page(driver, address, folder):
+    page = Page(driver, address, folder).ready()
+    yield page
+    assert page.log() == []
+    assert page.is_alone()
+
+
+def answer(address: str, path: str, query: str, accept: str = "application/json") -> bytes:
+    about = {"Content-Type": "application/octet-stream", "Accept": accept}
+    request = urllib.request.Request(f"{address}v1/predict?{query}", Path(path).read_bytes(), about)
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return response.read()
+
+
+def kinds(folder: Path) -> list[Path]:
+    frame = drawn(2)
+    image, gray = Image.fromarray(frame), Image.fromarray(frame).convert("L")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the camera was held upright
+    image.save(folder / "a.jpg", quality=95)
+    image.save(folder / "b.png")
+    image.save(folder / "c.tif")
+    image.save(folder / "d.webp", lossless=True)
+    image.save(folder / "e.bmp")
+    import nibabel
+
+    nibabel.Nifti1Image(frame.transpose(1, 0, 2)[:, :, None], np.eye(4)).to_filename(folder / "f.nii.gz")
+    gray.save(folder / "g-gray.png")
+    image.convert("RGBA").save(folder / "h-rgba.png")
+    image.save(folder / "i-turned.jpg", quality=95, exif=turned)
+    image.resize((16, 12)).save(folder / "j-tiny.png")
+    return sorted(folder.iterdir())
+
+
+def test_ten_kinds_of_file(page, tmp_path):
+    """Each is shown, and its mask at two thresholds is the service's."""
+    paths = kinds(tmp_path)
+    page.choose(*paths)
+    page.until("document.querySelectorAll('#film li button').length === 10")
+    page.read(10)
+    page.run("document.querySelector('#film li button').click()")
+    for path in paths:
+        page.until(f"document.querySelector('#title').innerText.includes('{path.name}')")
+        page.until("document.querySelector('#stage').ariaBusy === 'false'")
+        assert page.count(".pane") == 2, page.text("#panes")
+        for level in (128, 40):
+            page.slide(level)
+            query = f"threshold={(level - 0.5) / 255}"
+            found = json.loads(answer(page.address, path, query))["results"][0]
+            assert [row[1] for row in page.rows()] == [f"{p['area']:,} px" for p in found["polyps"]]
+            theirs = np.asarray(Image.open(io.BytesIO(answer(page.address, path, query, "image/png"))))
+            name = re.sub(r"(\.nii)?\.\w+$", ".png", path.name)
+            assert np.array_equal(np.asarray(Image.open(page.saved("mask", name))), theirs)
+            size = page.run("const c = document.querySelector('.base'); return [c.height, c.width]")
+            assert tuple(size) == theirs.shape
+        page.slide(128)
+        if path != paths[-1]:
+            page.press("\ue014")
+    assert page.text("#count").startswith("10 frames · ")
+
+
+def test_no_image(page, tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    page.choose(tmp_path / "notes.txt")
+    page.until("document.querySelector('.explain')")
+    assert len(page.text(".explain").splitlines()) == 1
+    assert page.text(".headline") == "Not read"
+    assert all("400" in line for line in page.log())
+
+
+def test_samples(page):
+    page.until("document.querySelectorAll('#samples img[src]').length > 2")
+    page.click("#samples button")
+    page.until("document.querySelector('.pane')")
+    assert page.count(".pane.contour .line") == len(page.rows())
+
+
+def test_clip(page, clip):
+    page.choose(clip)
+    page.until("document.querySelector('.headline small')?.innerText === 'in 20 frames'")
+    rows = list(csv.DictReader(io.StringIO(page.saved("csv", "clip.csv").read_text())))
+    assert len(rows) == int(page.text(".headline b")) == page.count(".lane")
+    assert rows
+    assert all(0 <= float(row["first_seconds"]) <= float(row["last_seconds"]) <= 2 for row in rows)
+    page.click(".lane button")
+    page.until("document.querySelectorAll('#screen .line').length > 0")
+    page.click("[name=how][value=playing]")
+    page.run("document.querySelector('video').play()")
+    page.until("document.querySelectorAll('#screen .line').length > 0 && /frames\\/s/.test(document.querySelector('#clock').innerText)")
+    page.click("#keep")
+    page.click("#leave")
+    page.until("document.querySelectorAll('.pane').length === 2")
+    assert re.match(r"clip-\d+\.\d\ds\.jpg", page.text("#title"))
+
+
+def test_camera(page):
+    page.click("[data-act=camera]")
+    page.until("/\\d+ ms/.test(document.querySelector('#clock').innerText)")
+    assert page.run("return document.querySelector('video').videoWidth") > 0
+    page.click("#leave")
+    page.until("document.documentElement.dataset.mode === 'empty'")
+    assert not page.run("return document.querySelector('video').srcObject")
+
+
+def test_source(page):
+    page.choose  # the button is there when a source is followed
+    page.run("document.querySelector('#source').click()")
+    page.until("document.querySelector('#screen img').naturalWidth === 480")
+    page.until("document.querySelector('.headline small')?.innerText === 'now'")
+    page.click("#leave")
