@@ -14,8 +14,10 @@ EXPORT = """Write the trained network of a bundle as one file that other runtime
 
 In: (B, 3, H, W) RGB 0..1 of any size from 33 pixels. Out: logits of that size. The file also holds the bundle's name
 and version, its image size, threshold and the weights' digest. A file whose probabilities differ from PyTorch's by more
-than 1e-4 (fp32), or whose Dice on the validation split of --data is more than .005 lower (the others), is not kept. `triton` writes ONNX into a model repository, OUT/BUNDLE/1/model.onnx with
-a config.pbtxt, which Triton and OpenVINO Model Server load.
+than 1e-4 (fp32), or whose Dice on the validation split of --data is more than .005 lower (the others), is not kept.
+
+`triton` writes ONNX into a model repository, OUT/BUNDLE/1/model.onnx with a config.pbtxt, for Triton and OpenVINO Model
+Server.
 """
 
 EXAMPLES = """examples:

@@ -13,7 +13,7 @@ from polyp_monai.runtime.about import INPUT, OUTPUT
 NAME = "triton"  # of `--format`
 BATCH, QUEUE = 8, 64  # frames that go through together, and that may wait; beyond it the server refuses
 TOLD = ("bundle_version", "weights_sha256", "image_size", "fit", "crop", "threshold", "precision")
-CONFIG = """# {name}: logits of polyps; the metadata of 1/model.onnx and `parameters` say what belongs before and behind it
+CONFIG = """# frames fitted as `parameters` say, RGB 0..1 -> logits of polyps
 name: "{name}"
 backend: "onnxruntime"
 max_batch_size: {batch}

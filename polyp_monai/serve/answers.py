@@ -35,12 +35,13 @@ def frame(prediction: Prediction, name: str, probability: bool) -> dict[str, Any
 
 
 def png(prediction: Prediction, view: str) -> bytes:
-    """The mask (0 and 255), the probability (0 to 255) or the frame with the outline, at native size."""
+    """The mask (0 and 255), the probability (0 to 255), the frame, or it with the outline, at native size, upright."""
     if view == "mask":
         return files.encode_mask(prediction.mask)
     if view == "probability":
         return _encoded((prediction.probability * 255).round().astype(np.uint8))
-    return _encoded(cv2.cvtColor(prediction.plot(), cv2.COLOR_RGB2BGR))
+    pixels = prediction.image if view == "image" else prediction.plot()
+    return _encoded(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
 
 
 def tracked(polyps: Sequence[TrackedPolyp]) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ async def predict(
     bundle: BundleName = None,
     threshold: Threshold = None,
     probability: bool = False,
-    view: Literal["mask", "overlay", "probability"] = "mask",
+    view: Literal["mask", "overlay", "probability", "image"] = "mask",
 ) -> Response:
     """Find polyps in one picture (the body), or in several (multipart parts `files`).
 
@@ -131,7 +131,7 @@ async def _picture(served: ServedBundle, uploads: list[Upload], threshold: float
     if len(uploads) > 1:
         raise HTTPException(422, f"{PNG} is the answer to one picture; {len(uploads)} came")
     ((name, content),) = uploads
-    pixels = view == "overlay"
+    pixels = view in ("overlay", "image")
     with_status = served.predict(content, name, threshold, lambda found: answers.png(found, view), pixels)
     made, _ = await _or_status(with_status)
     return Response(made, media_type=PNG)

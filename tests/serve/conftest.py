@@ -32,7 +32,7 @@ HOME = "http://127.0.0.1"
 def drawn(seed: int, size: tuple[int, int] = (120, 96)) -> np.ndarray:
     """(H, W, 3) RGB with red blobs."""
     random = np.random.default_rng(seed)
-    image = random.integers(0, 90, (size[1], size[0], 3), dtype=np.uint8)
+    image = random.integers(100, 220, (size[1], size[0], 3), dtype=np.uint8)
     image = cv2.GaussianBlur(image, (0, 0), 2)
     for _ in range(int(random.integers(1, 4))):
         centre = [int(random.integers(side // 4, 3 * side // 4)) for side in size]

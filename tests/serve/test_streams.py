@@ -100,7 +100,7 @@ def test_clips_open_nothing_else(clip, tmp_path):
 def test_as_many_clips_as_can_be(loaded, clip):
     with served(loaded, Limits(streams=0)) as client:
         assert client.post("/v1/video", content=clip.read_bytes()).status_code == 429
-        with client.websocket_connect("/v1/live") as live, pytest.raises(WebSocketDisconnect) as refused:
+        with client.websocket_connect("ws://127.0.0.1/v1/live") as live, pytest.raises(WebSocketDisconnect) as refused:
             live.receive_json()
         assert refused.value.code == 1013
 
@@ -113,7 +113,7 @@ def test_a_client_that_leaves_a_clip(loaded, clip):
 
 
 def test_live(client):
-    with client.websocket_connect("/v1/live?bundle=tiny") as live:
+    with client.websocket_connect("ws://127.0.0.1/v1/live?bundle=tiny") as live:
         for number in range(6):
             live.send_bytes(encoded(drawn(1), "JPEG"))
             found = live.receive_json()
@@ -147,12 +147,12 @@ def test_live_takes_the_newest(loaded):
 @pytest.mark.parametrize("token", ["", "wrong", "{}"])
 def test_live_asks_for_the_token(loaded, token):
     with served(loaded, Limits(), token=TOKEN) as client:
-        with client.websocket_connect("/v1/live") as live:
+        with client.websocket_connect("ws://127.0.0.1/v1/live") as live:
             live.send_text(token)
             with pytest.raises(WebSocketDisconnect) as refused:
                 live.receive_json()
             assert refused.value.code == 1008
-        with client.websocket_connect("/v1/live") as live:
+        with client.websocket_connect("ws://127.0.0.1/v1/live") as live:
             live.send_text(TOKEN)
             live.send_bytes(encoded(drawn(1), "JPEG"))
             assert live.receive_json()["frame"] == 0
