@@ -209,7 +209,11 @@ def _read_pillow(
 ) -> np.ndarray:
     from PIL import Image, ImageOps
 
-    with Image.open(source, formats=kinds) as image:
+    try:
+        opened = Image.open(source, formats=kinds)
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(f"{name}: is too large ({str(error).partition(',')[0]})") from error
+    with opened as image:
         check_pixels(image.size, name, most_pixels)
         if hasattr(image, "n_frames") and image.n_frames > 1:
             raise PolypError(f"{name}: holds {image.n_frames} pages; one picture a file is expected")

@@ -25,22 +25,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def run(app: FastAPI, listening: socket.socket, certificate: Path | None, key: Path | None) -> None:
     """Serve until SIGINT or SIGTERM; requests that are under way are answered first."""
     service: Service = app.state.service
-    config = uvicorn.Config(
-        app,
-        http=_bounded(service.limits),
-        ws="websockets-sansio",
-        ws_max_size=service.limits.body,
-        ws_per_message_deflate=False,  # a small message could unpack to a large one
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=GRACE,
-        ssl_certfile=certificate,
-        ssl_keyfile=key,
-    )
-    server = _Server(config, service.stop)
+    found = config(app, service.limits, ssl_certfile=certificate, ssl_keyfile=key)
+    server = Stoppable(found, service.stop)
     # uvicorn raises the signal that ended it once more, for the handlers that were there before it
     before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
     try:
@@ -48,6 +34,24 @@ def run(app: FastAPI, listening: socket.socket, certificate: Path | None, key: P
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def config(app: FastAPI, limits: Limits, **more: Any) -> uvicorn.Config:
+    """How uvicorn serves `app` within the limits; it writes no line a request."""
+    return uvicorn.Config(
+        app,
+        http=_bounded(limits),
+        ws="websockets-sansio",
+        ws_max_size=limits.body,
+        ws_per_message_deflate=False,  # a small message could unpack to a large one
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE,
+        **more,
+    )
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -76,7 +80,9 @@ def read_token(path: Path) -> str:
     return token
 
 
-class _Server(uvicorn.Server):
+class Stoppable(uvicorn.Server):
+    """Calls `on_stop` as soon as it is asked to stop."""
+
     def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_stop = on_stop
