@@ -6,9 +6,6 @@ import csv
 import io
 import json
 import re
-import subprocess
-import sys
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -16,18 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep import synthetic
+from polyp_monai.serve.limits import Limits
+from polyp_monai.video.sink import VideoSink
 
 from .browser import Page, chromium
+from .conftest import drawn, running
 
+pytest.importorskip("av")
 pytestmark = pytest.mark.slow
-for name in ("fastapi", "uvicorn", "websockets", "prometheus_client"):
-    pytest.importorskip(name, reason="the extra serve is not installed")
-
-
-def drawn(seed: int, size: tuple[int, int] = (480, 384)) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    return synthetic.render(random, size, [synthetic.DrawnPolyp("round", 0.06, (0.1, 0.1))])[0]
 
 
 @pytest.fixture(scope="module")
@@ -37,27 +30,20 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def clip(folder) -> Path:
-    av = pytest.importorskip("av", reason="the extra video is not installed")
-    path, frame = folder / "clip.mp4", drawn(1)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = *frame.shape[1::-1], "yuv420p"
-        for shift in range(20):
-            picture = av.VideoFrame.from_ndarray(np.roll(frame, 2 * shift, 1), format="rgb24")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-    return path
+    """Two seconds, in which a polyp comes after half of one."""
+    with VideoSink(folder / "clip.mp4", (240, 192), 10) as sink:
+        for index in range(20):
+            image = np.full((192, 240, 3), 60, np.uint8)
+            if index >= 5:
+                image[60:120, 80 + index : 160 + index] = (250, 20, 30)
+            sink.write(image, index / 10)
+    return folder / "clip.mp4"
 
 
 @pytest.fixture(scope="module")
-def address(clip):
-    words = ["serve", "efficient_unet", "--port", "0", "--source", str(clip), "--device", "cpu"]
-    command = [sys.executable, "-m", "polyp_monai", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        lines = iter(process.stdout.readline, "")
-        yield next(found[0] for line in lines if (found := re.search(r"http://\S+", line))) + "/"
-        process.terminate()
+def address(loaded, clip):
+    with running(loaded, Limits(), str(clip)) as (address, _):
+        yield address + "/"
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +68,7 @@ def answer(address: str, path: str, query: str, accept: str = "application/json"
 
 
 def kinds(folder: Path) -> list[Path]:
-    frame = drawn(2)
+    frame = drawn(2, (240, 192))
     image, gray = Image.fromarray(frame), Image.fromarray(frame).convert("L")
     turned = Image.Exif()
     turned[0x0112] = 6  # the camera was held upright
@@ -137,13 +123,6 @@ def test_no_image(page, tmp_path):
     assert all("400" in line for line in page.log())
 
 
-def test_samples(page):
-    page.until("document.querySelectorAll('#samples img[src]').length > 2")
-    page.click("#samples button")
-    page.until("document.querySelector('.pane')")
-    assert page.count(".pane.contour .line") == len(page.rows())
-
-
 def test_clip(page, clip):
     page.choose(clip)
     page.until("document.querySelector('.headline small')?.innerText === 'in 20 frames'")
@@ -171,9 +150,9 @@ def test_camera(page):
     assert not page.run("return document.querySelector('video').srcObject")
 
 
-def test_source(page):
-    page.choose  # the button is there when a source is followed
-    page.run("document.querySelector('#source').click()")
-    page.until("document.querySelector('#screen img').naturalWidth === 480")
+def test_source(page, clip):
+    page.choose(clip)  # the buttons above are there, once something is on the stage
+    page.click("#source")
+    page.until("document.querySelector('#screen img').naturalWidth === 240")
     page.until("document.querySelector('.headline small')?.innerText === 'now'")
     page.click("#leave")

@@ -56,8 +56,7 @@ function alarm(words, again = null) {
 }
 
 function failed(error) {
-  const again = error.gone ? () => (moves() ? null : resume()) : null;
-  alarm(error.message, again);
+  alarm(error.message, error.gone && !moves() ? resume : null);
 }
 
 function resume() {
@@ -367,7 +366,7 @@ const KEYS = {
 addEventListener("keydown", (event) => {
   const { key, target } = event;
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  if (target.closest("input:not([type=checkbox]), select, textarea")) return;
+  if (target.closest("select") || (key.length > 1 && target.closest("input:not([type=checkbox])"))) return; // its own keys
   if (key.length === 1 && !$("#letters").checked) return;
   const mode = document.documentElement.dataset.mode;
   if (key === "?") $("#keys").showModal();
@@ -388,7 +387,10 @@ $("#dismiss").onclick = () => alarm(null);
 $("#help").onclick = () => $("#keys").showModal();
 $("#bundle").onchange = $("#beside").onchange = rechosen;
 $("#original").onchange = draw;
-for (const input of document.querySelectorAll("[name=view]")) input.onchange = draw;
+for (const input of document.querySelectorAll("[name=view]")) {
+  input.onchange = draw;
+  input.onclick = ({ detail }) => detail && input.blur(); // after the mouse, the arrows step through frames again
+}
 
 $("#letters").checked = localStorage.getItem("letters") !== "off";
 $("#letters").onchange = ({ target }) => localStorage.setItem("letters", target.checked ? "on" : "off");
