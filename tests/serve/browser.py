@@ -87,7 +87,9 @@ class Page:
         self.until(f"document.querySelector('{selector}').innerText === '{words}'", 10)
 
     def count(self, selector: str) -> int:
-        return self.run("return [...document.querySelectorAll(arguments[0])].filter(e => e.checkVisibility()).length", selector)
+        """How many can be seen."""
+        script = "return [...document.querySelectorAll(arguments[0])].filter(e => e.checkVisibility()).length"
+        return self.run(script, selector)
 
     def click(self, selector: str) -> None:
         self.driver.find_element("css selector", selector).click()

@@ -121,7 +121,11 @@ def test_marks_and_keys(page, tmp_path):
 
     assert "0.png" in page.text("#title")
     for keys, name in (
-        ([Keys.ARROW_RIGHT], "1.png"), (["n"], "3.png"), (["p"], "1.png"), ([Keys.END], "4.png"), ([Keys.HOME], "0.png"),
+        ([Keys.ARROW_RIGHT], "1.png"),
+        (["n"], "3.png"),
+        (["p"], "1.png"),
+        ([Keys.END], "4.png"),
+        ([Keys.HOME], "0.png"),
     ):
         page.press(*keys)
         page.until(f"document.querySelector('#title').innerText.includes('{name}')")
@@ -271,7 +275,8 @@ def test_everyone_can_use_it(page, tmp_path, scheme):
     page.select("beside", "dimmer")
     page.until("document.querySelector('.reading.b .headline b')?.innerText")
     assert serious() == []
-    assert page.until("document.querySelector('#status').textContent").startswith("Frame 1 of 3, 0.png: 2 polyps at 0.500")
+    said = page.until("document.querySelector('#status').textContent")
+    assert said.startswith("Frame 1 of 3, 0.png: 2 polyps at 0.500")
 
 
 def test_fits_every_screen(page, tmp_path):

@@ -81,7 +81,7 @@ export class Findings {
     this.map = null;
   }
 
-  show({ polyps, milliseconds }, map) {
+  show({ polyps }, map) {
     this.root.classList.remove("idle");
     const share = polyps.reduce((sum, polyp) => sum + polyp.share, 0);
     const count = polyps.length ? String(polyps.length) : "No";
@@ -90,8 +90,7 @@ export class Findings {
       el("small", {}, polyps.length ? `${percent(share)} of the frame` : "at this threshold"),
     );
     this.body.replaceChildren(...(polyps.length ? [table("Polyps, largest first", HEADS, polyps.map((p) => this.#row(p)))] : []));
-    const network = milliseconds?.network;
-    this.body.append(el("p", { className: "small" }, [network && `network ${Math.round(network)} ms`, this.bundle.runtime].filter(Boolean).join(" · ")));
+    this.body.append(el("p", { className: "small" }, this.bundle.runtime));
     if (map && this.map !== map) this.#plot(map);
   }
 

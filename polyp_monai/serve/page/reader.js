@@ -41,7 +41,7 @@ class Few {
   }
 }
 
-/** One frame. `readings`: bundle -> { level, width, height, version, polyps, milliseconds }. */
+/** One frame. `readings`: bundle -> { level, width, height, version, polyps }. */
 class Frame {
   state = "waiting"; // reading, read, failed
   error = null;
@@ -136,8 +136,8 @@ export class Reader {
     this.changed(frame);
   }
 
-  #keep(frame, bundle, level, { polyps, width, height, version, milliseconds }) {
-    frame.readings.set(bundle, { level, polyps, width, height, version, milliseconds });
+  #keep(frame, bundle, level, { polyps, width, height, version }) {
+    frame.readings.set(bundle, { level, polyps, width, height, version });
     if (bundle === this.bundle()) frame.state = "read";
     frame.error = null;
   }

@@ -87,7 +87,7 @@ function regions(map, width, height, level) {
 function outline(map, width, height, level, [x0, y0]) {
   const at = (x, y) => (x < 0 || y < 0 || x >= width || y >= height ? 0 : map[y * width + x]);
   const edge = level - 0.5, points = [];
-  let x = x0, y = y0, dx = 0, dy = -1; // a pixel within, and the way to its neighbour without
+  let x = x0, y = y0, dx = 0, dy = -1; // a pixel within, and the way to its neighbor without
   do {
     const inside = at(x, y), part = (inside - edge) / (inside - at(x + dx, y + dy));
     points.push([x + 0.5 + dx * part, y + 0.5 + dy * part]);
