@@ -6,10 +6,11 @@ import base64
 import io
 import json
 import mimetypes
+import os
 import shutil
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -140,6 +141,18 @@ class Page:
                 return path
             time.sleep(0.05)
         raise AssertionError(f"{name} was not saved: {sorted(path.parent.glob('*'))}")
+
+    def megabytes(self) -> float:
+        """What all processes of the browser hold."""
+        self.driver.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
+        own, statm = {self.driver.service.process.pid}, {}
+        for folder in sorted(Path("/proc").glob("[0-9]*"), key=lambda folder: int(folder.name)):
+            with suppress(OSError):
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent in own:
+                    own.add(int(folder.name))
+                    statm[folder.name] = int((folder / "statm").read_text().split()[1])
+        return sum(statm.values()) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def log(self) -> list[str]:
         return [entry["message"] for entry in self.driver.get_log("browser")]

@@ -69,6 +69,7 @@ async function show(frame) {
   const mine = ++turn, late = () => mine !== turn;
   const before = current;
   current = frame;
+  shown = null;
   marked(before);
   marked(frame);
   heading();
@@ -85,7 +86,6 @@ async function show(frame) {
     ahead(frame);
   } catch (error) {
     if (late()) return;
-    shown = null;
     stage.explain(error.message);
     for (const card of cards.values()) card.waiting("Not read");
     if (error.gone) failed(error);
@@ -140,7 +140,7 @@ function heading() {
 const cells = new Map(); // frame -> its button
 
 function cell(frame) {
-  const button = el("button", { type: "button", tabIndex: -1, onclick: () => show(frame) },
+  const button = el("button", { type: "button", tabIndex: -1, onclick: () => (moves() ? mode("frames", frame) : show(frame)) },
     el("img", { alt: "", width: 84, height: 63 }), el("span", { className: "badge" }), el("span", { className: "unseen" }));
   cells.set(frame, button);
   return el("li", {}, button);
@@ -208,8 +208,9 @@ const positive = (frame) => Boolean(frame.readings.get(cards.get("a").bundle.nam
 function take(files, named) {
   const { frames, clips } = sorted(files, named);
   if (!frames.length && !clips.length) return alarm("Nothing there that looks like a frame or a clip.");
-  alarm(clips.length > 1 ? `One clip at a time: this is ${clips[0].name}, of ${clips.length}.` : null);
-  if (clips.length && !frames.length) {
+  const alone = clips.length > 1 || (clips.length && frames.length);
+  alarm(alone ? `A clip is looked at alone; ${frames.length ? "these are the frames" : `this is ${clips[0].name}`}.` : null);
+  if (!frames.length) {
     mode("clip");
     moving.open(clips[0]);
     return saves();
@@ -297,9 +298,10 @@ function rechosen({ target }) {
   if (target.id === "beside" && target.value) $("#original").checked = false; // two panes are larger than three
   mode(document.documentElement.dataset.mode);
   if (target.id === "bundle" && cards.get("a").bundle.name !== first && reader.frames.length) {
-    reader.cancel();
-    reader.again();
-    reader.start(current);
+    reader.cancel().then(() => {
+      reader.again();
+      reader.start(current);
+    });
   }
 }
 
@@ -429,7 +431,7 @@ async function begin() {
     $("#beside").replaceChildren(el("option", { value: "" }, "none"), ...names.map((name) => el("option", { value: name }, name)));
     $("#bundle").value = answer.default;
     $("#beside").parentElement.hidden = names.length < 2;
-    $("#source").hidden = !answer.source;
+    for (const button of document.querySelectorAll("#source, [data-act=source]")) button.hidden = !answer.source;
     const first = bundles.get(answer.default);
     const size = first.parameters ? `${(first.parameters / 1e6).toFixed(1)} M parameters` : null;
     $("#about").textContent = [`${first.name} ${first.version}`, size, `image size ${first.image_size}`].filter(Boolean).join(" · ");

@@ -92,6 +92,7 @@ export class Moving {
     this.video.srcObject = null;
     this.video.removeAttribute("src");
     this.video.load();
+    URL.revokeObjectURL(this.mjpeg.src);
     this.mjpeg.removeAttribute("src");
     if (this.url) URL.revokeObjectURL(this.url);
     this.url = this.clip = null;
@@ -117,6 +118,8 @@ export class Moving {
   #clear() {
     this.#frames = [];
     this.#tracks.clear();
+    this.rows = "";
+    this.drawn = null;
     this.lanes.replaceChildren();
     this.lines.replaceChildren();
     this.findings.replaceChildren();
@@ -162,6 +165,7 @@ export class Moving {
         if (!this.video.videoWidth) this.#fit(data.width, data.height);
         read += 1;
         seconds = data.seconds;
+        this.every = seconds / Math.max(1, data.frame); // seconds of a frame
         if (data.polyps.length) this.#take(data);
         if (performance.now() - shown > 200) progress(false);
       }
@@ -224,8 +228,8 @@ export class Moving {
       if (frames[middle].seconds <= now + 0.005) low = middle + 1;
       else high = middle;
     }
-    const found = frames[low - 1], fresh = found && now - found.seconds < 0.12 ? found : null;
-    if (fresh !== this.drawn || !fresh) this.#draw(fresh?.polyps ?? []);
+    const found = frames[low - 1], fresh = found && now - found.seconds < Math.max(0.1, 1.5 * this.every) ? found : null;
+    if (fresh !== this.drawn) this.#draw(fresh?.polyps ?? []);
     this.drawn = fresh;
   }
 
@@ -241,11 +245,8 @@ export class Moving {
   /** One frame is under way at a time, the newest; so no queue grows, however slow the service is. */
   async #live() {
     const { signal } = (this.#stop = new AbortController());
-    const socket = service.live(this.bundle(), (error) => {
-      if (!signal.aborted) this.failed(error);
-      this.#stop?.abort();
-    });
-    signal.addEventListener("abort", () => socket.close());
+    let socket = null; // the service closes one that is silent, as while the clip is paused
+    signal.addEventListener("abort", () => socket?.close());
     let rate = 0;
     try {
       while (!signal.aborted) {
@@ -254,6 +255,7 @@ export class Moving {
         const began = performance.now(), at = this.video.currentTime;
         const { jpeg, scale } = await this.#jpeg();
         if (signal.aborted) return;
+        socket ??= service.live(this.bundle(), () => (socket = null));
         const answer = await socket.send(jpeg), { polyps } = answer;
         if (signal.aborted) return;
         this.drawn = at;
@@ -265,8 +267,8 @@ export class Moving {
       }
     } catch (error) {
       if (!signal.aborted) this.failed(error);
+      socket?.close();
     }
-    socket.close();
   }
 
   async #jpeg(most = SENT, quality = 0.85) {
@@ -293,7 +295,7 @@ export class Moving {
     const [count, ...word] = big.split(" ");
     const headline = el("p", { className: "headline" }, el("b", {}, count), ` ${word.join(" ")}`, el("small", {}, small));
     const title = el("h2", {}, el("span", { className: "key" }), this.bundle());
-    this.findings.replaceChildren(el("section", { className: "reading a" }, title, headline, el("div", { className: "found" }, this.rows || "")));
+    this.findings.replaceChildren(el("section", { className: "reading a" }, title, headline, el("div", { className: "found" }, this.rows)));
   }
 
   async #keep() {

@@ -59,6 +59,7 @@ export class Reader {
   #pictures = new Few(HELD);
   #maps = new Few(2 * HELD);
   #running = null;
+  #ended = Promise.resolve();
   #ids = 0;
 
   /** `bundle()`: name of the one that reads all; `level(name)`: of its threshold; `changed(frame)`: after each step,
@@ -82,8 +83,11 @@ export class Reader {
   }
 
   /** Reads all frames that wait, the one on the stage first. */
-  async start(first = null) {
-    if (this.#running) return;
+  start(first = null) {
+    if (!this.#running) this.#ended = this.#work(first);
+  }
+
+  async #work(first) {
     const { signal } = (this.#running = new AbortController());
     let next = 0;
     const take = () => {
@@ -94,19 +98,20 @@ export class Reader {
     const work = async () => {
       for (let frame = take(); frame && !signal.aborted; frame = take()) await this.#read(frame, signal);
     };
-    try {
-      await Promise.all(Array.from({ length: AT_ONCE }, work));
-    } catch (error) {
-      this.#running?.abort();
-      if (!(error.name === "AbortError")) this.failed(error);
-    }
+    const ends = Array.from({ length: AT_ONCE }, () => work().catch((error) => {
+      if (!signal.aborted) this.failed(error);
+      this.#running.abort();
+    }));
+    await Promise.all(ends);
     this.#running = null;
     this.changed(null);
     if (!signal.aborted && this.waiting) this.start(); // some came in the meantime
   }
 
+  /** Resolves when nothing is under way any more. */
   cancel() {
     this.#running?.abort();
+    return this.#ended;
   }
 
   /** All frames wait again: for another bundle, or another threshold. */

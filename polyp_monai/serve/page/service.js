@@ -191,19 +191,20 @@ export function live(bundle, onclose) {
   const where = address(query("v1/live", { bundle }));
   where.protocol = where.protocol.replace("http", "ws");
   const socket = new WebSocket(where);
-  let answer = null, failure = null;
+  let answer = null;
   const opened = new Promise((resolve, reject) => {
     socket.onopen = () => {
       if (token()) socket.send(token());
       resolve();
     };
     socket.onclose = (event) => {
-      failure ??= new ServiceError(event.reason ? `${event.reason}.` : "The service closed the connection.", true);
+      const failure = new ServiceError(event.reason ? `${event.reason}.` : "The service closed the connection.", true);
       reject(failure);
       answer?.reject(failure);
-      onclose(failure);
+      onclose();
     };
   });
+  opened.catch(() => {}); // whoever sends is told
   socket.onmessage = ({ data }) => {
     const found = JSON.parse(data);
     if (found.error) answer?.reject(new ServiceError(found.error));
@@ -217,10 +218,6 @@ export function live(bundle, onclose) {
         socket.send(jpeg);
       });
     },
-    close() {
-      onclose = () => {};
-      opened.catch(() => {});
-      socket.close();
-    },
+    close: () => socket.close(),
   };
 }
