@@ -1,7 +1,8 @@
 /** The page: what the user does, and what is shown for it. */
 
-import { $, counted, el, number, say } from "./dom.js";
+import { $, el, number, say } from "./dom.js";
 import { dropped, sorted } from "./files.js";
+import { Film } from "./film.js";
 import { Findings, summary } from "./findings.js";
 import { Moving } from "./moving.js";
 import { Reader } from "./reader.js";
@@ -21,7 +22,16 @@ let shown = null; // { frame, image, maps: tone -> map } as it is drawn
 let turn = 0; // of `show`: an answer that comes late is not drawn
 
 const level = (name) => [...cards.values()].find((card) => card.bundle.name === name).level;
-const reader = new Reader({ bundle: () => cards.get("a").bundle.name, level, changed: filmed, failed });
+const reader = new Reader({
+  bundle: () => cards.get("a").bundle.name,
+  level,
+  changed: (frame) => film.tell(frame),
+  failed,
+});
+const film = new Film($("#film"), reader, {
+  chosen: (frame) => (moves() ? mode("frames", frame) : show(frame)),
+  changed: saves,
+});
 const moving = new Moving($("#moving"), $("#readings"), {
   bundle: () => cards.get("a").bundle.name,
   kept: (file) => take([{ file, path: file.name }], true),
@@ -66,12 +76,12 @@ function resume() {
 
 /** Puts a frame on the stage: its picture, and what each bundle found in it. */
 async function show(frame) {
-  const mine = ++turn, late = () => mine !== turn;
+  const mine = ++turn,
+    late = () => mine !== turn;
   const before = current;
   current = frame;
   shown = null;
-  marked(before);
-  marked(frame);
+  film.mark(frame, before);
   heading();
   for (const card of cards.values()) card.waiting("Looking …");
   agreed.textContent = "";
@@ -106,92 +116,48 @@ function ahead(frame) {
 
 function draw() {
   if (!shown) return;
-  const { frame, image, maps } = shown, kind = $("[name=view]:checked").value, views = [];
-  if ($("#original").checked) views.push({ title: "Original", tone: "", kind: "original", description: `${frame.name}, as it came` });
+  const { frame, image, maps } = shown,
+    kind = $("[name=view]:checked").value,
+    views = [];
+  if ($("#original").checked)
+    views.push({ title: "Original", tone: "", kind: "original", description: `${frame.name}, as it came` });
   for (const [tone, card] of cards) {
     if (!maps[tone]) continue;
-    const { name } = card.bundle, reading = reader.at(frame, name, maps[tone]);
+    const { name } = card.bundle,
+      reading = reader.at(frame, name, maps[tone]);
     card.show(reading, maps[tone]);
     const found = { map: maps[tone], level: card.level, polyps: reading.polyps };
-    views.push({ title: name, tone, kind, found, description: `${words[kind]} of ${name}: ${summary(reading.polyps)}` });
+    views.push({
+      title: name,
+      tone,
+      kind,
+      found,
+      description: `${words[kind]} of ${name}: ${summary(reading.polyps)}`,
+    });
   }
   stage.show(image, views);
   if (maps.b) {
     const dice = agreement(maps.a, cards.get("a").level, maps.b, cards.get("b").level);
     agreed.replaceChildren("Agreement of the two masks ", el("b", {}, dice.toFixed(3)), el("small", {}, " Dice"));
   }
-  const told = [...cards.values()].map((card) => `${summary(frame.readings.get(card.bundle.name).polyps)} at ${thresholdOf(card.level).toFixed(3)}`);
+  const told = [...cards.values()].map(
+    (card) => `${summary(frame.readings.get(card.bundle.name).polyps)} at ${thresholdOf(card.level).toFixed(3)}`,
+  );
   say(`Frame ${reader.frames.indexOf(frame) + 1} of ${reader.frames.length}, ${frame.name}: ${told.join("; ")}`);
-  filmed(frame);
+  film.tell(frame);
 }
 
 const words = { contour: "Contour", heat: "Heat map", mask: "Mask" };
 
 function heading() {
   const at = reader.frames.indexOf(current);
-  $("#title").replaceChildren(el("span", {}, current.name), el("small", {}, ` ${number(at + 1)} of ${number(reader.frames.length)}`));
+  $("#title").replaceChildren(
+    el("span", {}, current.name),
+    el("small", {}, ` ${number(at + 1)} of ${number(reader.frames.length)}`),
+  );
   $("#previous").disabled = at <= 0;
   $("#next").disabled = at >= reader.frames.length - 1;
   $(".steps").hidden = reader.frames.length < 2;
-}
-
-/* ---- the film ---- */
-
-const cells = new Map(); // frame -> its button
-
-function cell(frame) {
-  const button = el("button", { type: "button", tabIndex: -1, onclick: () => (moves() ? mode("frames", frame) : show(frame)) },
-    el("img", { alt: "", width: 84, height: 63 }), el("span", { className: "badge" }), el("span", { className: "unseen" }));
-  cells.set(frame, button);
-  return el("li", {}, button);
-}
-
-/** A frame's cell says what is known of it; without a frame, all have been read. */
-function filmed(frame) {
-  if (frame) {
-    const button = cells.get(frame), [image, badge, name] = button.children;
-    const reading = frame.readings.get(cards.get("a").bundle.name);
-    if (frame.thumb && image.src !== frame.thumb) image.src = frame.thumb;
-    button.className = frame.state;
-    button.classList.toggle("positive", Boolean(reading?.polyps.length));
-    badge.textContent = { failed: "!", read: reading ? String(reading.polyps.length) : "" }[frame.state] ?? "";
-    button.title = `${frame.name}${frame.error ? `: ${frame.error}` : ""}`;
-    name.textContent = `${frame.name}, ${frame.error ?? (reading ? summary(reading.polyps) : "not read yet")}`;
-  }
-  clearTimeout(filmed.timer);
-  filmed.timer = setTimeout(counts, 60);
-}
-
-function counts() {
-  const all = reader.frames.length, state = (name) => reader.frames.filter((frame) => frame.state === name);
-  const read = state("read"), bad = state("failed").length, { name } = cards.get("a").bundle;
-  const positive = read.filter((frame) => frame.readings.get(name)?.polyps.length).length;
-  const stale = read.filter((frame) => frame.readings.get(name)?.level !== level(name)).length;
-  const { running } = reader;
-  $("#film").hidden = all < 2;
-  $("#reading").hidden = all < 2;
-  $("#bar").value = (read.length + bad) / Math.max(1, all);
-  $("#bar").hidden = $("#cancel").hidden = !running;
-  $("#reread").hidden = running || !(stale || reader.waiting);
-  $("#reread").textContent = reader.waiting ? `Read the other ${number(all - read.length - bad)}` : `Read all at ${thresholdOf(level(name)).toFixed(3)}`;
-  const parts = [running ? `${number(read.length + bad)} of ${number(all)} read` : counted(all, "frame"), `${number(positive)} with a polyp`];
-  if (bad) parts.push(`${number(bad)} not readable`);
-  if (stale && !running) parts.push(`${number(stale)} at another threshold`);
-  $("#count").textContent = parts.join(" · ");
-  saves();
-}
-
-/** Only the current cell is a stop of the tab key; the arrows go to the others. */
-function marked(frame) {
-  const button = cells.get(frame);
-  if (!button) return;
-  const here = frame === current;
-  button.tabIndex = here ? 0 : -1;
-  button.ariaCurrent = here ? "true" : null;
-  if (!here) return;
-  const list = $("#film ol"), place = button.parentElement.offsetLeft + button.offsetWidth / 2;
-  list.scrollTo({ left: place - list.clientWidth / 2, behavior: "instant" });
-  if (list.contains(document.activeElement)) button.focus({ preventScroll: true });
 }
 
 function step(by, wanted = () => true) {
@@ -201,24 +167,24 @@ function step(by, wanted = () => true) {
   if (frames[at]) show(frames[at]);
 }
 
-const positive = (frame) => Boolean(frame.readings.get(cards.get("a").bundle.name)?.polyps.length);
-
 /* ---- what comes in ---- */
 
 function take(files, named) {
   const { frames, clips } = sorted(files, named);
   if (!frames.length && !clips.length) return alarm("Nothing there that looks like a frame or a clip.");
   const alone = clips.length > 1 || (clips.length && frames.length);
-  alarm(alone ? `A clip is looked at alone; ${frames.length ? "these are the frames" : `this is ${clips[0].name}`}.` : null);
+  alarm(
+    alone ? `A clip is looked at alone; ${frames.length ? "these are the frames" : `this is ${clips[0].name}`}.` : null,
+  );
   if (!frames.length) {
     mode("clip");
     moving.open(clips[0]);
     return saves();
   }
   const added = reader.add(frames);
-  $("#film ol").append(...added.map(cell));
-  added.forEach(filmed);
-  if (moves()) current ??= added[0]; // frames that were kept are seen when the clip is closed
+  film.add(added);
+  if (moves())
+    current ??= added[0]; // frames that were kept are seen when the clip is closed
   else mode("frames", added[0]);
   reader.start(current);
 }
@@ -238,7 +204,10 @@ async function act(name) {
   }
 }
 
-for (const [id, named] of [["#files", true], ["#folders", false]])
+for (const [id, named] of [
+  ["#files", true],
+  ["#folders", false],
+])
   $(id).onchange = ({ target }) => {
     const files = [...target.files].map((file) => ({ file, path: file.webkitRelativePath || file.name }));
     target.value = "";
@@ -261,7 +230,11 @@ addEventListener("drop", async (event) => {
 });
 addEventListener("paste", (event) => {
   const files = [...(event.clipboardData?.files ?? [])];
-  if (files.length) take(files.map((file) => ({ file, path: file.name })), true);
+  if (files.length)
+    take(
+      files.map((file) => ({ file, path: file.name })),
+      true,
+    );
 });
 
 async function offer() {
@@ -270,8 +243,13 @@ async function offer() {
     const image = el("img", { alt: "", width: 112, height: 84 });
     const blob = service.picture(url).then((got) => ((image.src = URL.createObjectURL(got)), got));
     blob.catch(() => {});
-    const open = async () => take([{ file: new File([await blob], name, { type: (await blob).type }), path: name }], true);
-    return el("li", {}, el("button", { type: "button", ariaLabel: `Drawn frame ${name}`, onclick: () => open().catch(failed) }, image));
+    const open = async () =>
+      take([{ file: new File([await blob], name, { type: (await blob).type }), path: name }], true);
+    return el(
+      "li",
+      {},
+      el("button", { type: "button", ariaLabel: `Drawn frame ${name}`, onclick: () => open().catch(failed) }, image),
+    );
   });
   $("#samples ul").replaceChildren(...images);
   $("#samples").hidden = !images.length;
@@ -285,7 +263,11 @@ function choose() {
   for (const [tone, name] of Object.entries(wanted)) {
     if (cards.get(tone)?.bundle.name === name) continue;
     cards.delete(tone);
-    if (name) cards.set(tone, new Findings(bundles.get(name), tone, { moved: () => slid(), pointed: (polyp) => stage.light(polyp, tone) }));
+    if (name)
+      cards.set(
+        tone,
+        new Findings(bundles.get(name), tone, { moved: () => slid(), pointed: (polyp) => stage.light(polyp, tone) }),
+      );
   }
   for (const option of $("#beside").options) option.disabled = option.value === a;
   if (!wanted.b) $("#beside").value = "";
@@ -294,7 +276,12 @@ function choose() {
 function rechosen({ target }) {
   const first = cards.get("a").bundle.name;
   choose();
-  if (moves()) return failed(new service.ServiceError("The clip goes on with the bundle it began with; close it and open it again for another."));
+  if (moves())
+    return failed(
+      new service.ServiceError(
+        "The clip goes on with the bundle it began with; close it and open it again for another.",
+      ),
+    );
   if (target.id === "beside" && target.value) $("#original").checked = false; // two panes are larger than three
   mode(document.documentElement.dataset.mode);
   if (target.id === "bundle" && cards.get("a").bundle.name !== first && reader.frames.length) {
@@ -323,7 +310,11 @@ function saves() {
     button.disabled = !possible[button.dataset.save];
     button.hidden = button.disabled && moves();
   }
-  $("#saves").textContent = moves() ? "" : all > 1 ? `Mask and overlay of this frame; JSON and CSV of ${number(all)}.` : "At native size.";
+  $("#saves").textContent = moves()
+    ? ""
+    : all > 1
+      ? `Mask and overlay of this frame; JSON and CSV of ${number(all)}.`
+      : "At native size.";
 }
 
 async function saved(what) {
@@ -332,23 +323,29 @@ async function saved(what) {
   const name = read.length > 1 ? "frames" : save.stem(read[0].name);
   if (what === "json") return save.download(save.json(read), `${name}.json`);
   if (what === "csv") return save.download(save.csv(read), `${name}.csv`);
-  const { frame, image, maps } = shown, stem = save.stem(frame.name);
+  const { frame, image, maps } = shown,
+    stem = save.stem(frame.name);
   for (const [tone, card] of cards) {
     const suffix = cards.size > 1 ? `-${card.bundle.name}` : "";
     if (what === "mask") save.download(await save.mask(maps[tone], card.level), `${stem}${suffix}.png`);
   }
   if (what !== "overlay") return;
   if ($("[name=view]:checked").value === "heat") {
-    const canvas = new OffscreenCanvas(image.width, image.height), context = canvas.getContext("2d");
+    const canvas = new OffscreenCanvas(image.width, image.height),
+      context = canvas.getContext("2d");
     context.drawImage(image, 0, 0);
     context.drawImage(painted(maps.a, asHeat), 0, 0);
     return save.download(await canvas.convertToBlob({ type: "image/png" }), `${stem}-heat.png`);
   }
-  const drawn = [...cards].map(([tone, card]) => ({ polyps: frame.readings.get(card.bundle.name).polyps, color: COLORS[tone] }));
+  const drawn = [...cards].map(([tone, card]) => ({
+    polyps: frame.readings.get(card.bundle.name).polyps,
+    color: COLORS[tone],
+  }));
   save.download(await save.overlay(image, drawn), `${stem}-overlay.png`);
 }
 
-for (const button of document.querySelectorAll("[data-save]")) button.onclick = () => saved(button.dataset.save).catch(failed);
+for (const button of document.querySelectorAll("[data-save]"))
+  button.onclick = () => saved(button.dataset.save).catch(failed);
 
 /* ---- keys, theme, dialogs ---- */
 
@@ -358,11 +355,19 @@ const view = (name) => {
 };
 
 const KEYS = {
-  ArrowLeft: () => step(-1), ArrowRight: () => step(1), Home: () => show(reader.frames[0]), End: () => show(reader.frames.at(-1)),
-  n: () => step(1, positive), p: () => step(-1, positive),
-  c: () => view("contour"), h: () => view("heat"), m: () => view("mask"),
+  ArrowLeft: () => step(-1),
+  ArrowRight: () => step(1),
+  Home: () => show(reader.frames[0]),
+  End: () => show(reader.frames.at(-1)),
+  n: () => step(1, (frame) => film.positive(frame)),
+  p: () => step(-1, (frame) => film.positive(frame)),
+  c: () => view("contour"),
+  h: () => view("heat"),
+  m: () => view("mask"),
   o: () => $("#original").click(),
-  "[": () => cards.get("a").step(-5), "]": () => cards.get("a").step(5), t: () => cards.get("a").nextMark(),
+  "[": () => cards.get("a").step(-5),
+  "]": () => cards.get("a").step(5),
+  t: () => cards.get("a").nextMark(),
 };
 
 addEventListener("keydown", (event) => {
@@ -410,15 +415,17 @@ $("#theme").onclick = () => {
   scheme(next);
 };
 
-service.ask.waiting = (seconds) => alarm(seconds ? `The service is busy: trying again in ${Math.ceil(seconds)} s.` : null);
-service.ask.token = (wrong) => new Promise((resolve) => {
-  const dialog = $("#token");
-  $("#token-wrong").hidden = !wrong;
-  $("#token-value").value = "";
-  dialog.returnValue = "";
-  dialog.onclose = () => resolve(dialog.returnValue === "given" ? $("#token-value").value.trim() : null);
-  dialog.showModal();
-});
+service.ask.waiting = (seconds) =>
+  alarm(seconds ? `The service is busy: trying again in ${Math.ceil(seconds)} s.` : null);
+service.ask.token = (wrong) =>
+  new Promise((resolve) => {
+    const dialog = $("#token");
+    $("#token-wrong").hidden = !wrong;
+    $("#token-value").value = "";
+    dialog.returnValue = "";
+    dialog.onclose = () => resolve(dialog.returnValue === "given" ? $("#token-value").value.trim() : null);
+    dialog.showModal();
+  });
 
 /* ---- begin ---- */
 
@@ -428,13 +435,18 @@ async function begin() {
     for (const bundle of answer.bundles) bundles.set(bundle.name, { ...bundle, calibrated: bundle.calibrated ?? [] });
     const names = [...bundles.keys()];
     $("#bundle").replaceChildren(...names.map((name) => el("option", { value: name }, name)));
-    $("#beside").replaceChildren(el("option", { value: "" }, "none"), ...names.map((name) => el("option", { value: name }, name)));
+    $("#beside").replaceChildren(
+      el("option", { value: "" }, "none"),
+      ...names.map((name) => el("option", { value: name }, name)),
+    );
     $("#bundle").value = answer.default;
     $("#beside").parentElement.hidden = names.length < 2;
     for (const button of document.querySelectorAll("#source, [data-act=source]")) button.hidden = !answer.source;
     const first = bundles.get(answer.default);
     const size = first.parameters ? `${(first.parameters / 1e6).toFixed(1)} M parameters` : null;
-    $("#about").textContent = [`${first.name} ${first.version}`, size, `image size ${first.image_size}`].filter(Boolean).join(" · ");
+    $("#about").textContent = [`${first.name} ${first.version}`, size, `image size ${first.image_size}`]
+      .filter(Boolean)
+      .join(" · ");
     if (narrow.matches) $("#original").checked = false;
     choose();
     document.documentElement.dataset.ready = "true";

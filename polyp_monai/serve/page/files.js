@@ -19,8 +19,11 @@ export function sorted(files, named) {
 
 /** The files of a drop: [{ file, path }], and whether all were named and none came out of a folder. */
 export async function dropped(transfer) {
-  const entries = [...transfer.items].filter((i) => i.kind === "file").map((i) => i.webkitGetAsEntry?.() ?? i.getAsFile());
-  const files = [], named = !entries.some((entry) => entry?.isDirectory);
+  const entries = [...transfer.items]
+    .filter((i) => i.kind === "file")
+    .map((i) => i.webkitGetAsEntry?.() ?? i.getAsFile());
+  const files = [],
+    named = !entries.some((entry) => entry?.isDirectory);
   for (const entry of entries) await collect(entry, "", files);
   return { files, named };
 }
@@ -32,7 +35,8 @@ async function collect(entry, folder, into) {
     into.push({ file, path: folder + entry.name });
   } else if (entry?.isDirectory) {
     const reader = entry.createReader();
-    for (;;) { // a hundred at a time
+    for (;;) {
+      // a hundred at a time
       const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
       if (!some.length) return;
       for (const inner of some) await collect(inner, `${folder}${entry.name}/`, into);

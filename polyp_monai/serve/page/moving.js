@@ -22,7 +22,14 @@ export class Moving {
     this.mjpeg = $("img", root);
     this.lines = $("svg", root);
     this.screen = $("#screen", root);
-    this.seek = el("input", { type: "range", className: "seek", min: 0, step: 0.01, value: 0, ariaLabel: "Position in the clip" });
+    this.seek = el("input", {
+      type: "range",
+      className: "seek",
+      min: 0,
+      step: 0.01,
+      value: 0,
+      ariaLabel: "Position in the clip",
+    });
     this.seek.oninput = () => (this.video.currentTime = Number(this.seek.value));
     this.lanes = el("div", { className: "lanes" });
     $("#timeline", root).append(this.seek, this.lanes);
@@ -34,7 +41,8 @@ export class Moving {
     this.video.onplay = this.video.onpause = () => root.classList.toggle("playing", !this.video.paused);
     this.video.onseeked = () => this.#follow();
     this.video.onerror = () => {
-      if (this.clip) $("#clock", this.root).textContent = "the browser cannot show this clip; its polyps are in the table";
+      if (this.clip)
+        $("#clock", this.root).textContent = "the browser cannot show this clip; its polyps are in the table";
     };
   }
 
@@ -52,10 +60,14 @@ export class Moving {
   async camera() {
     this.close();
     if (!navigator.mediaDevices)
-      throw new service.ServiceError("A browser lends its camera only to HTTPS and to localhost: open this page there.");
+      throw new service.ServiceError(
+        "A browser lends its camera only to HTTPS and to localhost: open this page there.",
+      );
     const wish = { video: { width: { ideal: 1280 }, facingMode: "environment" } };
     this.video.srcObject = await navigator.mediaDevices.getUserMedia(wish).catch((error) => {
-      throw new service.ServiceError(error.name === "NotAllowedError" ? "The browser was not allowed to use a camera." : "No camera was found.");
+      throw new service.ServiceError(
+        error.name === "NotAllowedError" ? "The browser was not allowed to use a camera." : "No camera was found.",
+      );
     });
     this.#mode("camera");
     await this.video.play();
@@ -111,7 +123,9 @@ export class Moving {
     this.mjpeg.hidden = mode !== "source";
     $("#timeline", this.root).hidden = mode !== "clip";
     $("#clock", this.root).textContent = "";
-    $("#clip", this.root).textContent = { clip: this.clip?.name, camera: "Camera", source: "Source of the service" }[mode];
+    $("#clip", this.root).textContent = { clip: this.clip?.name, camera: "Camera", source: "Source of the service" }[
+      mode
+    ];
     this.mode = mode;
   }
 
@@ -149,13 +163,18 @@ export class Moving {
   async #whole() {
     const { signal } = (this.#stop = new AbortController());
     this.#loop(signal, () => this.#follow());
-    let read = 0, seconds = 0, shown = 0;
+    let read = 0,
+      seconds = 0,
+      shown = 0;
     const progress = (done) => {
       shown = performance.now();
       const end = Math.max(Number(this.seek.max), seconds) || 1;
       this.lanes.style.setProperty("--read", done ? 1 : Math.min(1, seconds / end));
       this.#timeline(end);
-      this.heading(`${counted(this.#tracks.size, "polyp")}`, done ? `in ${counted(read, "frame")}` : `read up to ${clock(seconds)}`);
+      this.heading(
+        `${counted(this.#tracks.size, "polyp")}`,
+        done ? `in ${counted(read, "frame")}` : `read up to ${clock(seconds)}`,
+      );
     };
     this.heading("", "Sending the clip");
     try {
@@ -203,11 +222,19 @@ export class Moving {
     });
     this.lanes.replaceChildren(...lanes);
     const rows = [...this.#tracks.values()].map((track) =>
-      el("tr", {},
+      el(
+        "tr",
+        {},
         el("th", { scope: "row" }, String(track.id)),
-        el("td", {}, el("button", { type: "button", className: "link", onclick: () => this.#go(track.first) }, clock(track.first))),
+        el(
+          "td",
+          {},
+          el("button", { type: "button", className: "link", onclick: () => this.#go(track.first) }, clock(track.first)),
+        ),
         el("td", {}, clock(track.last)),
-        el("td", {}, percent(track.confidence))));
+        el("td", {}, percent(track.confidence)),
+      ),
+    );
     this.rows = rows.length ? table("Polyps of the clip", ["No.", "First", "Last", "Highest"], rows) : "";
   }
 
@@ -219,16 +246,19 @@ export class Moving {
   /** The polyps of the frame that is shown now. */
   #follow() {
     if (this.mode !== "clip" || !$("[value=whole]", this.root).checked) return;
-    const now = this.video.currentTime, frames = this.#frames;
+    const now = this.video.currentTime,
+      frames = this.#frames;
     this.seek.value = now;
     $("#clock", this.root).textContent = `${clock(now)} / ${clock(Number(this.seek.max))}`;
-    let low = 0, high = frames.length;
+    let low = 0,
+      high = frames.length;
     while (low < high) {
       const middle = (low + high) >> 1;
       if (frames[middle].seconds <= now + 0.005) low = middle + 1;
       else high = middle;
     }
-    const found = frames[low - 1], fresh = found && now - found.seconds < Math.max(0.1, 1.5 * this.every) ? found : null;
+    const found = frames[low - 1],
+      fresh = found && now - found.seconds < Math.max(0.1, 1.5 * this.every) ? found : null;
     if (fresh !== this.drawn) this.#draw(fresh?.polyps ?? []);
     this.drawn = fresh;
   }
@@ -252,11 +282,13 @@ export class Moving {
       while (!signal.aborted) {
         await new Promise((resolve) => requestAnimationFrame(resolve));
         if (!this.video.videoWidth || (this.video.paused && this.drawn === this.video.currentTime)) continue;
-        const began = performance.now(), at = this.video.currentTime;
+        const began = performance.now(),
+          at = this.video.currentTime;
         const { jpeg, scale } = await this.#jpeg();
         if (signal.aborted) return;
         socket ??= service.live(this.bundle(), () => (socket = null));
-        const answer = await socket.send(jpeg), { polyps } = answer;
+        const answer = await socket.send(jpeg),
+          { polyps } = answer;
         if (signal.aborted) return;
         this.drawn = at;
         this.#draw(polyps.map((polyp) => ({ ...polyp, ...scaled(polyp, scale) })));
@@ -281,10 +313,14 @@ export class Moving {
 
   #list(polyps, { width, height }) {
     const rows = polyps.map(({ id, confidence, polygons }) =>
-      el("tr", {},
+      el(
+        "tr",
+        {},
         el("th", { scope: "row" }, String(id)),
         el("td", {}, percent(areaOf(polygons) / (width * height))),
-        el("td", {}, percent(confidence))));
+        el("td", {}, percent(confidence)),
+      ),
+    );
     this.rows = rows.length ? table("Polyps now", ["No.", "Share", "Confidence"], rows) : "";
     this.heading(counted(polyps.length, "polyp"), "now");
     if (this.said !== polyps.length) say(`${counted(polyps.length, "polyp")} now`);
@@ -293,28 +329,42 @@ export class Moving {
 
   heading(big, small) {
     const [count, ...word] = big.split(" ");
-    const headline = el("p", { className: "headline" }, el("b", {}, count), ` ${word.join(" ")}`, el("small", {}, small));
+    const headline = el(
+      "p",
+      { className: "headline" },
+      el("b", {}, count),
+      ` ${word.join(" ")}`,
+      el("small", {}, small),
+    );
     const title = el("h2", {}, el("span", { className: "key" }), this.bundle());
-    this.findings.replaceChildren(el("section", { className: "reading a" }, title, headline, el("div", { className: "found" }, this.rows)));
+    this.findings.replaceChildren(
+      el("section", { className: "reading a" }, title, headline, el("div", { className: "found" }, this.rows)),
+    );
   }
 
   async #keep() {
     if (!this.video.videoWidth) return;
     const { jpeg } = await this.#jpeg(Infinity, 0.95);
-    const moment = this.clip ? `${save.stem(this.clip.name)}-${this.video.currentTime.toFixed(2)}s` : `camera-${new Date().toISOString().slice(11, 19).replaceAll(":", "")}`;
+    const moment = this.clip
+      ? `${save.stem(this.clip.name)}-${this.video.currentTime.toFixed(2)}s`
+      : `camera-${new Date().toISOString().slice(11, 19).replaceAll(":", "")}`;
     this.kept(new File([jpeg], `${moment}.jpg`, { type: "image/jpeg" }));
     say("Frame kept");
   }
 
   /** Saves the clip's findings; `what`: overlay, json or csv. */
   async save(what) {
-    const name = this.clip?.name ?? "camera", bundle = this.bundle();
+    const name = this.clip?.name ?? "camera",
+      bundle = this.bundle();
     if (what === "json") save.download(save.clipJson(name, bundle, this.#frames), `${save.stem(name)}.json`);
     if (what === "csv") save.download(save.clipCsv(name, bundle, [...this.#tracks.values()]), `${save.stem(name)}.csv`);
     if (what === "overlay") {
       const { videoWidth, videoHeight } = this.video;
       const polyps = [...this.lines.querySelectorAll(".line")].map((line) => ({ d: line.getAttribute("d") }));
-      save.download(await save.overlay(this.video, [{ polyps, color: "#ffdd00" }], videoWidth, videoHeight), `${save.stem(name)}-overlay.png`);
+      save.download(
+        await save.overlay(this.video, [{ polyps, color: "#ffdd00" }], videoWidth, videoHeight),
+        `${save.stem(name)}-overlay.png`,
+      );
     }
   }
 }

@@ -34,7 +34,10 @@ class Few {
     for (const [oldest, dropped] of this.#held) {
       if (this.#held.size <= this.most) break;
       this.#held.delete(oldest);
-      dropped.then((gone) => gone.close?.(), () => {});
+      dropped.then(
+        (gone) => gone.close?.(),
+        () => {},
+      );
     }
     value.catch(() => this.#held.get(key) === value && this.#held.delete(key));
     return value;
@@ -98,10 +101,12 @@ export class Reader {
     const work = async () => {
       for (let frame = take(); frame && !signal.aborted; frame = take()) await this.#read(frame, signal);
     };
-    const ends = Array.from({ length: AT_ONCE }, () => work().catch((error) => {
-      if (!signal.aborted) this.failed(error);
-      this.#running.abort();
-    }));
+    const ends = Array.from({ length: AT_ONCE }, () =>
+      work().catch((error) => {
+        if (!signal.aborted) this.failed(error);
+        this.#running.abort();
+      }),
+    );
     await Promise.all(ends);
     this.#running = null;
     this.changed(null);
@@ -123,7 +128,8 @@ export class Reader {
   }
 
   async #read(frame, signal) {
-    const bundle = this.bundle(), level = this.level(bundle);
+    const bundle = this.bundle(),
+      level = this.level(bundle);
     frame.state = "reading";
     this.changed(frame);
     try {
@@ -164,7 +170,8 @@ export class Reader {
   }
 
   async #ask(frame, bundle) {
-    const level = this.level(bundle), first = frame.state === "waiting" && bundle === this.bundle();
+    const level = this.level(bundle),
+      first = frame.state === "waiting" && bundle === this.bundle();
     if (first) frame.state = "reading"; // and the queue leaves it alone
     try {
       const options = { bundle, threshold: thresholdOf(level), probability: true };
@@ -184,7 +191,8 @@ export class Reader {
 
   /** The polyps of a frame at the level that the slider has now. */
   at(frame, bundle, map) {
-    const level = this.level(bundle), reading = frame.readings.get(bundle);
+    const level = this.level(bundle),
+      reading = frame.readings.get(bundle);
     if (reading.level !== level || !reading.ours) {
       const polyps = findPolyps(map, level);
       frame.readings.set(bundle, { ...reading, level, polyps, ours: true });
@@ -197,7 +205,8 @@ export class Reader {
     const picture = await decode(frame.file, signal);
     const scale = Math.min(THUMB.width / picture.width, THUMB.height / picture.height);
     const size = [picture.width, picture.height].map((side) => Math.max(1, Math.round(side * scale)));
-    const canvas = new OffscreenCanvas(...size), context = canvas.getContext("2d");
+    const canvas = new OffscreenCanvas(...size),
+      context = canvas.getContext("2d");
     context.imageSmoothingQuality = "high";
     context.drawImage(picture, 0, 0, ...size);
     picture.close();
@@ -213,7 +222,8 @@ export class Reader {
 async function decode(file, signal) {
   try {
     return await createImageBitmap(file);
-  } catch { // TIFF, HEIC, NIfTI, DICOM: the service shows it
+  } catch {
+    // TIFF, HEIC, NIfTI, DICOM: the service shows it
     return createImageBitmap(await service.upright(file, signal));
   }
 }

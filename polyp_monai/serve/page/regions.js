@@ -43,23 +43,31 @@ function below(map, at, end, level) {
 
 /** Regions by runs: the pixels are looked at once, and what touches, corners too, is joined. */
 function regions(map, width, height, level) {
-  const starts = [], ends = [], parent = [], found = new Map();
+  const starts = [],
+    ends = [],
+    parent = [],
+    found = new Map();
   const root = (run) => {
     while (parent[run] !== run) run = parent[run] = parent[parent[run]];
     return run;
   };
   const rows = [0];
   for (let y = 0, above = 0; y < height; y++) {
-    const row = y * width, beyond = row + width, first = starts.length;
+    const row = y * width,
+      beyond = row + width,
+      first = starts.length;
     let from = reaching(map, row, beyond, level);
     while (from < beyond) {
-      const to = below(map, from, beyond, level), start = from - row, end = to - row;
+      const to = below(map, from, beyond, level),
+        start = from - row,
+        end = to - row;
       const run = starts.push(start) - 1;
       ends.push(end);
       parent.push(run);
       while (above < first && ends[above] < start) above++;
       for (let other = above; other < first && starts[other] <= end; other++) {
-        const a = root(other), b = root(run);
+        const a = root(other),
+          b = root(run);
         parent[Math.max(a, b)] = Math.min(a, b);
       }
       from = reaching(map, to, beyond, level);
@@ -69,10 +77,10 @@ function regions(map, width, height, level) {
   }
   for (let y = 0; y < height; y++)
     for (let run = rows[y]; run < rows[y + 1]; run++) {
-      const key = root(run), [start, end] = [starts[run], ends[run]];
+      const key = root(run),
+        [start, end] = [starts[run], ends[run]];
       let region = found.get(key);
-      if (!region)
-        found.set(key, (region = { area: 0, sum: 0, x0: start, y0: y, x1: end, y1: y, start: [start, y] }));
+      if (!region) found.set(key, (region = { area: 0, sum: 0, x0: start, y0: y, x1: end, y1: y, start: [start, y] }));
       region.area += end - start;
       for (let x = start; x < end; x++) region.sum += map[y * width + x];
       region.x0 = Math.min(region.x0, start);
@@ -86,12 +94,18 @@ function regions(map, width, height, level) {
  * pixel (x, y) covers x..x+1 and y..y+1. Between two pixels it runs where the map would reach the level. */
 function outline(map, width, height, level, [x0, y0]) {
   const at = (x, y) => (x < 0 || y < 0 || x >= width || y >= height ? 0 : map[y * width + x]);
-  const edge = level - 0.5, points = [];
-  let x = x0, y = y0, dx = 0, dy = -1; // a pixel within, and the way to its neighbor without
+  const edge = level - 0.5,
+    points = [];
+  let x = x0,
+    y = y0,
+    dx = 0,
+    dy = -1; // a pixel within, and the way to its neighbor without
   do {
-    const inside = at(x, y), part = (inside - edge) / (inside - at(x + dx, y + dy));
+    const inside = at(x, y),
+      part = (inside - edge) / (inside - at(x + dx, y + dy));
     points.push([x + 0.5 + dx * part, y + 0.5 + dy * part]);
-    const tx = -dy, ty = dx; // onwards, clockwise
+    const tx = -dy,
+      ty = dx; // onwards, clockwise
     if (at(x + dx + tx, y + dy + ty) >= level) {
       x += dx + tx;
       y += dy + ty;
@@ -110,15 +124,21 @@ function outline(map, width, height, level, [x0, y0]) {
 
 /** Douglas and Peucker: no point left out lies farther than `tolerance` pixels from the line. */
 function simplified(points, tolerance) {
-  const kept = new Uint8Array(points.length), parts = [[0, points.length - 1]];
+  const kept = new Uint8Array(points.length),
+    parts = [[0, points.length - 1]];
   kept[0] = kept[points.length - 1] = 1;
   while (parts.length) {
     const [from, to] = parts.pop();
-    const ax = points[from][0], ay = points[from][1], dx = points[to][0] - ax, dy = points[to][1] - ay;
+    const ax = points[from][0],
+      ay = points[from][1],
+      dx = points[to][0] - ax,
+      dy = points[to][1] - ay;
     const length = Math.hypot(dx, dy);
-    let farthest = -1, most = tolerance;
+    let farthest = -1,
+      most = tolerance;
     for (let i = from + 1; i < to; i++) {
-      const x = points[i][0] - ax, y = points[i][1] - ay;
+      const x = points[i][0] - ax,
+        y = points[i][1] - ay;
       const distance = length > 1e-9 ? Math.abs(x * dy - y * dx) / length : Math.hypot(x, y);
       if (distance > most) {
         farthest = i;
@@ -152,7 +172,8 @@ export function reached({ map }) {
 
 /** Dice of two maps at their levels: 1 where both found the same, and where both found nothing. */
 export function agreement(a, levelA, b, levelB) {
-  let both = 0, sum = 0;
+  let both = 0,
+    sum = 0;
   for (let i = 0; i < a.map.length; i++) {
     const [inA, inB] = [a.map[i] >= levelA, b.map[i] >= levelB];
     if (inA && inB) both++;

@@ -11,7 +11,11 @@ export function download(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-export const stem = (name) => name.split("/").pop().replace(/(\.nii)?\.[^.]*$/, "") || "frame";
+export const stem = (name) =>
+  name
+    .split("/")
+    .pop()
+    .replace(/(\.nii)?\.[^.]*$/, "") || "frame";
 
 /** The mask at native size, 255 where the probability reaches the level: a PNG of one channel, as polyp predict writes. */
 export async function mask({ map, width, height }, level) {
@@ -20,7 +24,11 @@ export async function mask({ map, width, height }, level) {
     for (let x = 0; x < width; x++) if (map[y * width + x] >= level) rows[y * (width + 1) + 1 + x] = 255;
   const packed = new Response(new Blob([rows]).stream().pipeThrough(new CompressionStream("deflate")));
   const header = new Uint8Array([...word(width), ...word(height), 8, 0, 0, 0, 0]); // 8 bits, gray
-  const parts = [chunk("IHDR", header), chunk("IDAT", new Uint8Array(await packed.arrayBuffer())), chunk("IEND", new Uint8Array())];
+  const parts = [
+    chunk("IHDR", header),
+    chunk("IDAT", new Uint8Array(await packed.arrayBuffer())),
+    chunk("IEND", new Uint8Array()),
+  ];
   return new Blob([new Uint8Array([137, 80, 78, 71, 13, 10, 26, 10]), ...parts], { type: "image/png" });
 }
 
@@ -42,7 +50,8 @@ function crc(bytes) {
 
 /** The frame at native size with the outlines drawn on it: `drawn` is [{ polyps, color }]. */
 export function overlay(image, drawn, width = image.width, height = image.height) {
-  const canvas = new OffscreenCanvas(width, height), context = canvas.getContext("2d");
+  const canvas = new OffscreenCanvas(width, height),
+    context = canvas.getContext("2d");
   context.drawImage(image, 0, 0, width, height);
   context.lineWidth = Math.max(1, Math.round(width / 250));
   context.lineJoin = "round";
@@ -74,13 +83,38 @@ const asCsv = (lines) => new Blob([lines.map((line) => `${line.join(",")}\n`).jo
 
 /** A row a polyp; one row without a number for a frame without a polyp, one with the error of a frame that failed. */
 export function csv(frames) {
-  const heads = ["image", "bundle", "threshold", "width", "height", "polyp", "x", "y", "w", "h", "area", "share", "confidence", "size", "error"];
+  const heads = [
+    "image",
+    "bundle",
+    "threshold",
+    "width",
+    "height",
+    "polyp",
+    "x",
+    "y",
+    "w",
+    "h",
+    "area",
+    "share",
+    "confidence",
+    "size",
+    "error",
+  ];
   const lines = [heads];
   for (const frame of frames) {
     for (const [bundle, { level, width, height, polyps }] of frame.readings) {
       const about = [text(frame.name), text(bundle), thresholdOf(level).toFixed(5), width, height];
       for (const p of polyps)
-        lines.push([...about, p.number, ...p.box.map(Math.round), Math.round(p.area), p.share.toFixed(6), p.confidence.toFixed(4), p.size, ""]);
+        lines.push([
+          ...about,
+          p.number,
+          ...p.box.map(Math.round),
+          Math.round(p.area),
+          p.share.toFixed(6),
+          p.confidence.toFixed(4),
+          p.size,
+          "",
+        ]);
       if (!polyps.length) lines.push([...about, ...Array(10).fill("")]);
     }
     if (frame.error) lines.push([text(frame.name), ...Array(13).fill(""), field(frame.error)]);
@@ -94,6 +128,14 @@ export const clipJson = (name, bundle, frames) =>
 /** A row a polyp of a clip: when it is seen first and last, and how sure the bundle is at most. */
 export function clipCsv(name, bundle, tracks) {
   const heads = ["clip", "bundle", "polyp", "first_seconds", "last_seconds", "frames", "highest_confidence"];
-  const row = (t) => [text(name), text(bundle), t.id, t.first.toFixed(3), t.last.toFixed(3), t.frames, t.confidence.toFixed(4)];
+  const row = (t) => [
+    text(name),
+    text(bundle),
+    t.id,
+    t.first.toFixed(3),
+    t.last.toFixed(3),
+    t.frames,
+    t.confidence.toFixed(4),
+  ];
   return asCsv([heads, ...tracks.map(row)]);
 }

@@ -50,10 +50,13 @@ async function request(path, { signal, headers = {}, ...options } = {}) {
 let asked = null; // one question, however many requests were turned away
 
 function signIn(wrong) {
-  asked ??= ask.token(wrong).then((given) => {
-    if (!given) throw new ServiceError("This service asks for a token.");
-    sessionStorage.setItem(KEY, given);
-  }).finally(() => (asked = null));
+  asked ??= ask
+    .token(wrong)
+    .then((given) => {
+      if (!given) throw new ServiceError("This service asks for a token.");
+      sessionStorage.setItem(KEY, given);
+    })
+    .finally(() => (asked = null));
   return asked;
 }
 
@@ -61,7 +64,9 @@ async function reason(response) {
   try {
     const { error } = await response.json();
     if (error) return String(error);
-  } catch { /* not JSON: the status tells it */ }
+  } catch {
+    /* not JSON: the status tells it */
+  }
   return `The service answered ${response.status} ${response.statusText}`.trim();
 }
 
@@ -69,7 +74,8 @@ const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(0)} MB`;
 
 /** Said before megabytes are sent in vain. */
 function check(file, most) {
-  if (file.size > most) throw new ServiceError(`${megabytes(file.size)} is more than the ${megabytes(most)} that this service takes.`);
+  if (file.size > most)
+    throw new ServiceError(`${megabytes(file.size)} is more than the ${megabytes(most)} that this service takes.`);
   if (!file.size) throw new ServiceError("The file is empty.");
 }
 
@@ -150,7 +156,8 @@ export async function* sourcePictures(signal) {
       grown.set(value, held.length);
       held = grown;
       for (;;) {
-        const head = new TextDecoder("latin1").decode(held.subarray(0, 512)), end = head.indexOf("\r\n\r\n") + 4;
+        const head = new TextDecoder("latin1").decode(held.subarray(0, 512)),
+          end = head.indexOf("\r\n\r\n") + 4;
         const length = Number(/content-length: (\d+)/i.exec(head.slice(0, end))?.[1]);
         if (end < 4 || !(held.length >= end + length)) break;
         yield new Blob([held.subarray(end, end + length)], { type: "image/jpeg" });

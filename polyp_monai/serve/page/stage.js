@@ -7,7 +7,8 @@ const ANCHORS = ["#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725
 
 /** Color of each level, with little probability clear and much opaque. */
 const HEAT = Uint32Array.from({ length: 256 }, (_, level) => {
-  const place = (level / 255) * (ANCHORS.length - 1), left = Math.min(Math.floor(place), ANCHORS.length - 2);
+  const place = (level / 255) * (ANCHORS.length - 1),
+    left = Math.min(Math.floor(place), ANCHORS.length - 2);
   const channel = (color, at) => parseInt(color.slice(1 + 2 * at, 3 + 2 * at), 16);
   const [r, g, b] = [0, 1, 2].map((at) => {
     const from = channel(ANCHORS[left], at);
@@ -18,7 +19,8 @@ const HEAT = Uint32Array.from({ length: 256 }, (_, level) => {
 });
 
 export function painted({ map, width, height }, color) {
-  const pixels = new ImageData(width, height), words = new Uint32Array(pixels.data.buffer);
+  const pixels = new ImageData(width, height),
+    words = new Uint32Array(pixels.data.buffer);
   for (let i = 0; i < words.length; i++) words[i] = color(map[i]);
   const canvas = new OffscreenCanvas(width, height);
   canvas.getContext("2d").putImageData(pixels, 0, 0);
@@ -50,7 +52,12 @@ class Pane {
     this.image = image;
     const key = kind === "heat" ? found?.map : null;
     if (kind === "heat" && this.painted !== key) draw(this.over, size, painted(key, asHeat));
-    if (kind === "mask") draw(this.over, size, painted(found.map, (level) => (level >= found.level ? ~0 : 0xff000000) >>> 0));
+    if (kind === "mask")
+      draw(
+        this.over,
+        size,
+        painted(found.map, (level) => (level >= found.level ? ~0 : 0xff000000) >>> 0),
+      );
     if (kind === "mask" || kind === "heat") this.painted = key;
     this.lines.setAttribute("viewBox", `0 0 ${image.width} ${image.height}`);
     this.width = image.width;
