@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import torch
 
     from polyp_monai.bundle.predictor import Predictor, Segmented
+    from polyp_monai.video.source import Source
     from polyp_monai.video.tracking import TrackedPolyp
 
 Picture = Union[np.ndarray, "PIL.Image.Image", "torch.Tensor"]
@@ -239,7 +240,7 @@ class Bundle:
 
     def track(
         self,
-        source: str | Path,
+        source: str | Path | Source,
         *,
         confirm: tuple[int, int] = (3, 5),
         smooth: Literal["none", "exponential", "flow"] = "exponential",
@@ -251,7 +252,7 @@ class Bundle:
         """Follow the polyps of a video, frame by frame, as `polyp video` does. Needs the package `av` for files.
 
         Args:
-            source: a video file, a folder or glob of frames, "camera:0", or the address of a stream.
+            source: a video file, a folder or glob of frames, "camera:0", the address of a stream, or an open `Source`.
             confirm: (k, n): a polyp is shown once k of the last n frames saw it.
             smooth: how probabilities are smoothed over time; "flow" carries them along with the optical flow.
             half_life: of the smoothing, in seconds.
@@ -266,10 +267,11 @@ class Bundle:
         from polyp_monai.video.finder import Finder
         from polyp_monai.video.latency import Latency
         from polyp_monai.video.pipeline import Pipeline
+        from polyp_monai.video.source import Source
 
         latency = Latency()
         finder = Finder.of(self.predictor, smooth, half_life, confirm, crop, latency)
-        with open_source(source, fps) as frames:
+        with source if isinstance(source, Source) else open_source(source, fps) as frames:
             for item in Pipeline(frames, [finder], latency, realtime or frames.live):
                 yield TrackedFrame(item.frame.index, item.frame.time, item.polyps, item.frame.image)
             if frames.damaged:

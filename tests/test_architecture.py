@@ -14,6 +14,7 @@ import pytest
 HOME = Path(__file__).resolve().parents[1]
 TIERS = (  # from the top; a room may import its own tier and lower ones
     ("cli", "napari_plugin"),
+    ("serve",),
     ("api",),
     ("data_prep", "video", "export", "evaluation", "report"),
     ("bundle", "runtime", "training"),

@@ -41,6 +41,18 @@ class Segmented(NamedTuple):
     geometry: files.Picture
 
 
+class Prepared(NamedTuple):
+    """A frame that was read and fitted: its sample, and the transforms of its own that know the way back."""
+
+    sample: dict
+    transforms: tuple[Compose, Compose]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(3, w, h) as the network gets it; frames of one shape can go through together."""
+        return tuple(self.sample["image"].shape)
+
+
 class Predictor:
     """What a bundle's configs/inference.yaml builds, but for reading a list of files and writing masks.
 
@@ -62,6 +74,7 @@ class Predictor:
         finish = [t for t in config["postprocessing"].transforms if not isinstance(t, _WRITERS)]
         self._transforms = config["preprocessing"], Compose(finish)
         self._root, self._turn = config.root, threading.Lock()
+        self._spare: list[tuple[Compose, Compose]] = []
 
     @classmethod
     def of_bundle(cls, root: Path, given: Mapping[str, Any]) -> Predictor:
@@ -123,6 +136,27 @@ class Predictor:
         with self._turn, torch.no_grad():
             return self.network(frames)
 
+    def prepare(self, frame: str | files.Picture) -> Prepared:
+        """Read and fit one frame, for `infer` and `finish`; for callers that make up batches of their own.
+
+        Raises:
+            PolypError: it cannot be read.
+        """
+        try:  # made once and used again: a copy costs milliseconds
+            transforms = self._spare.pop()
+        except IndexError:
+            transforms = copy.deepcopy(self._transforms)
+        _, samples, failure, _ = _read(transforms[0], [(0, frame)], skip=False)
+        if failure is not None:
+            raise failure
+        return Prepared(samples[0], transforms)
+
+    def finish(self, prepared: Prepared, output: dict) -> Segmented:
+        """The mask of a frame, of what `infer` gave for it; once for each."""
+        found = _finished(0, prepared.transforms[1], output)
+        self._spare.append(prepared.transforms)
+        return found
+
     def segment(self, frames: Iterable[str | files.Picture], skip: bool = False) -> Iterator[Segmented]:
         """The masks of frames, in their order, in batches; the next batch is read while one is finished.
 
@@ -143,7 +177,7 @@ class Predictor:
             batch = ahead()
             while True:
                 positions, samples, failure, asked = batch.result()
-                outputs = self._infer(samples) if samples else []
+                outputs = self.infer(samples) if samples else []
                 if asked and failure is None:
                     batch = ahead()  # not sooner: on a CPU a thread beside the network slows both
                 for position, output in zip(positions, outputs, strict=True):
@@ -153,7 +187,8 @@ class Predictor:
                 if not asked:
                     return
 
-    def _infer(self, samples: Sequence[dict]) -> list[dict]:
+    def infer(self, samples: Sequence[dict]) -> list[dict]:
+        """What the network says of fitted frames of one shape, a sample for a sample, in this thread's turn."""
         batch = list_data_collate(samples)
         with self._turn, torch.no_grad(), torch.autocast("cuda") if self._amp else nullcontext():
             batch["pred"] = self._inferer(batch["image"].to(self.device), self.network)

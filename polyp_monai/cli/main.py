@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import polyp_monai
 from polyp_monai.bundle import values
-from polyp_monai.cli import bundles, evaluate, export, predict, prepare, renamed, share, train, video
+from polyp_monai.cli import bundles, evaluate, export, predict, prepare, renamed, serve, share, train, video
 from polyp_monai.cli.grammar import MISUSED, Outcome, Parser
 from polyp_monai.errors import CombinedError, exit_status, shown
 
@@ -41,6 +41,7 @@ EXAMPLES = """examples:
   polyp compare runs/unet/eval/test results/efficient_unet/test
   polyp export efficient_unet --format onnx
   polyp video clip.mp4 --out overlay.mp4
+  polyp serve
   polyp bundles
   polyp inspect sent.zip
   polyp pack runs/unet --out my_unet.zip
@@ -69,6 +70,7 @@ COMMANDS = {
     "predict": Command("write masks for frames", predict.declare, "inference"),
     "export": Command("write a bundle's network for other runtimes", export.declare),
     "video": Command("follow the polyps of a video", video.declare_video, "inference"),
+    "serve": Command("answer over HTTP: a page, a service", serve.declare, "inference"),
     "score-video": Command("score the polyps of a video", video.declare_score_video),
     "new": Command("make a bundle for your own network", bundles.declare_new),
     "bundles": Command("list the shipped bundles and their scores", bundles.declare_bundles),
@@ -182,14 +184,15 @@ def _add_keys(parser: Parser, config: str, words: list[str]) -> None:
     options.check_files(root, config)
     parser.epilog = f"The defaults are those of {name}.\n\n{parser.epilog}"
     every = {k: o for k, o in options.options(root, config).items() if overrides.own(k, config)}
-    known = {k: o for k, o in every.items() if parser.command != "video" or k in video.KEYS}
+    fitting = {"video": video.KEYS, "serve": serve.KEYS}.get(parser.command, every)
+    known = {k: o for k, o in every.items() if k in fitting}
     choices = {k: kind.names for k, kind in overrides.KINDS.items() if hasattr(kind, "names")}
     if "loss" in known:
         choices["loss"] = tuple(options.read_settings(root / "configs/losses.yaml"))
     parser.keys(known, f"configs/{config}.yaml", choices)
 
     def explain(key: str) -> str:
-        return "has no meaning for a video" if key in every else overrides.explain(root, config, key)
+        return f"has no meaning for `{parser.prog}`" if key in every else overrides.explain(root, config, key)
 
     parser.explain = explain
 

@@ -37,6 +37,18 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *HEIF_SUF
 WRITER = "polyp "  # begins what a file says of who wrote it
 BETWEEN = slice(64, 192)  # mask values far from 0 and 255; soft edges and JPEG put few pixels on each of them
 INVERTED = 0.5, 0.6  # more of a mask, and of its edge, is polyp; of 1612 published masks that large none has .34
+KINDS = {  # first bytes of a file -> what Pillow calls its format
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"BM": "BMP",
+    b"RIFF": "WEBP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+}
+MOST_PIXELS = 100_000_000  # of a picture in bytes, unless its reader says another number
+LONGEST = 20  # times its shorter side, of a picture in bytes: a line of pixels is no frame, and grows when it is fitted
 PICTURE = 0.1  # share of the pixels spread over BETWEEN, its commonest value left out; photographs have .15 and more
 
 
@@ -89,6 +101,10 @@ class MaskError(PolypError):
         self.code = code
 
 
+class TooLargeError(PolypError):
+    """A picture that is well, and has more pixels than are taken."""
+
+
 def read_picture(path: str | Path, upright: bool = False) -> Picture:
     """Read one PNG, JPEG, TIFF, BMP, WebP, HEIC or 2D NIfTI file, or a frame of a DICOM file.
 
@@ -113,13 +129,69 @@ def read_picture(path: str | Path, upright: bool = False) -> Picture:
     try:
         if suffix_of(path) in NIFTI_SUFFIXES:
             return _read_nifti(path)
-        pixels = _read_tiff(path, upright) if suffix_of(path) in (".tif", ".tiff") else _read_pillow(path, upright)
+        read = _read_tiff if suffix_of(path) in (".tif", ".tiff") else _read_pillow
+        pixels = read(path, upright, path)
     except PolypError:
         raise
     except Exception as error:  # decoders raise anything from OSError to struct.error on a damaged file
         reason = str(error).replace(repr(str(path)), "").replace(str(path), "").strip(" :'") or type(error).__name__
         raise PolypError(f"{path}: cannot be read ({reason.splitlines()[0]}); is it damaged or cut short?") from error
     return Picture(pixels, np.eye(4), (pixels.shape[1], pixels.shape[0]))
+
+
+def decode_picture(content: bytes, name: str, upright: bool = False, most_pixels: int = MOST_PIXELS) -> Picture:
+    """Read one picture out of the bytes of a file, whoever sent them; nothing else is opened, nothing is written.
+
+    The first bytes say what it is, its name does not count.
+
+    Args:
+        content: of a PNG, JPEG, TIFF, BMP, WebP, HEIC, DICOM or 2D NIfTI file (also gzipped).
+        name: what messages call it.
+        upright: as of `read_picture`.
+        most_pixels: a larger picture is refused before it is decoded.
+
+    Raises:
+        TooLargeError: more pixels than that.
+        PolypError: unknown, damaged, a picture that is a line, or not two-dimensional.
+    """
+    try:
+        picture = _decoded(content, name, upright, most_pixels)
+    except PolypError:
+        raise
+    except Exception as error:  # as in `read_picture`
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise PolypError(f"{name}: cannot be read ({reason[:160]}); is it damaged or cut short?") from error
+    height, width = picture.pixels.shape[:2]
+    if not picture.pixels.size or max(height, width) > LONGEST * min(height, width):
+        raise PolypError(f"{name}: {width} x {height} pixels are no frame of a video")
+    return picture
+
+
+def _decoded(content: bytes, name: str, upright: bool, most_pixels: int) -> Picture:
+    if dicom.is_content(content):
+        pixels = dicom.decode(content, name)
+        check_pixels(pixels.shape, name, most_pixels)
+        return Picture(pixels, np.eye(4), (pixels.shape[1], pixels.shape[0]))
+    if content[:2] == b"\x1f\x8b" or content[344:348] == b"n+1\0" or content[4:8] == b"n+2\0":
+        return _decode_nifti(content, name, most_pixels)
+    if content[4:8] == b"ftyp":
+        _register_heif(Path(name))
+        kind = "HEIF"
+    else:
+        kind = next((kind for start, kind in KINDS.items() if content.startswith(start)), "")
+    if not kind:
+        raise PolypError(f"{name}: is no picture; known are PNG, JPEG, TIFF, BMP, WebP, HEIC, NIfTI and DICOM")
+    source = BytesIO(content)
+    read = _read_tiff if kind == "TIFF" else _read_pillow
+    pixels = read(source, upright, name, most_pixels, (kind,))
+    return Picture(pixels, np.eye(4), (pixels.shape[1], pixels.shape[0]))
+
+
+def check_pixels(shape: tuple[int, ...], name: str | Path, most: int | None) -> None:
+    """Raises TooLargeError when a picture of this shape, with up to four channels, has more pixels than `most`."""
+    if most is not None and math.prod(shape) > most * (1 if len(shape) < 3 else 4):
+        size = " x ".join(map(str, shape))
+        raise TooLargeError(f"{name}: {size} is too large; up to {most / 1e6:g} megapixels are taken")
 
 
 def why_absent(path: Path) -> str:
@@ -139,12 +211,23 @@ def _register_heif(path: Path) -> None:
     register_heif_opener()
 
 
-def _read_pillow(path: Path, upright: bool) -> np.ndarray:
+def _read_pillow(
+    source: Path | BytesIO,
+    upright: bool,
+    name: str | Path,
+    most_pixels: int | None = None,
+    kinds: tuple[str, ...] | None = None,
+) -> np.ndarray:
     from PIL import Image, ImageOps
 
-    with Image.open(path) as image:
+    try:
+        opened = Image.open(source, formats=kinds)
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(f"{name}: is too large ({str(error).partition(',')[0]})") from error
+    with opened as image:
+        check_pixels(image.size, name, most_pixels)
         if hasattr(image, "n_frames") and image.n_frames > 1:
-            raise PolypError(f"{path}: holds {image.n_frames} pages; one picture a file is expected")
+            raise PolypError(f"{name}: holds {image.n_frames} pages; one picture a file is expected")
         return pixels_of(ImageOps.exif_transpose(image) if upright else image)
 
 
@@ -159,7 +242,13 @@ def pixels_of(image: PIL.Image.Image) -> np.ndarray:
     return np.array(image)
 
 
-def _read_tiff(path: Path, upright: bool) -> np.ndarray:
+def _read_tiff(
+    source: Path | BytesIO,
+    upright: bool,
+    name: str | Path,
+    most_pixels: int | None = None,
+    kinds: tuple[str, ...] | None = None,
+) -> np.ndarray:
     """Pillow first (it knows every compression), tifffile for what Pillow refuses.
 
     The publisher's CVC-ClinicDB images say PhotometricInterpretation BlackIsZero with 3 samples a pixel, which Pillow
@@ -168,14 +257,15 @@ def _read_tiff(path: Path, upright: bool) -> np.ndarray:
     from PIL import UnidentifiedImageError
 
     try:
-        return _read_pillow(path, upright)
+        return _read_pillow(source, upright, name, most_pixels, kinds)
     except (UnidentifiedImageError, SyntaxError):
         import tifffile
 
-        with tifffile.TiffFile(path) as tiff:
+        with tifffile.TiffFile(source) as tiff:
             if len(tiff.pages) > 1:
-                raise PolypError(f"{path}: holds {len(tiff.pages)} pages; one picture a file is expected") from None
+                raise PolypError(f"{name}: holds {len(tiff.pages)} pages; one picture a file is expected") from None
             page: Any = tiff.pages[0]
+            check_pixels(page.shape, name, most_pixels)
             pixels = page.asarray()
             planar = page.planarconfig is not None and page.planarconfig.name == "SEPARATE"
         return np.moveaxis(pixels, 0, -1) if planar and pixels.ndim == 3 else pixels
@@ -184,7 +274,24 @@ def _read_tiff(path: Path, upright: bool) -> np.ndarray:
 def _read_nifti(path: Path) -> Picture:
     import nibabel
 
-    image: Any = nibabel.load(path)
+    return _of_nifti(nibabel.load(path), path)
+
+
+def _decode_nifti(content: bytes, name: str, most_pixels: int) -> Picture:
+    import nibabel
+
+    if content[:2] == b"\x1f\x8b":
+        most, unzip = 12 * most_pixels + 2**20, zlib.decompressobj(31)
+        content = unzip.decompress(content, most)
+        if not unzip.eof:
+            raise PolypError(f"{name}: is damaged, cut short, or unpacks to more than {most / 1e6:.0f} MB")
+    kind = nibabel.Nifti2Image if content[4:8] == b"n+2\0" else nibabel.Nifti1Image
+    image = kind.from_bytes(content)
+    check_pixels(image.shape, name, most_pixels)
+    return _of_nifti(image, name)
+
+
+def _of_nifti(image: Any, path: str | Path) -> Picture:
     data = np.asanyarray(image.dataobj)
     if data.dtype.names:  # RGB24 / RGBA32
         data = np.stack([data[name] for name in data.dtype.names[:3]], axis=-1)
@@ -435,6 +542,12 @@ def write_mask(path: str | Path, mask: np.ndarray, like: Picture | None = None, 
     if suffix_of(path) in NIFTI_SUFFIXES:
         write_nifti(path, mask.astype(np.uint8), like, command)
         return
+    with atomic(path) as partial:
+        partial.write_bytes(_signed(encode_mask(mask), command))
+
+
+def encode_mask(mask: np.ndarray) -> bytes:
+    """An (H, W) mask of {0, 1} as PNG of {0, 255}."""
     import cv2
 
     # even areas need no filter and no search for repeats: three times as fast as Pillow, and smaller
@@ -445,8 +558,7 @@ def write_mask(path: str | Path, mask: np.ndarray, like: Picture | None = None, 
         cv2.IMWRITE_PNG_STRATEGY_RLE,
     )
     _, encoded = cv2.imencode(".png", mask.astype(np.uint8) * 255, cheap)
-    with atomic(path) as partial:
-        partial.write_bytes(_signed(encoded.tobytes(), command))
+    return encoded.tobytes()
 
 
 def write_nifti(path: str | Path, values: np.ndarray, like: Picture | None = None, command: str | None = None) -> None:

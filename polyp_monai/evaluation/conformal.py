@@ -93,6 +93,17 @@ def home(weights: Path) -> Path:
     return Path("results") / root.name if locate.is_shipped(root) else weights.parent
 
 
+def kept(weights: str | Path, weights_sha256: str) -> dict[str, dict[str, Any]]:
+    """What was promised of the weights, by the names of the promises; nothing where they have changed since."""
+    path = home(Path(weights)) / NAME
+    try:
+        content = _content(path) if path.is_file() else {}
+    except PolypError as error:  # what is asked for does not depend on it
+        logger.warning(error)
+        content = {}
+    return {kind: promise for kind, promise in content.items() if promise.get("weights_sha256") == weights_sha256}
+
+
 def settings(path: str | Path, weights_sha256: str, threshold: float) -> dict[str, float]:
     """The options of configs/inference.yaml by which what is promised in the file `path` holds.
 
@@ -144,20 +155,14 @@ def reached(
         about: of the run: weights, weights_sha256, presence.
         polyp, background: levels of the probability inside and outside the polyp, (256,) a frame.
     """
-    path = home(Path(about["weights"])) / NAME
-    try:
-        content = _content(path) if path.is_file() else {}
-    except PolypError as error:  # the evaluation itself is sound
-        logger.warning(error)
-        return {}
-    promises = {k: p for k, p in content.items() if p.get("weights_sha256") == about["weights_sha256"]}
+    promises = kept(about["weights"], about["weights_sha256"])
     inside, outside = np.stack(polyp), np.stack(background)
     shows, found = inside.any(1), {}
     if (missed := promises.get(MISSED)) and shows.any():
-        kept = at_least(inside[shows])
+        above = at_least(inside[shows])
         found[MISSED] = {key: missed[key] for key in ("alpha", "threshold")} | {
             "on_calibration": missed["missed"],
-            "here": float((1 - kept[:, missed["level"]] / kept[:, 0]).mean()),
+            "here": float((1 - above[:, missed["level"]] / above[:, 0]).mean()),
         }
     if (alarms := promises.get(ALARMS)) and not shows.all():
         asked = _logit(alarms["highest"]) + alarms["presence"] - float(about.get("presence") or 0.0)

@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.video.source import RATE, BreakError, Source, Timed
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     import av
 
 PATIENCE = 10.0  # seconds a stream may keep silent
+CLIPS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf,h264,hevc"  # containers that refer to nothing outside
 
 
 def import_av() -> ModuleType:
@@ -56,6 +59,25 @@ def open_camera(name: str, number: int, rate: float | None) -> Source:
     return open_container(str(device), name, rate, True, "v4l2", options)
 
 
+def open_clip(content: bytes, name: str, most_pixels: int) -> Source:
+    """Source of a video in the bytes of its file, whoever sent them: no other file and no address is opened.
+
+    Args:
+        content: of the file.
+        name: what messages call it.
+        most_pixels: of a frame; larger ones are refused before they are decoded.
+
+    Raises:
+        PolypError: no video of `CLIPS`, or it is damaged.
+    """
+
+    def refuse(url: str, flags: int, options: dict) -> None:
+        raise PermissionError("a clip may not name other files")
+
+    options = {"format_whitelist": CLIPS, "protocol_whitelist": "none"}
+    return open_container(BytesIO(content), name, None, False, options=options, most_pixels=most_pixels, io_open=refuse)
+
+
 def open_container(
     url: str | BinaryIO,
     name: str,
@@ -63,18 +85,24 @@ def open_container(
     live: bool,
     kind: str | None = None,
     options: dict[str, str] | None = None,
+    most_pixels: int | None = None,
+    io_open: Callable[..., Any] | None = None,
 ) -> Source:
-    """Source of what PyAV opens at `url`, or reads of an open file; `kind` names the input format of a device."""
+    """Source of what PyAV opens at `url`; `kind` names the input format of a device, `io_open` opens what it refers to,
+    `options` are the container's."""
     av = import_av()
+    patience, bound = PATIENCE if live else None, {} if most_pixels is None else {"max_pixels": str(most_pixels)}
     try:
-        container = av.open(url, "r", format=kind, options=options, timeout=PATIENCE if live else None)
+        container = av.open(url, "r", kind, options, stream_options=[bound], timeout=patience, io_open=io_open)
     except (av.FFmpegError, ValueError) as error:
         raise PolypError(f"{name}: {_not_opened(_reason(error), live)}") from error
     try:
         stream = _video_stream(container, name)
+        files.check_pixels((stream.codec_context.width, stream.codec_context.height), name, most_pixels)
     except PolypError:
         container.close()
         raise
+    stream.codec_context.options = bound
     # decoding several frames at a time would hold a live picture back
     stream.thread_type = "SLICE" if live else "AUTO"
     declared = _declared_rate(stream)

@@ -16,6 +16,9 @@ SHORT = {"epochs": "1", "image_size": "64", "batch_size": "4", "device": "cpu"}
 NOT_RUN = {
     "pip install": "fetches packages",
     "make ": "installs; CI runs these targets themselves",
+    "polyp serve": "runs until it is stopped; tests/serve/test_command.py does so",
+    "curl ": "asks a service that runs; tests/serve does the same",
+    "python examples/triton_client.py": "asks a service that runs; tests/serve/test_oip.py runs it",
     "polyp pack runs/unet --out signed.zip --sign": "takes a private key of the reader",
     "polyp inspect signed.zip": "looks at what the reader signed",
     "polyp export efficient_unet --format onnx --precision int8": "is refused: on drawn frames it loses .018 Dice",

@@ -176,7 +176,7 @@ def test_an_old_way_of_naming_the_events_is_refused(clip, sees_red, tmp_path, ca
     ("words", "message", "expected"),
     [
         (["--confirm", "5/3"], "expected K/N", 1),
-        (["--batch_size", "4"], "has no meaning for a video", 2),
+        (["--batch_size", "4"], "has no meaning for `polyp video`", 2),
         (["--half-life", "-1"], "expected 0 to 60", 1),
         (["--bundle", "nothing"], "no such bundle", 1),
         (["--output_dir", "x"], "is set by --out", 2),
