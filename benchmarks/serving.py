@@ -1,6 +1,6 @@
 """`polyp serve` under load: 64 clients against one process, beside the network alone.
 
-    python benchmarks/serving.py [--bundle efficient_unet] [--image-size 192] [--clients 64] [--requests 5000] [--rounds 10]
+    python benchmarks/serving.py [--bundle efficient_unet] [--image-size 192] [--clients 64] [--requests 5000]
 
 A bundle without weights gets drawn ones. Frames are JPEGs of mixed sizes, 320 x 256 to 1280 x 1024. In each round the
 network alone takes fitted frames that lie in memory, in batches as large as the service makes them; then the clients

@@ -589,7 +589,7 @@ def written_by(path: str | Path) -> str | None:
         if suffix_of(path) in NIFTI_SUFFIXES:
             import nibabel
 
-            told = str(np.char.decode(nibabel.load(path).header["descrip"], "ascii"))
+            told = str(np.char.decode(nibabel.Nifti1Image.from_filename(path).header["descrip"], "ascii"))
         else:
             with Image.open(path) as image:
                 told = str(image.info.get("Software", ""))
