@@ -94,6 +94,13 @@ def template(bundle: str, out: str | None) -> Path:
     return source
 
 
+def place(source: Path, out: str | None) -> Path:
+    """The folder that `working_copy` trains in."""
+    if out is None and not is_shipped(source):
+        return source
+    return Path(out).resolve() if out else (RUNS / source.name).resolve()
+
+
 @contextmanager
 def working_copy(bundle: str, out: str | None) -> Iterator[Path]:
     """The folder to train in: `bundle` itself when it is a path, else a copy of the shipped bundle in `out`.
@@ -106,9 +113,7 @@ def working_copy(bundle: str, out: str | None) -> Iterator[Path]:
         PolypError: no such bundle, the folder holds something else, or another training is at work there.
     """
     source = template(bundle, out)
-    target = Path(out).resolve() if out else (RUNS / source.name).resolve()
-    if out is None and not is_shipped(source):
-        target = source
+    target = place(source, out)
     with lock.held(target):
         made = not (target / "configs").is_dir()
         if made:

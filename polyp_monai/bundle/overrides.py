@@ -46,6 +46,7 @@ RANGES = {  # lowest and highest sensible value
     "num_workers": (0, 1024),
     "cache_rate": (0, 1),
     "seed": (0, values.LARGEST_SEED),
+    "lr_batch_size": (1, math.inf),
 }
 KINDS: dict[str, Callable[[str], Any]] = {  # of keys whose default is an expression, or does not tell what they take
     "device": values.device,
@@ -54,6 +55,8 @@ KINDS: dict[str, Callable[[str], Any]] = {  # of keys whose default is an expres
     "fit": values.one_of("stretch", "area", "windows"),
     "cut": values.whole(*RANGES["cut"]),
     "batch_size": values.whole(*RANGES["batch_size"]),
+    "lr_batch_size": values.or_null(values.whole(*RANGES["lr_batch_size"])),
+    "fold": values.or_null(values.fold),
     "num_workers": values.whole(*RANGES["num_workers"]),
 }
 ESCAPE = "--set KEY=VALUE takes those"

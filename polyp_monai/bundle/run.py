@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from polyp_monai.bundle import locate, model_file
+from polyp_monai.bundle import launch, locate, model_file
+from polyp_monai.bundle.launch import World
+from polyp_monai.bundle.options import read_settings
 from polyp_monai.bundle.read import check_hashes, check_root, clear_errors, scripts_of
-from polyp_monai.data import datalist, lock
+from polyp_monai.data import datalist, files, lock
 from polyp_monai.errors import PolypError
 from polyp_monai.training import checkpoints
 
 logger = logging.getLogger(__name__)
+
+WAIT = 120.0  # seconds for the first machine to make the bundle's folder
 
 
 def run(root: Path, config: str, overrides: dict[str, Any], log: bool = True) -> None:
@@ -47,7 +52,14 @@ def run(root: Path, config: str, overrides: dict[str, Any], log: bool = True) ->
         workflow.finalize()
 
 
-def train(bundle: str, data: Sequence[str | Path], out: str | None, given: Mapping[str, Any], log: bool = True) -> Path:
+def train(
+    bundle: str,
+    data: Sequence[str | Path],
+    out: str | None,
+    given: Mapping[str, Any],
+    log: bool = True,
+    world: World | None = None,
+) -> Path:
     """Train a bundle; returns the folder in which it was trained.
 
     Args:
@@ -56,13 +68,16 @@ def train(bundle: str, data: Sequence[str | Path], out: str | None, given: Mappi
         out: folder of the run.
         given: overrides of configs/train.yaml, as `overrides.check` gives them.
         log: as of `run`.
+        world: the processes that train together; None for this one alone.
 
     Raises:
         PolypError: no such data, an earlier training in the way, or a training that writes no weights.
     """
     for folder in data:
         datalist.read(folder)
-    sets = [str(Path(folder).resolve()) for folder in data]
+    settings = {"dataset_dir": _sets(data), **given}
+    if world and world.node_rank:
+        return _join(bundle, out, settings, world)
     with locate.working_copy(bundle, out) as root:
         logger.info(f"training in {root}")
         weights = Path(given.get("ckpt_dir", root / "models"))
@@ -70,9 +85,40 @@ def train(bundle: str, data: Sequence[str | Path], out: str | None, given: Mappi
             checkpoints.check_free(weights)
         before = _stamp(weights)
         with model_file.kept(root, given):
-            run(root, "train", {"dataset_dir": sets if len(sets) > 1 else sets[0], **given}, log)
+            if world:
+                launch.run(root, world, settings)
+            else:
+                run(root, "train", settings, log)
             if _stamp(weights) == before and not given.get("resume"):
                 raise PolypError(f"{weights}: the training wrote no weights; an override keeps it from that")
+    return root
+
+
+def torchrun_line(
+    bundle: str, data: Sequence[str | Path], out: str | None, given: Mapping[str, Any], world: World
+) -> str:
+    """The line that starts the training by torchrun; its bundle's folder is made, and holds what `given` changes."""
+    with locate.working_copy(bundle, out) as root:
+        path = root / "configs/model.yaml"
+        written = path.read_text(encoding="utf-8")
+        files.write_text(path, model_file.changed(written, given, str(path)))
+    others = {key: value for key, value in given.items() if key.split("::")[0] not in read_settings(path)}
+    return launch.torchrun_line(root, world, {"dataset_dir": _sets(data), **others})
+
+
+def _sets(data: Sequence[str | Path]) -> str | list[str]:
+    sets = [str(Path(folder).resolve()) for folder in data]
+    return sets if len(sets) > 1 else sets[0]
+
+
+def _join(bundle: str, out: str | None, settings: Mapping[str, Any], world: World) -> Path:
+    """Take part, on a machine but the first, in the training of a bundle that the first machine prepares."""
+    root, until = locate.place(locate.template(bundle, out), out), time.monotonic() + WAIT
+    while not (root / "configs").is_dir():
+        if time.monotonic() > until:
+            raise PolypError(f"{root}: is not there; the machines must share the folder that the first one trains in")
+        time.sleep(0.2)
+    launch.run(root, world, settings)
     return root
 
 
