@@ -47,7 +47,7 @@ SHOWN = 640  # pixels of the longer side at most, in a notebook
 
 
 def load(
-    bundle: str | Path,
+    bundle: str | Path | Sequence[str | Path],
     *,
     device: str | torch.device | None = None,
     runtime: str | None = None,
@@ -64,7 +64,8 @@ def load(
 
     Args:
         bundle: name of a shipped bundle; or a path: a bundle's folder (such as runs/unet), a zip of one, or a file that
-            `polyp export` wrote (.onnx, .xml, .pt2, .ts), which needs nothing beside it.
+            `polyp export` wrote (.onnx, .xml, .pt2, .ts), which needs nothing beside it. Of a list of trained bundles,
+            an ensemble: the mean of their probabilities.
         device: "cpu", "cuda", "cuda:1"; by default CUDA where there is some.
         runtime: "torch", "onnxruntime", "openvino", or "auto" for the fastest that is installed; by default the
             config's, which is torch. Exported files are run by what reads them.
@@ -83,6 +84,11 @@ def load(
     values: dict[str, Any] = {"device": device, "runtime": runtime, "image_size": image_size, "threshold": threshold}
     values |= {"tta": tta, "weights": weights}
     settings = {key: value for key, value in values.items() if value is not None}
+    if not isinstance(bundle, (str, Path)):
+        from polyp_monai.bundle import ensemble
+
+        temporary = tempfile.TemporaryDirectory(prefix="polyp_monai-")
+        return Bundle(ensemble.write(bundle, Path(temporary.name) / "ensemble"), None, settings, temporary)
     path, folder = Path(bundle), None
     if path.suffix in runtimes.READERS and path.is_file():
         return Bundle(None, path.resolve(), settings)

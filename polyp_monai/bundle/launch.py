@@ -48,7 +48,7 @@ class World(NamedTuple):
 
 
 def check(world: World, batch_size: Any, device: str | None, here: bool = True) -> None:
-    """Raises PolypError when a training in these processes cannot start. `here`: whether it is to run on this machine."""
+    """Raises PolypError when a training in these processes cannot start. `here`: whether this machine takes part."""
     from polyp_monai.training.ranks import share_of_batch
 
     if here and world.nodes > 1 and not world.rdzv:
@@ -85,7 +85,7 @@ def torchrun_words(world: World, given: Mapping[str, Any]) -> list[str]:
 def torchrun_line(root: Path, world: World, given: Mapping[str, Any]) -> str:
     """A line for a shell, a SLURM script or a Kubernetes job, the same for every machine.
 
-    Each machine says which it is by the variable NODE_RANK and, without `world.rdzv`, where the first is by MASTER_ADDR.
+    Each says which it is by the variable NODE_RANK and, without `world.rdzv`, where the first one is by MASTER_ADDR.
     """
     words = torchrun_words(world, given)
     if world.nodes > 1:

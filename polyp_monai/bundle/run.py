@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polyp_monai.bundle import launch, locate, model_file
 from polyp_monai.bundle.launch import World
@@ -18,12 +18,15 @@ from polyp_monai.data import datalist, files, lock
 from polyp_monai.errors import PolypError
 from polyp_monai.training import checkpoints
 
+if TYPE_CHECKING:
+    from polyp_monai.bundle.workflow import Workflow
+
 logger = logging.getLogger(__name__)
 
 WAIT = 120.0  # seconds for the first machine to make the bundle's folder
 
 
-def run(root: Path, config: str, overrides: dict[str, Any], log: bool = True) -> None:
+def run(root: Path, config: str, overrides: dict[str, Any], log: bool = True) -> Workflow:
     """`python -m monai.bundle run --config_file configs/<config>.yaml` of the bundle in `root`, with `overrides`.
 
     Args:
@@ -31,6 +34,9 @@ def run(root: Path, config: str, overrides: dict[str, Any], log: bool = True) ->
         config: "train", "evaluate" or "inference".
         overrides: key -> value; relative paths in them are looked up from the bundle's folder.
         log: whether the bundle's logging.conf sets up the logging of the process, as on the command line.
+
+    Returns:
+        The workflow, whose `parser` holds what was built.
 
     Raises:
         PolypError: another run is at work in the output folder; or what a user's mistake raised inside the run, without
@@ -50,6 +56,7 @@ def run(root: Path, config: str, overrides: dict[str, Any], log: bool = True) ->
         workflow.initialize()
         workflow.run()
         workflow.finalize()
+        return workflow
 
 
 def train(

@@ -46,9 +46,7 @@ def declare(parser: Parser) -> None:
     common.data(parser, required=True, action="append")
     parser.option("out", "DIR", "where the trained bundle goes (runs/NAME)")
     parser.option("tracking", "mlflow|FILE", "log to MLflow, or as a file of MONAI's settings says", tracking)
-    parser.option(
-        "processes", "N", "processes on this machine, one a GPU where there are GPUs (1)", values.whole(1, 4096)
-    )
+    parser.option("processes", "N", "processes here, one a GPU where there are GPUs (1)", values.whole(1, 4096))
     parser.option("nodes", "N", "machines (1)", values.whole(1, 65536), default=1)
     parser.option("node-rank", "K", "number of this machine, from 0 (0)", values.whole(0), default=0)
     parser.option("rdzv", "HOST:PORT", "where machine 0 can be reached by the others", _address)

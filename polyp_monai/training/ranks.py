@@ -43,6 +43,4 @@ def check_resumed(epoch: int, path: Path) -> None:
     epochs: list[int] = [0] * dist.get_world_size()
     dist.all_gather_object(epochs, epoch)
     if len(set(epochs)) > 1:
-        raise PolypError(
-            f"{path}: not every machine sees it; --resume needs the run in a folder that all of them share"
-        )
+        raise PolypError(f"{path}: not every machine sees it; --resume needs a folder that all of them share")
