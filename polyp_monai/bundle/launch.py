@@ -185,7 +185,7 @@ def _shown(logs: Path, quiet: bool) -> Iterator[None]:
         with open(found, errors="replace") as file:
             while True:
                 line = file.readline()
-                if line.startswith("Traceback"):
+                if "Traceback (most recent call last)" in line:
                     return
                 if line:
                     print(line, end="", file=sys.stderr)
@@ -230,5 +230,6 @@ def _reason(error: Any, logs: Path, world: World) -> str:
 
 
 def _text(logs: Path, local_rank: int) -> str:
+    """What a rank wrote to stderr, without the name of the rank that torch puts before each line of a traceback."""
     path = _log(logs, local_rank)
-    return path.read_text(errors="replace") if path else ""
+    return re.sub(r"^\[rank\d+\]: ?", "", path.read_text(errors="replace"), flags=re.MULTILINE) if path else ""

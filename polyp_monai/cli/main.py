@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import polyp_monai
 from polyp_monai.bundle import values
-from polyp_monai.cli import bundles, evaluate, export, merge, predict, prepare, renamed, share, train, video
+from polyp_monai.cli import bundles, evaluate, export, merge, predict, prepare, renamed, share, sweep, train, video
 from polyp_monai.cli.grammar import MISUSED, Outcome, Parser
 from polyp_monai.errors import CombinedError, exit_status
 
@@ -60,6 +60,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "prepare": Command("check a data set, split it, write its data list", prepare.declare),
     "train": Command("train a bundle", train.declare, "train"),
+    "sweep": Command("search for the options that train a bundle best", sweep.declare, "train"),
     "evaluate": Command("score a trained bundle", evaluate.declare_evaluate, "evaluate"),
     "score": Command("score masks or maps that any tool wrote", evaluate.declare_score),
     "compare": Command("compare runs pair by pair", evaluate.declare_compare),

@@ -63,7 +63,7 @@ def test_what_cannot_be_an_ensemble(trained, other, tmp_path):
     larger = shutil.copytree(other, tmp_path / "larger")
     text = (larger / "configs/model.yaml").read_text()
     (larger / "configs/model.yaml").write_text(text.replace("image_size: 64", "image_size: 96"))
-    with pytest.raises(PolypError, match="image_size is 96, of .* 64"):
+    with pytest.raises(PolypError, match=r"image_size is 96, of .* 64"):
         ensemble.write([trained, larger], tmp_path / "both")
     (other / "models/model.pt").rename(tmp_path / "model.pt")
     try:
