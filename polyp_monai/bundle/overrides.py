@@ -21,7 +21,7 @@ from polyp_monai.errors import CombinedError, PolypError
 
 logger = logging.getLogger(__name__)
 
-PATHS = ("ckpt_dir", "output_dir", "weights")  # looked up from where the user is
+PATHS = ("ckpt_dir", "output_dir", "weights", "cache_dir")  # looked up from where the user is
 ARGUMENTS = {"dataset_dir": "--data", "split": "--split", "inputs": "INPUT", "bundle_root": "BUNDLE"}
 RANGES = {  # lowest and highest sensible value
     "epochs": (1, math.inf),
@@ -52,6 +52,7 @@ KINDS: dict[str, Callable[[str], Any]] = {  # of keys whose default is an expres
     "device": values.device,
     "runtime": values.one_of(*runtime.RUNTIMES, runtime.AUTO),
     "tta": values.one_of("none", "flip"),
+    "amp": values.one_of("auto", "off", "bf16", "fp16"),
     "fit": values.one_of("stretch", "area", "windows"),
     "cut": values.whole(*RANGES["cut"]),
     "batch_size": values.whole(*RANGES["batch_size"]),
@@ -231,7 +232,7 @@ def explain(root: Path, config: str, key: str) -> str:
 
 
 def tracking(text: str) -> str:
-    """MONAI's own settings for MLflow, or a file of settings."""
+    """mlflow, or a file with MONAI's settings for tracking."""
     if text == "mlflow":
         if importlib.util.find_spec("mlflow") is None:
             raise ValueError("MLflow is not installed; pip install 'polyp_monai[mlflow]'")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+TRACKING = Path(__file__).parent / "tracking"
 WAIT = 120.0  # seconds for the first machine to make the bundle's folder
 
 
@@ -45,7 +46,7 @@ def run(root: Path, config: str, overrides: dict[str, Any], log: bool = True) ->
     root = check_root(root)
     check_hashes({"bundle": str(root), **overrides})
     # MONAI passes over an override that is None; an expression that gives None it takes
-    given = {key: "$None" if value is None else value for key, value in overrides.items()}
+    given = {key: "$None" if value is None else value for key, value in _tracked(overrides, config).items()}
     out = overrides.get("output_dir")
     # a training holds the whole folder of its bundle
     held = lock.held(out) if out and config != "train" else nullcontext()
@@ -93,7 +94,7 @@ def train(
         before = _stamp(weights)
         with model_file.kept(root, given):
             if world:
-                launch.run(root, world, settings)
+                launch.run(root, world, _tracked(settings, "train"))
             else:
                 run(root, "train", settings, log)
             if _stamp(weights) == before and not given.get("resume"):
@@ -109,8 +110,15 @@ def torchrun_line(
         path = root / "configs/model.yaml"
         written = path.read_text(encoding="utf-8")
         files.write_text(path, model_file.changed(written, given, str(path)))
+    given = _tracked(given, "train")
     others = {key: value for key, value in given.items() if key.split("::")[0] not in read_settings(path)}
     return launch.torchrun_line(root, world, {"dataset_dir": _sets(data), **others})
+
+
+def _tracked(given: Mapping[str, Any], config: str) -> dict[str, Any]:
+    """`given` with our settings for MLflow in place of MONAI's, which know neither reports nor resumed runs."""
+    ours = TRACKING / f"{config}.json"
+    return {**given, "tracking": str(ours)} if given.get("tracking") == "mlflow" else dict(given)
 
 
 def _sets(data: Sequence[str | Path]) -> str | list[str]:

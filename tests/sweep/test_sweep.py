@@ -38,7 +38,9 @@ def words(dataset: Path, folder: Path, trials: int, text: str, *more: str) -> li
 def test_a_space_is_read(tmp_path):
     file = write(
         tmp_path / "space.yaml",
-        "learning_rate: {low: 1e-4, high: 1e-2, log: true}\nbatch_size: {low: 4, high: 16, step: 4}\nloss: [dice, tversky]\n",
+        "learning_rate: {low: 1e-4, high: 1e-2, log: true}\n"
+        "batch_size: {low: 4, high: 16, step: 4}\n"
+        "loss: [dice, tversky]\n",
     )
     found = space.read(file, shipped()["unet"])
     assert found["learning_rate"] == space.Range(1e-4, 1e-2, log=True)
@@ -47,7 +49,8 @@ def test_a_space_is_read(tmp_path):
 
 
 def test_all_that_is_wrong_with_a_space_is_said(tmp_path):
-    text = "learning_rates: [1]\nthreshold: {low: 0.5, high: 2}\nepochs: {low: 9, high: 3}\nfold: [1/2]\nseed: 3\nloss: [dise]\n"
+    text = "learning_rates: [1]\nthreshold: {low: 0.5, high: 2}\nepochs: {low: 9, high: 3}\n"
+    text += "fold: [1/2]\nseed: 3\nloss: [dise]\n"
     with pytest.raises(CombinedError) as error:
         space.read(write(tmp_path / "space.yaml", text), shipped()["unet"])
     lines = error.value.lines
@@ -58,7 +61,7 @@ def test_all_that_is_wrong_with_a_space_is_said(tmp_path):
 
 
 def test_a_key_in_both_places_and_no_data(tmp_path, capsys, dataset):
-    lines = mistakes(capsys, *words(dataset, tmp_path, 1, "epochs: [1, 2]\n"))
+    lines = mistakes(capsys, *words(dataset, tmp_path, 1, "epochs: [1, 2]\n"), status=1)
     assert any("--epochs: is in" in line for line in lines)
     assert not (tmp_path / "out").exists()
 
@@ -98,7 +101,7 @@ def test_trials_by_one_worker_and_more_later(tmp_path, dataset, capsys):
     assert max(float(row["validation"]) for row in log) == pytest.approx(best["score"])
     assert len(list(csv.DictReader((tmp_path / "out/trials.csv").open()))) == 3
     other = words(dataset, tmp_path, 4, "learning_rate: [0.1]\n")
-    assert "was made with another space" in mistakes(capsys, *other)[0]
+    assert "was made with another space" in mistakes(capsys, *other, status=1)[0]
 
 
 @pytest.mark.slow

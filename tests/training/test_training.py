@@ -187,10 +187,3 @@ def test_aspect_kept(tmp_path, dataset):
     out = tmp_path / "run"
     assert train(out, dataset, epochs="1", fit="windows") == 0
     assert main(["evaluate", str(out), "--data", str(dataset), "--device", "cpu"]) == 0
-
-
-@pytest.mark.slow
-def test_tracking_mlflow_is_passed_on(tmp_path, dataset, capsys):
-    pytest.importorskip("mlflow")
-    assert train(tmp_path / "run", dataset, epochs="1", tracking="mlflow") == 0
-    assert any((tmp_path / "run").rglob("mlruns.db"))
