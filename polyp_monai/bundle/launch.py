@@ -233,3 +233,19 @@ def _text(logs: Path, local_rank: int) -> str:
     """What a rank wrote to stderr, without the name of the rank that torch puts before each line of a traceback."""
     path = _log(logs, local_rank)
     return re.sub(r"^\[rank\d+\]: ?", "", path.read_text(errors="replace"), flags=re.MULTILINE) if path else ""
+
+
+def train_rank(settings: dict[str, Any]) -> None:
+    """One process of a training that another launcher started, such as Ray Train's `TorchTrainer`.
+
+    Args:
+        settings: `bundle_root`, the folder of a bundle, and overrides of configs/train.yaml: `dataset_dir`,
+            `resume` ... The launcher has set RANK and the like, or made the process group.
+    """
+    from monai.bundle import run as run_bundle
+
+    root, given = Path(settings["bundle_root"]), {k: v for k, v in settings.items() if k != "bundle_root"}
+    os.chdir(root)
+    configs = [str(root / "configs" / name) for name in ("train.yaml", "multi_gpu_train.yaml")]
+    # whoever made the process group ends it
+    run_bundle(config_file=configs, **{**given, "finalize": "$None"})
