@@ -69,10 +69,10 @@ def sweep(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     fixed += [f"--processes={args.processes}"] * (args.processes > 1)
     words = [args.bundle if locate.is_shipped(root) else str(root), *(f"--data={folder}" for folder in sets), *fixed]
     digests = [provenance.digest(Path(folder) / "datalist.json") for folder in sets]
-    about = {"bundle": root.name, "data list": digests, "options": args.given}
+    about = {"bundle": root.name, "data list": digests, "set of options": args.given}
     wanted = studies.Sweep(words, about, space, args.folds, out)
     storage = args.storage or f"sqlite:///{out}/study.db"
-    study = studies.open_study(storage, name, wanted, args.heartbeat, int(args.given.get("seed", 0)))
+    study = studies.open_study(storage, name, wanted, args.heartbeat)
     try:
         studies.work(study, wanted, args.trials)
     finally:

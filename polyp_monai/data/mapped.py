@@ -99,9 +99,9 @@ class MappedDataset(Dataset):
             self._map = np.memmap(self.folder / FRAMES, mode="r")
         sample = dict(self.data[index])
         for key, (start, channels, width, height) in self._places[index].items():
-            # a copy of its own, in the order in which images are decoded
+            # a copy of its own; the channels of a pixel lie side by side, as the transforms leave them
             pixels = np.array(self._map[start : start + channels * width * height])
-            sample[key] = torch.from_numpy(pixels).view(height, width, channels).permute(2, 1, 0)
+            sample[key] = torch.from_numpy(pixels).view(width, height, channels).permute(2, 0, 1)
         return self.transform(sample, start=self.end)
 
     def _write(self, workers: int, progress: bool) -> None:
@@ -113,7 +113,7 @@ class MappedDataset(Dataset):
                 place = {}
                 for key, value in tensors.items():
                     place[key] = [start, *value.shape]
-                    start += file.write(np.ascontiguousarray(value.permute(2, 1, 0).numpy()).data)
+                    start += file.write(np.ascontiguousarray(value.permute(1, 2, 0).numpy()).data)
                 places.append(place)
             file.flush()
             os.fsync(file.fileno())

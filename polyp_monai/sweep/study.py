@@ -48,13 +48,12 @@ class Sweep:
     out: Path
 
 
-def open_study(storage: str, name: str, sweep: Sweep, heartbeat: int, seed: int) -> optuna.Study:
+def open_study(storage: str, name: str, sweep: Sweep, heartbeat: int) -> optuna.Study:
     """The study `name`, made where it is not there yet.
 
     Args:
         storage: address of a database (sqlite:///FILE, postgresql://...), or journal:FILE.
         heartbeat: seconds between signs of life of a worker, in a database.
-        seed: of the draws.
 
     Raises:
         PolypError: the storage cannot be reached; or the study is about something else.
@@ -65,7 +64,7 @@ def open_study(storage: str, name: str, sweep: Sweep, heartbeat: int, seed: int)
         study = optuna.create_study(
             study_name=name,
             storage=_storage(storage, heartbeat),
-            sampler=optuna.samplers.TPESampler(seed=seed + os.getpid() if seed else None),
+            sampler=optuna.samplers.TPESampler(),  # drawn freely: workers of one seed would try the same
             pruner=pruner,
             direction="maximize",
             load_if_exists=True,
@@ -73,7 +72,7 @@ def open_study(storage: str, name: str, sweep: Sweep, heartbeat: int, seed: int)
     except Exception as error:  # of any database driver
         where = storage.rpartition("@")[2]  # without a password
         raise PolypError(f"--storage {where}: cannot be used ({str(error).splitlines()[0][:200]})") from error
-    about = {**sweep.about, "space": described(sweep.space), "folds": sweep.folds}
+    about = {**sweep.about, "space": described(sweep.space), "number of folds": sweep.folds}
     kept = study.user_attrs.get("about")
     if kept is None:
         study.set_user_attr("about", about)
@@ -147,19 +146,19 @@ def work(study: optuna.Study, sweep: Sweep, trials: int) -> None:
 
 
 def _worker() -> list[Any]:
-    return [platform.node(), os.getpid()]
+    """This machine since its start, and this process on it."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return [f"{platform.node()} {boot.read_text().strip() if boot.exists() else ''}".strip(), os.getpid()]
 
 
 def _release_dead(study: optuna.Study) -> None:
-    """A journal file knows no signs of life: of this machine's workers, those that have gone are found by process."""
-    from optuna.storages import JournalStorage
+    """Of this machine's workers, those that have gone are found by their process; a journal knows no signs of life."""
     from optuna.trial import TrialState
 
-    if not isinstance(study._storage, JournalStorage):
-        return
+    machine, own = _worker()
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         host, process = trial.user_attrs.get("worker", (None, None))
-        if host == platform.node() and process != os.getpid() and not _alive(process):
+        if host == machine and process != own and not _alive(process):
             try:
                 study.tell(trial.number, state=TrialState.FAIL)
             except ValueError:  # another worker was faster

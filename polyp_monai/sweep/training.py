@@ -15,6 +15,7 @@ from pathlib import Path
 
 LOOK = 0.5  # seconds between two looks at the log
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None  # found before a fork, after which little is allowed
 
 
 class TrainingFailedError(Exception):
@@ -41,7 +42,7 @@ class Training:
             stdout=self._log,
             stderr=self._log,
             start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=_die_with_parent if _libc else None,
         )
 
     def __enter__(self) -> Training:
@@ -99,4 +100,5 @@ class Training:
 
 def _die_with_parent() -> None:
     """A sweep that is killed leaves no training behind, which would hold the folder."""
-    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGTERM)
+    if _libc:
+        _libc.prctl(_DEATH_SIGNAL, signal.SIGTERM)

@@ -32,7 +32,7 @@ def server(tmp_path, monkeypatch):
     words += ["--backend-store-uri", f"sqlite:///{folder}/db", "--artifacts-destination", str(folder / "artifacts")]
     with open(folder / "log", "wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "mlflow", *words], stdout=log, stderr=log)
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 600
     while True:
         try:
             urllib.request.urlopen(f"{address}/health", timeout=2)
