@@ -83,7 +83,7 @@ def train(
     """
     for folder in data:
         datalist.read(folder)
-    settings = {"dataset_dir": _sets(data), **given}
+    settings = _tracked({"dataset_dir": _sets(data), **given}, "train")
     if world and world.node_rank:
         return _join(bundle, out, settings, world)
     with locate.working_copy(bundle, out) as root:
@@ -94,7 +94,7 @@ def train(
         before = _stamp(weights)
         with model_file.kept(root, given):
             if world:
-                launch.run(root, world, _tracked(settings, "train"))
+                launch.run(root, world, settings)
             else:
                 run(root, "train", settings, log)
             if _stamp(weights) == before and not given.get("resume"):
@@ -105,14 +105,22 @@ def train(
 def torchrun_line(
     bundle: str, data: Sequence[str | Path], out: str | None, given: Mapping[str, Any], world: World
 ) -> str:
-    """The line that starts the training by torchrun; its bundle's folder is made, and holds what `given` changes."""
+    """The line that starts the training by torchrun, whose bundle's folder is made, and holds what `given` changes.
+
+    Raises:
+        PolypError: as `train`, before it starts.
+    """
+    settings = _tracked({"dataset_dir": _sets(data), **given}, "train")
     with locate.working_copy(bundle, out) as root:
-        path = root / "configs/model.yaml"
-        written = path.read_text(encoding="utf-8")
-        files.write_text(path, model_file.changed(written, given, str(path)))
-    given = _tracked(given, "train")
-    others = {key: value for key, value in given.items() if key.split("::")[0] not in read_settings(path)}
-    return launch.torchrun_line(root, world, {"dataset_dir": _sets(data), **others})
+        weights, path = Path(given.get("ckpt_dir", root / "models")), root / "configs/model.yaml"
+        if not given.get("resume") and not given.get("overwrite"):
+            checkpoints.check_free(weights)
+        if not (weights / "model.pt").exists():  # of a bundle with weights model.yaml is what they were trained with
+            written = path.read_text(encoding="utf-8")
+            files.write_text(path, model_file.changed(written, given, str(path)))
+            kept = read_settings(path)
+            settings = {key: value for key, value in settings.items() if key.split("::")[0] not in kept}
+    return launch.torchrun_line(root, world, settings)
 
 
 def _tracked(given: Mapping[str, Any], config: str) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def work(study: optuna.Study, sweep: Sweep, trials: int) -> None:
         mine = [trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get("worker") == _worker()][-1:]
         failures = failures + 1 if mine and mine[0].state == TrialState.FAIL else 0
         if failures == FAILURES:
-            raise PolypError(f"{failures} trainings in a row failed, the last with: {mine[0].user_attrs['error']}")
+            raise PolypError(f"{failures} trainings in a row failed, the last with: {mine[0].user_attrs.get('error')}")
 
 
 def _worker() -> list[Any]:

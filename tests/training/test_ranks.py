@@ -228,3 +228,28 @@ def test_two_machines_meet_at_one_address(tmp_path, dataset):
     assert [row[0] for row in curve(out)] == ["1", "2"]
     assert train(tmp_path / "two", dataset, epochs="2", processes="2") == 0
     assert_equal(weights(out), weights(tmp_path / "two"))
+
+
+@pytest.mark.slow
+def test_ray_train_is_a_second_way_in(small, dataset, tmp_path, monkeypatch):
+    ray_torch = pytest.importorskip("ray.train.torch")
+    import ray
+    from ray.train import RunConfig, ScalingConfig
+
+    from polyp_monai.bundle.launch import train_rank
+
+    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_AUTH_MODE", "disabled")):
+        monkeypatch.setenv(name, value)
+    home = str(Path(__file__).resolve().parents[2])
+    ray.init(address="local", num_cpus=4, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": home}})
+    try:
+        ray_torch.TorchTrainer(
+            train_rank,
+            train_loop_config={"bundle_root": str(small), "dataset_dir": str(dataset), "epochs": 1, "device": "cpu"},
+            scaling_config=ScalingConfig(num_workers=2),
+            run_config=RunConfig(storage_path=str(tmp_path / "ray")),
+        ).fit()
+    finally:
+        ray.shutdown()
+    assert [row[0] for row in curve(small)] == ["1"]
+    assert (small / "models/model.pt").is_file()
