@@ -48,7 +48,7 @@ SHOWN = 640  # pixels of the longer side at most, in a notebook
 
 
 def load(
-    bundle: str | Path,
+    bundle: str | Path | Sequence[str | Path],
     *,
     device: str | torch.device | None = None,
     runtime: str | None = None,
@@ -66,7 +66,8 @@ def load(
 
     Args:
         bundle: name of a shipped bundle; or a path: a bundle's folder (such as runs/unet), a zip of one, or a file that
-            `polyp export` wrote (.onnx, .xml, .pt2, .ts), which needs nothing beside it.
+            `polyp export` wrote (.onnx, .xml, .pt2, .ts), which needs nothing beside it. Of a list of trained bundles,
+            an ensemble: the mean of their probabilities.
         device: "cpu", "cuda", "cuda:1"; by default CUDA where there is some.
         runtime: "torch", "onnxruntime", "openvino", or "auto" for the fastest that is installed; by default the
             config's, which is torch. Exported files are run by what reads them.
@@ -86,6 +87,11 @@ def load(
     values: dict[str, Any] = {"device": device, "runtime": runtime, "image_size": image_size, "threshold": threshold}
     values |= {"tta": tta, "weights": weights}
     settings = {key: value for key, value in values.items() if value is not None}
+    if isinstance(bundle, (list, tuple)):
+        from polyp_monai.bundle import ensemble
+
+        temporary = tempfile.TemporaryDirectory(prefix="polyp_monai-")
+        return Bundle(ensemble.write(bundle, Path(temporary.name) / "ensemble"), None, settings, temporary)
     if not isinstance(bundle, (str, Path)):
         raise PolypError(f"a bundle of {type(bundle).__name__}: expected its name, or the path of its folder or file")
     path, folder = Path(bundle), None

@@ -16,7 +16,20 @@ from typing import NamedTuple
 
 import polyp_monai
 from polyp_monai.bundle import values
-from polyp_monai.cli import bundles, evaluate, export, predict, prepare, renamed, serve, share, train, video
+from polyp_monai.cli import (
+    bundles,
+    evaluate,
+    export,
+    merge,
+    predict,
+    prepare,
+    renamed,
+    serve,
+    share,
+    sweep,
+    train,
+    video,
+)
 from polyp_monai.cli.grammar import MISUSED, Outcome, Parser
 from polyp_monai.errors import CombinedError, exit_status, shown
 
@@ -62,10 +75,13 @@ class Command(NamedTuple):
 COMMANDS = {
     "prepare": Command("check a data set, split it, write its data list", prepare.declare),
     "train": Command("train a bundle", train.declare, "train"),
+    "sweep": Command("search for the options that train a bundle best", sweep.declare, "train"),
     "evaluate": Command("score a trained bundle", evaluate.declare_evaluate, "evaluate"),
     "score": Command("score masks or maps that any tool wrote", evaluate.declare_score),
     "compare": Command("compare runs pair by pair", evaluate.declare_compare),
     "calibrate": Command("find the threshold that misses no more than a share", evaluate.declare_calibrate),
+    "merge": Command("score the folds or seeds of one recipe together", merge.declare_merge, "evaluate"),
+    "ensemble": Command("make one bundle of several trained ones", merge.declare_ensemble),
     "report": Command("write the report of a run again", evaluate.declare_report),
     "predict": Command("write masks for frames", predict.declare, "inference"),
     "export": Command("write a bundle's network for other runtimes", export.declare),

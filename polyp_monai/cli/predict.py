@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from polyp_monai.cli import common
@@ -27,6 +28,7 @@ EXAMPLES = """examples:
   polyp predict efficient_unet frames --out masks --runtime auto
   polyp predict frames --skip-existing --json
   polyp predict study --out masks --dicom-out seg
+  polyp predict --ensemble runs/fold1 --ensemble runs/fold2 photo.jpg --out both
 """
 
 LISTED = 50  # frames that are printed
@@ -38,12 +40,25 @@ def declare(parser: Parser) -> None:
     parser.set_defaults(run=predict)
     parser.add_argument("inputs", metavar="[BUNDLE] INPUT", nargs="+", help="file, folder, glob or data list")
     complete(parser.option("bundle", "BUNDLE", "name or folder (efficient_unet)"), common.complete_bundle)
+    parser.option("ensemble", "RUN", "instead of BUNDLE, twice or more: the mean of several", action="append")
     parser.option("out", "DIR", "where the masks go (masks)", default="masks")
     common.calibration(parser)
     common.setting(parser)
 
 
 def predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
+    if not args.ensemble:
+        return _predict(args, mistakes)
+    from polyp_monai.bundle import ensemble
+
+    with TemporaryDirectory(prefix="polyp_monai-") as folder:
+        with mistakes.collecting():
+            args.bundle = str(ensemble.write(args.ensemble, Path(folder) / "ensemble"))
+        mistakes.check()
+        return _predict(args, mistakes)
+
+
+def _predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai.bundle import locate, overrides, predictions
     from polyp_monai.data import datalist
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import os
 from collections import Counter
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from polyp_monai.data import ALL, SPLITS, dicom, files, outputs, search
+from polyp_monai.data import ALL, SPLITS, dicom, files, folds, outputs, search
 from polyp_monai.errors import PolypError, counted
 
 PNG = "png"  # of --dicom-out: the mask alone
@@ -42,16 +43,21 @@ def _read_list(path: Path) -> dict:
     return content
 
 
-def read_split(dataset_dir: str | Path, name: str) -> list[dict]:
+def read_split(dataset_dir: str | Path, name: str, fold: str | None = None) -> list[dict]:
     """The samples of one split, or of all, with `image` and `label` as absolute paths that exist.
 
+    With `fold`, "K/N", "validation" is the Kth fold of training and validation together and "training" the others.
+
     Raises:
-        PolypError: no such list, no such split, an empty split, or a file that has gone.
+        PolypError: no such list, no such split, an empty split, too few groups to fold, or a file that has gone.
     """
     root = Path(dataset_dir).resolve()
     content = read(dataset_dir)
     if name not in (*SPLITS, ALL):
         raise PolypError(f"split {name!r} is unknown; known are {', '.join((*SPLITS, ALL))}")
+    if fold is not None:
+        entries = [*(content.get("training") or []), *(content.get("validation") or [])]
+        content = content | folds.split(entries, fold, str(root / "datalist.json"))
     entries = [entry for p in SPLITS if name in (p, ALL) for entry in content.get(p) or []]
     if not entries:
         filled = ", ".join(p for p in SPLITS if content.get(p)) or "none"
@@ -76,12 +82,15 @@ def read_split(dataset_dir: str | Path, name: str) -> list[dict]:
 
 
 def labelled_frames(
-    dataset_dir: str | Path | Sequence[str | Path], name: str, output_dir: str | Path | None = None
+    dataset_dir: str | Path | Sequence[str | Path],
+    name: str,
+    output_dir: str | Path | None = None,
+    fold: str | None = None,
 ) -> list[dict]:
     """`read_split` reduced to what engines need: `image`, `label`, `name`, `group`, `tags`, `negative` (shows no polyp)
     and `output` (of the written mask).
 
-    Of several folders (for training) the splits follow each other.
+    Of several folders (for training) the splits follow each other. `fold`: as of `read_split`, of each folder.
 
     Raises:
         PolypError: as `read_split`; or a mask written to `output_dir` would replace a file of the data set.
@@ -98,11 +107,17 @@ def labelled_frames(
             "output": _without_suffix(_below(Path(s["relative"]))).removeprefix("images/"),
         }
         for folder in folders
-        for s in read_split(folder, name)
+        for s in read_split(folder, name, fold)
     ]
     if output_dir is not None:
         _check_targets(samples, output_dir, {s[key] for s in samples for key in ("image", "label")})
     return samples
+
+
+def digest(*splits: Sequence[dict]) -> str:
+    """sha256, hex, of which frames the splits of `labelled_frames` hold, wherever their folder lies."""
+    about = [[[s[key] for key in ("output", "name", "group", "negative")] for s in samples] for samples in splits]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
 class Frames(list):
