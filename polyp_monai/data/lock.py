@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 
 NAME = ".polyp-lock"  # in the folder, while a run is at work there
@@ -26,6 +25,8 @@ def held(folder: str | Path, file: str = "") -> Iterator[None]:
         OSError: the folder cannot be made or written to.
     """
     from filelock import FileLock, Timeout
+
+    from polyp_monai.data import files  # which imports NumPy
 
     folder = Path(folder)
     made = [place for place in (folder, *folder.absolute().parents) if not place.exists()]
