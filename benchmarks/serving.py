@@ -1,6 +1,6 @@
 """`polyp serve` under load: 64 clients against one process, beside the network alone.
 
-    python benchmarks/serving.py [--bundle efficient_unet] [--image-size 192] [--clients 64] [--requests 5000] [--rounds 10]
+    python benchmarks/serving.py [--bundle efficient_unet] [--image-size 192] [--clients 64] [--requests 5000]
 
 A bundle without weights gets drawn ones. Frames are JPEGs of mixed sizes, 320 x 256 to 1280 x 1024. In each round the
 network alone takes fitted frames that lie in memory, in batches as large as the service makes them; then the clients
@@ -124,7 +124,7 @@ class Process:
     def restart(self) -> None:
         self.running.send_signal(signal.SIGKILL)
         self.running.wait()
-        self.start()
+        self.start()  # clients that come before it listens are refused their connection, and try again
 
 
 def main() -> None:
@@ -183,8 +183,9 @@ def report(args: argparse.Namespace, tally: Tally, before: float, after: float, 
 
 
 def trainable(name: str, folder: Path, image_size: int) -> Path:
-    """A copy of a shipped bundle with weights, drawn ones where it comes without."""
-    root = Path(shutil.copytree(shipped()[name], folder / name))
+    """A copy of a bundle, by name or folder, with weights, drawn ones where it comes without."""
+    source = shipped().get(name, Path(name))
+    root = Path(shutil.copytree(source, folder / source.name))
     config = BundleConfig(root, overrides={"image_size": image_size})
     if not (root / "models/model.pt").exists():
         checkpoints.save(root / "models/model.pt", config["network_def"].state_dict())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
@@ -52,7 +52,7 @@ class Reader:
         self.request, self.size = request, 0
         self._most, self._room = most, room
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Raises HTTPException 413 or 429 as soon as it is too much."""
         announced = self.request.headers.get("content-length", "0")
         if announced.isdecimal() and int(announced) > self._most:
@@ -75,10 +75,8 @@ class Reader:
 
     async def uploads(self, limits: Limits) -> list[Upload]:
         """The parts `files` of a multipart body, in memory. Raises HTTPException 400 when it is none."""
-        stream = self.chunks()
-        parser = _InMemory(
-            self.request.headers, stream, max_files=limits.parts, max_fields=limits.parts, max_part_size=2**16
-        )
+        most = {"max_files": limits.parts, "max_fields": limits.parts, "max_part_size": 2**16}
+        parser = _InMemory(self.request.headers, self.chunks(), **most)
         try:
             form = await parser.parse()
         except MultiPartException as error:

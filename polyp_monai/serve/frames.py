@@ -118,7 +118,7 @@ def accepted(header: str) -> str:
     best, kind = 0.0, ""
     for entry in header.split(",") if header.strip() else ["*/*"]:
         name, *words = (word.strip().lower() for word in entry.split(";"))
-        quality = next((found[1] for word in words if (found := re.fullmatch(r"q=([01](?:\.\d{0,3})?)", word))), "1")
+        quality = next((match[1] for word in words if (match := re.fullmatch(r"q=([01](?:\.\d{0,3})?)", word))), "1")
         found = {JSON: JSON, "application/*": JSON, "*/*": JSON, PNG: PNG, "image/*": PNG}.get(name)
         if found and float(quality) > best:
             best, kind = float(quality), found

@@ -51,7 +51,9 @@ class Guard:
         self._app, self._meter = app, meter
         self._token = token.encode() if token else None
         self._origins = frozenset(origins)
-        self._hosts = frozenset(hosts) and frozenset(hosts) | {urlsplit(origin).hostname for origin in self._origins}
+        self._hosts = frozenset(hosts) and frozenset(hosts) | {
+            urlsplit(origin).hostname or "" for origin in self._origins
+        }
 
     def accepts(self, token: str) -> bool:
         """Whether it is the token, in a time that does not tell how much of it was right."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel
 
 
@@ -79,4 +81,6 @@ class SamplesAnswer(BaseModel):
     samples: list[SampleFacts]
 
 
-ERRORS = {status: {"model": ErrorAnswer} for status in (400, 401, 403, 404, 408, 413, 422, 429, 503)}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer} for status in (400, 401, 403, 404, 408, 413, 422, 429, 503)
+}
