@@ -124,7 +124,7 @@ class Process:
     def restart(self) -> None:
         self.running.send_signal(signal.SIGKILL)
         self.running.wait()
-        self.start()
+        self.start()  # clients that come before it listens are refused their connection, and try again
 
 
 def main() -> None:
@@ -183,8 +183,9 @@ def report(args: argparse.Namespace, tally: Tally, before: float, after: float, 
 
 
 def trainable(name: str, folder: Path, image_size: int) -> Path:
-    """A copy of a shipped bundle with weights, drawn ones where it comes without."""
-    root = Path(shutil.copytree(shipped()[name], folder / name))
+    """A copy of a bundle, by name or folder, with weights, drawn ones where it comes without."""
+    source = shipped().get(name, Path(name))
+    root = Path(shutil.copytree(source, folder / source.name))
     config = BundleConfig(root, overrides={"image_size": image_size})
     if not (root / "models/model.pt").exists():
         checkpoints.save(root / "models/model.pt", config["network_def"].state_dict())

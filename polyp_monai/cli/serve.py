@@ -27,8 +27,8 @@ EXAMPLES = """examples:
 
 KEYS = ("device", "image_size", "threshold", "runtime", "tta")  # of inference.yaml, that hold for all bundles
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "websockets", "prometheus_client")
-SAMPLES = 4
-SIZE = (640, 512)  # of a sample
+SAMPLES = (4, 6, 8, 3)  # seeds of frames to try, the last of which shows no polyp
+SIZE = (640, 512)
 
 
 def declare(parser: Parser) -> None:
@@ -102,6 +102,7 @@ def serve(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         loaded = [polyp_monai.load(word, **given) for word in args.bundles or [common.FLAGSHIP]]
         service = Service(named(loaded), limits, samples, args.source)
         app = create(service, token, LOOPBACK if args.host in LOOPBACK else (), args.allow_origin)
+        listening.listen()  # who reads the line below can ask already
         address = _address(args, listening.getsockname()[1])
         print(f"{address}  ({', '.join(service.bundles)}; Ctrl-C stops it)", flush=True)
         server.run(app, listening, args.tls_cert, args.tls_key)
@@ -127,9 +128,9 @@ def samples() -> list[bytes]:
     from data_prep import synthetic
 
     made = []
-    for number in range(SAMPLES):
-        random = np.random.default_rng(number)
-        frame, _ = synthetic.render(random, SIZE, synthetic.draw_polyps(random) if number < SAMPLES - 1 else ())
+    for seed in SAMPLES:
+        random = np.random.default_rng(seed)
+        frame, _ = synthetic.render(random, SIZE, synthetic.draw_polyps(random) if seed != SAMPLES[-1] else ())
         made.append(cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1].tobytes())
     return made
 

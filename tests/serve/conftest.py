@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -27,6 +28,7 @@ from polyp_monai.serve.limits import Limits
 from polyp_monai.serve.service import Service
 
 HOME = "http://127.0.0.1"
+web = httpx.Client(timeout=60)  # machines that test are busy
 
 
 def drawn(seed: int, size: tuple[int, int] = (120, 96)) -> np.ndarray:

@@ -16,24 +16,24 @@ import numpy as np
 import pytest
 
 from polyp_monai.serve.limits import Limits
-from tests.serve.conftest import drawn, encoded, held, running, served, until
+from tests.serve.conftest import drawn, encoded, held, running, served, until, web
 
 
 def test_a_full_queue_is_429_and_health_goes_on(loaded):
     body = encoded(drawn(0))
     with running(loaded, Limits(queue=3)) as (home, service), ThreadPoolExecutor(8) as pool:
         with held(service):
-            work = [pool.submit(httpx.post, f"{home}/v1/predict", content=body, timeout=60) for _ in range(3)]
+            work = [pool.submit(web.post, f"{home}/v1/predict", content=body, timeout=60) for _ in range(3)]
             until(lambda: service.requests.taken == 3)
-            refused = httpx.post(f"{home}/v1/predict", content=body)
+            refused = web.post(f"{home}/v1/predict", content=body)
             assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
             assert refused.json() == {"error": "the queue is full; try again in 1 s"}
-            infer = httpx.post(f"{home}/v2/models/tiny/infer", content=b"{}")
+            infer = web.post(f"{home}/v2/models/tiny/infer", content=b"{}")
             assert (infer.status_code, infer.headers["retry-after"]) == (429, "1")
-            assert httpx.get(f"{home}/healthz").json() == {"live": True}
-            assert "polyp_requests_in_progress 3.0" in httpx.get(f"{home}/metrics").text
+            assert web.get(f"{home}/healthz").json() == {"live": True}
+            assert "polyp_requests_in_progress 3.0" in web.get(f"{home}/metrics").text
         assert [answer.result().status_code for answer in work] == [200] * 3
-        assert httpx.post(f"{home}/v1/predict", content=body).status_code == 200
+        assert web.post(f"{home}/v1/predict", content=body).status_code == 200
 
 
 def test_who_has_gone_leaves_the_queue(loaded):
@@ -50,7 +50,7 @@ def test_who_has_gone_leaves_the_queue(loaded):
             for client in clients:
                 client.close()
             until(lambda: len(batches) == 0 and service.requests.taken == 0)
-        assert httpx.post(f"{home}/v1/predict", content=body).status_code == 200
+        assert web.post(f"{home}/v1/predict", content=body).status_code == 200
         assert service.held._room.taken == 0
 
 
@@ -62,7 +62,7 @@ def chunks(size: int):
 def test_bodies_that_are_too_large(loaded):
     with running(loaded, Limits(body=2**20, held=2**21)) as (home, service):
         for content in (bytes(2**20 + 1), chunks(2**21)):  # announced, and not
-            answer = httpx.post(f"{home}/v1/predict", content=content)
+            answer = web.post(f"{home}/v1/predict", content=content)
             assert (answer.status_code, answer.json()) == (413, {"error": "the body is larger than 1 MiB"})
         assert service.held._room.taken == 0
 
@@ -163,7 +163,7 @@ def test_a_body_that_does_not_come(loaded):
 
 def test_a_network_that_takes_too_long(loaded):
     with running(loaded, Limits(seconds=1.5)) as (home, service), held(service):
-        answer = httpx.post(f"{home}/v1/predict", content=encoded(drawn(0)), timeout=60)
+        answer = web.post(f"{home}/v1/predict", content=encoded(drawn(0)), timeout=60)
         assert answer.status_code == 503
         assert service.requests.taken == 0
 
@@ -187,7 +187,7 @@ def test_connections_are_bounded(loaded):
 
 def _answers(home: str) -> bool:
     try:
-        return httpx.get(f"{home}/healthz").status_code == 200
+        return web.get(f"{home}/healthz").status_code == 200
     except httpx.HTTPError:
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -232,6 +233,21 @@ def test_folder(page, tmp_path):
     page.read(3)
     titles = page.run("return [...document.querySelectorAll('#film li button')].map(b => b.title)")
     assert titles == ["set/9.png", "set/10.png", "set/deep/1.png"]
+
+
+def test_drop_and_paste(page):
+    script = """const [png, kind, field] = arguments, transfer = new DataTransfer();
+        const bytes = Uint8Array.from(atob(png), char => char.charCodeAt(0));
+        transfer.items.add(new File([bytes], kind + ".png", {type: "image/png"}));
+        dispatchEvent(Object.assign(new Event(kind, {cancelable: true}), {[field]: transfer}))"""
+    content = base64.b64encode(png(TWO)).decode()
+    page.run(script, content, "dragenter", "dataTransfer")
+    assert page.count("#dropping") == 1
+    page.run(script, content, "drop", "dataTransfer")
+    page.run(script, content, "paste", "clipboardData")
+    page.read(2)
+    assert page.count("#dropping") == 0
+    assert len(page.rows()) == 2
 
 
 def test_cancel_and_go_on(page, small, tmp_path):

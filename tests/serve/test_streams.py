@@ -6,7 +6,6 @@ import json
 import socket
 import threading
 
-import httpx
 import numpy as np
 import pytest
 from starlette.websockets import WebSocketDisconnect
@@ -15,7 +14,7 @@ from polyp_monai.errors import PolypError
 from polyp_monai.serve.limits import Limits
 from polyp_monai.video.container import open_clip
 from polyp_monai.video.sink import VideoSink
-from tests.serve.conftest import drawn, encoded, running, served, until
+from tests.serve.conftest import drawn, encoded, running, served, until, web
 
 pytest.importorskip("av")
 TOKEN = "a-token-of-some-length"
@@ -107,7 +106,7 @@ def test_as_many_clips_as_can_be(loaded, clip):
 
 def test_a_client_that_leaves_a_clip(loaded, clip):
     with running(loaded, Limits()) as (home, service):
-        with httpx.stream("POST", f"{home}/v1/video", content=clip.read_bytes()) as answer:
+        with web.stream("POST", f"{home}/v1/video", content=clip.read_bytes()) as answer:
             next(answer.iter_lines())
         until(lambda: service.streams.taken == 0 and service.held._room.taken == 0)
 
@@ -160,19 +159,19 @@ def test_live_asks_for_the_token(loaded, token):
 
 def test_a_source_is_followed_and_shown(loaded, clip):
     with running(loaded, Limits(), source=str(clip)) as (home, service):
-        with httpx.stream("GET", f"{home}/v1/source/events") as answer:
+        with web.stream("GET", f"{home}/v1/source/events") as answer:
             lines = answer.iter_lines()
             event = next(lines), json.loads(next(lines).removeprefix("data: "))
             assert event[0] == "event: frame"
             assert event[1]["width"] == 120
-        with httpx.stream("GET", f"{home}/v1/source.mjpeg") as answer:
+        with web.stream("GET", f"{home}/v1/source.mjpeg") as answer:
             assert answer.headers["content-type"] == "multipart/x-mixed-replace; boundary=frame"
             content = b""
             for chunk in answer.iter_bytes():
                 content += chunk
                 if content.count(b"\xff\xd8\xff") > 15:  # more than the clip has: it is played again
                     break
-        assert httpx.get(f"{home}/v1/bundles").json()["source"] == "clip.mp4"
+        assert web.get(f"{home}/v1/bundles").json()["source"] == "clip.mp4"
         until(lambda: service.viewers.taken == 0 and service.follower.watchers == 0)
 
 
