@@ -57,16 +57,10 @@ def home(weights: Path) -> Path:
     return Path("results") / root.name if locate.is_shipped(root) else weights.parent
 
 
-def kept(weights: str | Path, weights_sha256: str) -> dict[str, Any] | None:
-    """What `calibrate` found for the weights; None without it, or when they have changed since."""
-    found = _content(home(Path(weights)) / NAME)
-    return found if isinstance(found, dict) and found.get("weights_sha256") == weights_sha256 else None
-
-
 def _content(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except ValueError:
         return None
 
 
