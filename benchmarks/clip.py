@@ -1,9 +1,13 @@
 """A clip of still frames over which a camera wanders, so that polyps come into view and go: with exact truth.
 
     python benchmarks/clip.py clip.mp4 [--seconds 20]
+    python benchmarks/clip.py healthy.mp4 --negatives DATA --seconds 60
 
 Writes clip.mp4 (1280 x 1024, H.264, 25 frames a second, black border, grain) and clip.truth.csv, the boxes of its
 polyps as `polyp score-video` reads them. Real frames when POLYP_TEST_DATA names Kvasir-SEG, else synthetic ones.
+
+With --negatives, the test frames without a polyp of a prepared set, scene after scene, a second each, whole, by a hand
+that is not still: every polyp that is shown is a false alarm.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import cv2
 import numpy as np
 from common import find_pairs
 
-from polyp_monai.data import files
+from polyp_monai.data import datalist, files
 from polyp_monai.video.sink import VideoSink
 
 SIZE, RATE, EACH = (1280, 1024), 25, 5.0  # EACH: seconds on one still frame
@@ -52,6 +56,22 @@ def write_clip(path: Path, pairs: list[tuple[Path, Path]], seconds: float) -> Pa
     return truth
 
 
+def write_healthy(path: Path, images: list[Path], seconds: float) -> None:
+    """Write a clip of as many of `images`, spread evenly, as there are seconds."""
+    chosen = [images[round(i)] for i in np.linspace(0, len(images) - 1, round(seconds))]
+    middle = np.array(SIZE) / 2
+    with VideoSink(path, SIZE, RATE, preset="fast") as sink:
+        for second, image_file in enumerate(chosen):
+            image = files.read_rgb(image_file)
+            size = np.array(image.shape[1::-1])
+            for index in range(RATE):
+                time = second + index / RATE
+                scale = (SIZE / size).min() * (1 + 0.05 * np.sin(2 * np.pi * time))
+                centre = size / 2 + 0.02 * size * np.array([np.sin(5 * time), np.cos(7 * time)])
+                matrix = np.column_stack([np.eye(2) * scale, middle - scale * centre]).astype(np.float32)
+                sink.write(cv2.warpAffine(image, matrix, SIZE, flags=cv2.INTER_LINEAR), time)
+
+
 def _camera(mask: np.ndarray, share: float) -> np.ndarray:
     """(2, 3) from a still frame to the clip: from where the polyp is out of view, to the polyp, and back."""
     height, width = mask.shape
@@ -71,7 +91,16 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("out", type=Path, help="clip to write")
     options.add_argument("--seconds", type=float, default=20, help="length (20)")
+    options.add_argument(
+        "--negatives", type=Path, help="prepared set whose test frames without a polyp are strung together"
+    )
     args = options.parse_args()
+    if args.negatives:
+        samples = sorted(datalist.labelled_frames(args.negatives, "test"), key=lambda s: (s["group"], s["name"]))
+        images = [Path(s["image"]) for s in samples if not files.read_mask(s["label"]).any()]
+        write_healthy(args.out, images, args.seconds)
+        print(f"{args.out}: {len(images)} frames without a polyp")
+        return
     with TemporaryDirectory() as folder:
         pairs, kind = find_pairs(Path(folder), 20)
         print(f"{write_clip(args.out, pairs, args.seconds)}: {kind}")

@@ -13,17 +13,17 @@ import numpy as np
 
 from data_prep.findings import KEPT, LEFT_OUT, Finding
 from data_prep.pair import NEGATIVE, Pair
-from polyp_monai.data import files, similarity
+from polyp_monai.data import dicom, files, similarity
 from polyp_monai.errors import PolypError, shortened
 
 # share of the pixels at one of files.BETWEEN: a class of its own; JPEG masks (BKAI-IGH) stay below .001
 THIRD_CLASS = 0.002
 UNCHANGED = "kept: the published split is not changed"
 NEARLY_ALL = 0.9  # a polyp that covers more of the image than this
-INVERTED = 0.5, 0.6  # more of the image, and of its edge, is polyp; of 1612 published masks that large none has .34
 ITS_IMAGE = 0.98  # IoU of the mask with the bright pixels of its image
 PLAIN_MODES = ("RGB", "YCbCr")
 REFUSED_BY_PILLOW = "TIFF that Pillow refuses"
+DICOM = "DICOM"
 ROTATED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
@@ -42,7 +42,7 @@ class Record:
     mask_third: float  # largest share of the pixels at one value of files.BETWEEN
     mask_is_01: bool
     mask_is_colored: bool
-    mask_edge: float  # share of the outermost pixels that are polyp
+    mask_is_inverted: bool  # as `files.is_inverted` guesses
     mask_is_image: bool  # the image shows the mask, not a frame
     digest: str
     thumbnail: np.ndarray
@@ -66,10 +66,10 @@ class Bond:
     mask_dice: float
 
 
-def inspect(pair: Pair) -> Record | Finding:
-    """Read a pair once; a Finding of severity error when it cannot be used."""
+def inspect(pair: Pair, keep_inverted: bool = False) -> Record | Finding:
+    """Read a pair once; a Finding of severity error when it cannot be used, as is an inverted mask unless kept."""
     try:
-        return _inspect(pair)
+        return _inspect(pair, keep_inverted)
     except _UnusableError as reason:
         return reason.finding
 
@@ -79,7 +79,7 @@ class _UnusableError(Exception):
         self.finding = Finding(code, "error", (str(path),) if path else (), message, LEFT_OUT)
 
 
-def _inspect(pair: Pair) -> Record:
+def _inspect(pair: Pair, keep_inverted: bool) -> Record:
     import cv2
 
     try:
@@ -87,7 +87,7 @@ def _inspect(pair: Pair) -> Record:
         mode, orientation = _stored(pair.image)
     except PolypError as error:
         raise _UnusableError("unreadable", pair.image, _without_path(error, pair.image)) from error
-    stored, mask = _mask_of(pair, image)
+    stored, mask = _mask_of(pair, image, keep_inverted)
     turned = orientation in ROTATED and image.shape[1::-1] == mask.shape != image.shape[:2]
     if turned:  # drawn on the image as viewers show it
         image = files.read_rgb(pair.image, upright=True)
@@ -117,7 +117,7 @@ def _inspect(pair: Pair) -> Record:
         mask_third=float(between.max()),
         mask_is_01=bool(mask_is_01),
         mask_is_colored=_is_colored(stored.pixels, mask),
-        mask_edge=float(np.concatenate([mask[[0, -1]].ravel(), mask[:, [0, -1]].ravel()]).mean()),
+        mask_is_inverted=files.is_inverted(mask),
         mask_is_image=_is_image(mask, image),
         digest=digest.hexdigest(),
         thumbnail=thumbnail,
@@ -133,14 +133,17 @@ def _is_image(mask: np.ndarray, image: np.ndarray) -> bool:
     return bool(polyp.any() and np.count_nonzero(bright & polyp) >= ITS_IMAGE * np.count_nonzero(bright | polyp))
 
 
-def _mask_of(pair: Pair, image: np.ndarray) -> tuple[files.Picture, np.ndarray]:
+def _mask_of(pair: Pair, image: np.ndarray, keep_inverted: bool) -> tuple[files.Picture, np.ndarray]:
     """The mask as stored and as (H, W) uint8 {0, 1}; empty for a negative that came without."""
     if pair.mask is None:
         empty = np.zeros(image.shape[:2], np.uint8)
         return files.Picture(empty, np.eye(4), empty.shape[::-1]), empty
     try:
         stored = files.read_picture(pair.mask)
-        return stored, files.to_mask(stored, pair.mask)
+        mask = files.to_mask(stored, pair.mask)
+        if not keep_inverted:
+            files.check_not_inverted(mask, pair.mask)
+        return stored, mask
     except PolypError as error:
         code = error.code if isinstance(error, files.MaskError) else "unreadable"
         raise _UnusableError(code, pair.mask, _without_path(error, pair.mask)) from error
@@ -163,6 +166,8 @@ def _stored(path: Path) -> tuple[str, int]:
     """Color mode and EXIF orientation (1: upright) as stored."""
     from PIL import Image, UnidentifiedImageError
 
+    if dicom.holds(path):
+        return DICOM, 1
     if files.suffix_of(path) in files.NIFTI_SUFFIXES:
         return "NIfTI", 1
     try:
@@ -208,6 +213,7 @@ _MODES = {
     "PA": ("a palette with alpha", "read by its colors"),
     "I;16": ("16 bits", "scaled to 8 bit when read"),
     "I;16B": ("16 bits", "scaled to 8 bit when read"),
+    DICOM: ("DICOM", "same pixels, written as PNG without what the file says of the patient"),
     REFUSED_BY_PILLOW: ("a TIFF layout that Pillow refuses", "same pixels, written as PNG"),
 }
 
@@ -240,7 +246,7 @@ def findings_of(records: Sequence[Record], relative: Callable[[Path], str]) -> l
     empty = [record for record in records if record.polyp_area == 0]
     tell("empty-mask", "info", [r for r in empty if NEGATIVE in r.pair.tags], "no polyp, as the tag says,")
     tell("empty-mask", "warning", [r for r in empty if NEGATIVE not in r.pair.tags], "no polyp")
-    inverted = [r for r in records if r.polyp_area > INVERTED[0] and r.mask_edge > INVERTED[1]]
+    inverted = [r for r in records if r.mask_is_inverted]
     message = "polyp on more than half of the image and along its edge (inverted: is the polyp black?)"
     tell("inverted-mask", "warning", inverted, message)
     full = [r for r in records if r.polyp_area > NEARLY_ALL and r not in inverted]

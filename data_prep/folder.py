@@ -82,8 +82,11 @@ def _found(
 
 
 def _images(folder: Path, findings: list[Finding]) -> list[Path]:
+    before = len(findings)
     found = images_of(folder, findings)
     if not found:
+        if bad := [finding for finding in findings[before:] if finding.severity == "error"]:
+            raise PolypError(f"{bad[0].files[0]}: {bad[0].message}")
         raise PolypError(f"{folder}: holds no image ({', '.join(files.SUFFIXES)})")
     return found
 

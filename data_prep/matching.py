@@ -40,6 +40,10 @@ def images_of(folder: Path, findings: list[Finding], recursive: bool = True) -> 
         names = tuple(files.printable(path) for path in found.others)
         message = f"no picture of a known format: {shortened([path.name for path in map(Path, names)])}"
         findings.append(Finding("passed-over", "warning", names, message, LEFT_OUT))
+    if found.burned_in:
+        names = tuple(files.printable(path) for path in found.burned_in)
+        message = "text, maybe of the patient, is burned into the pixels, as the file says (BurnedInAnnotation)"
+        findings.append(Finding("burned-in-text", "warning", names, message, KEPT))
     named = {path: files.printable(path) for path in found.images}
     for path, shown in named.items():
         if shown != str(path):

@@ -39,10 +39,9 @@ class OutputFolder:
         self._at_work: set[Path] = set()
 
     def _check_place(self) -> None:
-        if self.path.exists() and not self.path.is_dir():
-            raise PolypError(f"{self.path}: is a file; name a folder with --out")
+        files.check_folder(self.path)
         nearest = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
-        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        if not os.access(nearest, os.W_OK | os.X_OK):
             raise PolypError(f"{self.path}: cannot be written (no permission in {nearest}); give another --out")
 
     def _check_owner(self) -> None:

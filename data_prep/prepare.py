@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,12 @@ def examine(
     plan: splits.Plan,
     published: dict[str, str] | None = None,
     skip_bad: bool = False,
+    keep_inverted: bool = False,
 ) -> Prepared:
     """Read every pair, find what is wrong and split what is good. Writes nothing.
 
     Raises:
-        RefusedError: a pair cannot be used and `skip_bad` is false.
+        RefusedError: a pair cannot be used and `skip_bad` is false; a mask that seems inverted can, if `keep_inverted`.
         PolypError: nothing is left, or it cannot be split as planned.
     """
     base = _common_folder(pairs, findings)
@@ -72,7 +74,7 @@ def examine(
     def relative(path: str | Path) -> str:
         return Path(path).relative_to(base).as_posix() if Path(path).is_relative_to(base) else str(path)
 
-    seen = in_parallel(audit.inspect, pairs, "reading")
+    seen = in_parallel(partial(audit.inspect, keep_inverted=keep_inverted), pairs, "reading")
     records = [item for item in seen if isinstance(item, audit.Record)]
     findings = [*findings, *(item for item in seen if isinstance(item, Finding))]
     findings = [replace(finding, files=tuple(map(relative, finding.files))) for finding in findings]
@@ -123,10 +125,12 @@ def entry(prepared: Prepared, record: audit.Record) -> dict[str, Any]:
 def _needs_png(record: audit.Record) -> bool:
     """MONAI's readers fail on WebP, on HEIC and on what Pillow refuses, as the publisher's images of CVC-ClinicDB.
 
+    DICOM would bring its patient along.
+
     An EXIF orientation, which some programs apply and others do not, would part the image from its mask.
     """
     rare = files.suffix_of(record.pair.image) in (".webp", *files.HEIF_SUFFIXES)
-    return rare or record.mode == audit.REFUSED_BY_PILLOW or record.orientation != 1
+    return rare or record.mode in (audit.REFUSED_BY_PILLOW, audit.DICOM) or record.orientation != 1
 
 
 def data_list(prepared: Prepared) -> dict[str, Any]:

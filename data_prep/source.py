@@ -6,7 +6,7 @@ import shutil
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from polyp_monai.data import files
+from polyp_monai.data import dicom, files
 from polyp_monai.errors import PolypError
 
 
@@ -46,5 +46,5 @@ def unpack(archive: Path, folder: Path) -> Path:
 
 def check_not_empty(folder: Path, named: Path) -> None:
     """Refuse a source without a single image; `named` is what the user called it."""
-    if not any(files.suffix_of(path) in files.SUFFIXES for path in folder.rglob("*")):
+    if not any(files.suffix_of(path) in files.SUFFIXES or dicom.holds(path) for path in folder.rglob("*")):
         raise PolypError(f"{named}: holds no image ({', '.join(files.SUFFIXES)})")

@@ -28,7 +28,7 @@ import numpy as np
 
 from polyp_monai import provenance
 from polyp_monai.bundle import locate
-from polyp_monai.data import datalist, files, search
+from polyp_monai.data import datalist, dicom, files, outputs, search
 from polyp_monai.errors import PolypError, counted
 from polyp_monai.metrics.regions import Polyp, find_polyps
 
@@ -48,7 +48,7 @@ SHOWN = 640  # pixels of the longer side at most, in a notebook
 
 
 def load(
-    bundle: str | Path,
+    bundle: str | Path | Sequence[str | Path],
     *,
     device: str | torch.device | None = None,
     runtime: str | None = None,
@@ -57,6 +57,7 @@ def load(
     tta: Literal["none", "flip"] | None = None,
     weights: str | Path | None = None,
     trust: str | None = None,
+    calibration: str | Path | None = None,
 ) -> Bundle:
     """Load a bundle.
 
@@ -65,7 +66,8 @@ def load(
 
     Args:
         bundle: name of a shipped bundle; or a path: a bundle's folder (such as runs/unet), a zip of one, or a file that
-            `polyp export` wrote (.onnx, .xml, .pt2, .ts), which needs nothing beside it.
+            `polyp export` wrote (.onnx, .xml, .pt2, .ts), which needs nothing beside it. Of a list of trained bundles,
+            an ensemble: the mean of their probabilities.
         device: "cpu", "cuda", "cuda:1"; by default CUDA where there is some.
         runtime: "torch", "onnxruntime", "openvino", or "auto" for the fastest that is installed; by default the
             config's, which is torch. Exported files are run by what reads them.
@@ -74,25 +76,48 @@ def load(
         tta: "flip" takes the mean over a frame and its mirror images, four times as slow.
         weights: a state dict (.pt) or an exported file, in place of the bundle's; or the name of a shipped bundle.
         trust: digest that `polyp inspect` prints, of a bundle that is used whatever it holds, now and later.
+        calibration: file that `polyp calibrate` wrote for these weights: its threshold, and its bound on false alarms.
 
     Raises:
-        PolypError: no such bundle, or one that is not trusted; a value out of range; weights that are damaged, or of
-            another network. Of a bundle without weights only what needs them raises.
+        PolypError: no such bundle, or one that is not trusted; a value out of range; a calibration of other weights;
+            weights that are damaged, or of another network. Of a bundle without weights only what needs them raises.
     """
     from polyp_monai import runtime as runtimes
 
     values: dict[str, Any] = {"device": device, "runtime": runtime, "image_size": image_size, "threshold": threshold}
     values |= {"tta": tta, "weights": weights}
     settings = {key: value for key, value in values.items() if value is not None}
+    if isinstance(bundle, (list, tuple)):
+        from polyp_monai.bundle import ensemble
+
+        temporary = tempfile.TemporaryDirectory(prefix="polyp_monai-")
+        return Bundle(ensemble.write(bundle, Path(temporary.name) / "ensemble"), None, settings, temporary)
+    if not isinstance(bundle, (str, Path)):
+        raise PolypError(f"a bundle of {type(bundle).__name__}: expected its name, or the path of its folder or file")
     path, folder = Path(bundle), None
     if path.suffix in runtimes.READERS and path.is_file():
-        return Bundle(None, path.resolve(), settings)
+        return Bundle(None, path.resolve(), settings | _promised(calibration, path, settings))
     if path.suffix == ".zip" and path.is_file():
         folder = tempfile.TemporaryDirectory(prefix="polyp_monai-")
         root = _unpacked(path, Path(folder.name).resolve(), trust)
     else:
         root = locate.find(str(bundle), trust, ask=False)
-    return Bundle(root, None, settings, folder)
+    own = Path(settings.get("weights") or root / "models/model.pt")
+    return Bundle(root, None, settings | _promised(calibration, own, settings), folder)
+
+
+def _promised(calibration: str | Path | None, weights: Path, settings: Mapping[str, Any]) -> dict[str, float]:
+    """The settings by which the promises in `calibration` hold; of those that are given, none may be among them."""
+    if calibration is None:
+        return {}
+    from polyp_monai.evaluation import conformal
+
+    if not weights.is_file():
+        raise PolypError(f"{weights}: no such weights, which {calibration} could be about")
+    found = conformal.settings(calibration, provenance.digest(weights), settings.get("threshold", 0.5))
+    if found.keys() & settings.keys():
+        raise PolypError(f"{calibration}: sets the threshold too; leave `threshold` out")
+    return found
 
 
 def _unpacked(archive: Path, folder: Path, digest: str | None) -> Path:
@@ -157,7 +182,7 @@ class Bundle:
 
     @property
     def weights(self) -> provenance.Weights:
-        """Which weights were taken: `path`, `sha256`, `trained_on`, `modified`."""
+        """Which weights were taken: `path`, `sha256`, `trained_on`, `created`, `modified`."""
         return self.predictor.weights
 
     @property
@@ -190,13 +215,14 @@ class Bundle:
         Args:
             source: what decides about the result:
 
-                - a path of a picture (PNG, JPEG, TIFF, BMP, WebP, HEIC, NIfTI), which is read upright, as viewers show
-                  it; an array (H, W, 3) RGB of uint8 (or uint16, or
+                - a path of a picture (PNG, JPEG, TIFF, BMP, WebP, HEIC, NIfTI, DICOM), which is read upright, as
+                  viewers show it; an array (H, W, 3) RGB of uint8 (or uint16, or
                   floats in 0..1; (H, W) is grey), a PIL image, a MetaTensor or tensor (3, W, H), MONAI's axis order:
                   a `Prediction`
                 - a list or tuple of these: a list, predicted in batches
-                - a folder (searched in depth), a glob or a data list (.json), as `polyp predict` takes them, or an
-                  iterator of the above: a generator, which holds two batches however many frames come
+                - a folder (searched in depth), a glob or a data list (.json), as `polyp predict` takes them, a DICOM
+                  file of several frames, or an iterator of the above: a generator, which holds two batches however
+                  many frames come
             errors: "raise", or "skip": a frame that cannot be read is named in the log (WARNING) and left out; a single
                 frame always raises.
 
@@ -383,6 +409,8 @@ class _Asked:
 
 
 def _is_many(path: Path) -> bool:
+    if dicom.holds(path):
+        return len(datalist.find_frames(str(path)).frames) > 1
     return path.is_dir() or path.suffix.lower() == ".json" or (not path.exists() and glob.has_magic(str(path)))
 
 
@@ -398,6 +426,8 @@ def _found(source: Path, skip: bool) -> list[Path]:
         logger.warning(f"{line}; left out")
     if found.passed_over:
         logger.warning(search.passed_over_line(found.passed_over))
+    if found.burned_in:
+        logger.warning(dicom.burned_in_line(found.burned_in))
     return [path for path, _ in found.frames if path not in found.problems]
 
 
@@ -481,27 +511,29 @@ class Prediction:
         assert self.pixels is not None  # a frame has come from somewhere
         return files.to_rgb(files.Picture(self.pixels, np.eye(4), self.size), "a picture in memory")
 
-    def save(self, path: str | Path, probability: bool = False) -> Path:
+    def save(self, path: str | Path, probability: bool = False, overwrite: bool = False) -> Path:
         """Write the mask, {0, 255} as PNG or {0, 1} as NIfTI with affine and shape of its frame; returns the path.
 
         Args:
-            path: ends in .png, .nii or .nii.gz; a file there is replaced.
+            path: ends in .png, .nii or .nii.gz.
             probability: writes the probability instead, 0..255 as PNG, 0..1 as NIfTI.
+            overwrite: whether a mask or probability that polyp_monai predicted may be replaced; nothing else ever is.
 
         Raises:
-            PolypError: another suffix, or `path` is the frame itself.
+            PolypError: another suffix, `path` is the frame itself, or a file is there that may not be replaced.
         """
         path = Path(path)
         if self.source is not None and path.resolve() == Path(self.source).resolve():
             raise PolypError(f"{path}: is the frame itself; give the mask another name")
         if (suffix := files.suffix_of(path)) not in (".png", *files.NIFTI_SUFFIXES):
             raise PolypError(f"{path}: a mask is written as .png, .nii or .nii.gz")
+        outputs.check_file(path, "predict", overwrite)
         if not probability:
-            files.write_mask(path, self.mask.astype(np.uint8), self.geometry)
+            files.write_mask(path, self.mask.astype(np.uint8), self.geometry, "predict")
         elif suffix == ".png":
-            files.write_png(path, (self.probability * 255).round().astype(np.uint8))
+            files.write_png(path, (self.probability * 255).round().astype(np.uint8), "predict")
         else:
-            files.write_nifti(path, self.probability, self.geometry)
+            files.write_nifti(path, self.probability, self.geometry, "predict")
         return path
 
     def plot(self) -> np.ndarray:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+
+# moves a terminal's cursor, colors it, begins a line, or turns the text around
+_UNSHOWN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class PolypError(Exception):
@@ -66,6 +70,18 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def shown(line: str) -> str:
+    r"""A line as a terminal, a log and JSON may have it, whatever names of files are in it: a newline as \n, other
+    characters that a terminal would obey as \u...."""
+    names = {"\n": "\\n", "\r": "\\r"}
+    return _UNSHOWN.sub(lambda found: names.get(found[0], f"\\u{ord(found[0]):04x}"), line)
+
+
+def say(line: str) -> None:
+    """A line on stderr, beside the result."""
+    print(shown(line), file=sys.stderr)
+
+
 def exit_status(command: Callable[[], int | None]) -> int:
     """Run a command; a mistake in the input becomes one line on stderr and status 1, an interrupt status 130.
 
@@ -86,7 +102,7 @@ def exit_status(command: Callable[[], int | None]) -> int:
         print("polyp: interrupted; nothing is half-written", file=sys.stderr)
         return 130
     for line in lines:
-        print(f"polyp: error: {' '.join(line.split())}", file=sys.stderr)
+        say(f"polyp: error: {line}")
     return status
 
 

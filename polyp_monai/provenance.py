@@ -25,32 +25,37 @@ class Weights:
         path: their file, absolute: a state dict, or an exported file.
         sha256: digest of the state dict, hex; an exported file says from which it was made.
         trained_on: data sets, a phrase each; empty where nobody wrote it down.
-        modified: when the file was written, in UTC.
+        created: when they were trained, as was written down beside them or in the export; "" where nobody did.
+        modified: when the file was written here, in UTC.
     """
 
     path: Path
     sha256: str
     trained_on: tuple[str, ...]
     modified: datetime
+    created: str = ""
 
     def __str__(self) -> str:
         data = ", ".join(self.trained_on) or "unknown data"
-        return f"{self.path}, trained on {data}, of {self.modified:%Y-%m-%d %H:%M}, sha256 {self.sha256[:12]}"
+        when = f"of {self.created[:10]}" if self.created else f"in a file of {self.modified:%Y-%m-%d}"
+        return f"{self.path}, trained on {data}, {when}, sha256 {self.sha256[:12]}"
 
 
 def of_weights(path: str | Path) -> Weights:
     """What is known of the weights in the file `path`, from it and from the `trained_on.json` beside it."""
     path = Path(path).resolve()
-    return Weights(path, digest(path), trained_on(path), modified(path))
+    sets, created = _noted(path)
+    return Weights(path, digest(path), sets, modified(path), created)
 
 
-def trained_on(weights: Path) -> tuple[str, ...]:
-    """The data sets that the weights in the file `weights` have seen, a phrase each, as kept beside them."""
+def _noted(weights: Path) -> tuple[tuple[str, ...], str]:
+    """The data sets that the weights in the file `weights` have seen, a phrase each, and when, as kept beside them."""
     try:
-        sets = json.loads((weights.parent / TRAINED_ON).read_text(encoding="utf-8"))["sets"]
-        return tuple(f"{entry['name'] or 'a set without a name'} ({entry['frames']} frames)" for entry in sets)
+        content = json.loads((weights.parent / TRAINED_ON).read_text(encoding="utf-8"))
+        sets = [f"{entry['name'] or 'a set without a name'} ({entry['frames']} frames)" for entry in content["sets"]]
+        return tuple(sets), str(content.get("created") or "")
     except (OSError, ValueError, KeyError, TypeError):  # only a note; the leakage audit complains of a damaged file
-        return ()
+        return (), ""
 
 
 def modified(path: Path) -> datetime:

@@ -8,7 +8,12 @@ import sys
 from pathlib import Path
 
 import absl.logging
+import hypothesis
 import pytest
+
+# a first example imports what it needs, and machines are shared: a test is not a measurement of time
+hypothesis.settings.register_profile("polyp_monai", deadline=None)
+hypothesis.settings.load_profile("polyp_monai")
 
 # absl, which comes with tensorboard and OpenVINO, logs to what sys.stderr is at its import, and closes that when
 # MONAI's logging.conf takes the handlers down: pytest's own capture, whose report would be lost with it
@@ -61,6 +66,24 @@ def bundle(tmp_path) -> Path:
 
     ignore = shutil.ignore_patterns("*.pt", "eval")
     return Path(shutil.copytree(shipped()["unet"], tmp_path / "unet", ignore=ignore))
+
+
+@pytest.fixture
+def sees_red(bundle) -> Path:
+    """A bundle whose only layer gives a large logit to red pixels."""
+    import torch
+    import yaml
+
+    path = bundle / "configs/model.yaml"
+    model = yaml.safe_load(path.read_text())
+    body = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 1, "kernel_size": 1}
+    model["network_def"] = {"_target_": "polyp_monai.networks.FrameNetwork", "body": body, "divisor": 32}
+    model["image_size"] = 96
+    path.write_text(yaml.safe_dump(model))
+    state = {"body.weight": torch.tensor([4.0, -4.0, -4.0]).view(1, 3, 1, 1), "body.bias": torch.tensor([-6.0])}
+    (bundle / "models").mkdir(exist_ok=True)
+    torch.save(state, bundle / "models/model.pt")
+    return bundle
 
 
 def small_options(**more: str) -> list[str]:

@@ -223,7 +223,7 @@ def test_a_result_is_saved_and_drawn_as_polyp_predict_does(bundle, drawn, frames
     for result in bundle.predict(frames):
         stem, suffix = files.stem_of(result.source), files.mask_suffix(result.source)
         for kind in ("", "_probability"):
-            expected, path = tmp_path / f"{stem}{kind}{suffix}", tmp_path / f"mine{kind}{suffix}"
+            expected, path = tmp_path / f"{stem}{kind}{suffix}", tmp_path / f"mine_{stem}{kind}{suffix}"
             assert result.save(path, probability=bool(kind)) == path
             one, other = files.read_picture(expected), files.read_picture(path)
             assert np.array_equal(one.pixels, other.pixels)
@@ -233,6 +233,14 @@ def test_a_result_is_saved_and_drawn_as_polyp_predict_does(bundle, drawn, frames
     assert Image.open(BytesIO(result._repr_jpeg_())).size == result.size
     with pytest.raises(PolypError, match="is the frame itself"):
         result.save(result.source)
+    for own in (tmp_path / f"mine_{stem}.png", tmp_path / f"{stem}.png"):  # the latter by `polyp predict`
+        with pytest.raises(PolypError, match="exists already"):
+            result.save(own)
+        result.save(own, overwrite=True)
+    for name in ("theirs.png", "theirs.nii.gz"):
+        files.write_mask(tmp_path / name, result.mask.astype(np.uint8))
+        with pytest.raises(PolypError, match="`polyp predict` did not write it"):
+            result.save(tmp_path / name, overwrite=True)
     with pytest.raises(PolypError, match=r"written as \.png"):
         result.save(tmp_path / "mask.jpg")
 
@@ -525,3 +533,9 @@ def test_every_public_class_has_a_name_of_its_own():
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
     assert [name for name, count in names.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("what", [None, 3, b"efficient_unet", ["efficient_unet"]])
+def test_what_is_no_name_of_a_bundle(what):
+    with pytest.raises(PolypError, match=f"a bundle of {type(what).__name__}: expected its name, or the path"):
+        polyp_monai.load(what)

@@ -13,10 +13,10 @@ import pytest
 
 HOME = Path(__file__).resolve().parents[1]
 TIERS = (  # from the top; a room may import its own tier and lower ones
-    ("cli",),
+    ("cli", "napari_plugin"),
     ("serve",),
     ("api",),
-    ("data_prep", "video", "export", "evaluation", "report"),
+    ("data_prep", "video", "export", "evaluation", "report", "sweep"),
     ("bundle", "runtime", "training"),
     ("data", "networks", "inferers", "losses", "provenance", "sharing"),
     ("metrics", "errors"),

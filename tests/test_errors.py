@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from polyp_monai.errors import CombinedError, PolypError, counted, exit_status, shortened
+from polyp_monai.errors import CombinedError, PolypError, counted, exit_status, shortened, shown
 
 
 def raising(error: BaseException):
@@ -23,7 +23,7 @@ def raising(error: BaseException):
 @pytest.mark.parametrize(
     ("error", "status", "lines"),
     [
-        (PolypError("a.png: is\n  damaged"), 1, ["polyp: error: a.png: is damaged"]),
+        (PolypError("a.png: is\n  damaged"), 1, ["polyp: error: a.png: is\\n  damaged"]),
         (CombinedError(["one", "two"]), 1, ["polyp: error: one", "polyp: error: two"]),
         (CombinedError(["one"], 2), 2, ["polyp: error: one"]),
         (KeyboardInterrupt(), 130, ["polyp: interrupted; nothing is half-written"]),
@@ -68,3 +68,24 @@ def test_a_reader_that_goes_away_ends_it_without_a_word():
 def test_counts_and_lists():
     assert [counted(n, "frame") for n in (0, 1, 1200)] == ["0 frames", "1 frame", "1,200 frames"]
     assert shortened(["a", "b", "c"], 2) == "a, b and 1 more"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("höhe ü 腸.jpg\t", "höhe ü 腸.jpg\t"),
+        ("a\x1b[2Jb", r"a\u001b[2Jb"),
+        ("a\nb\rc", r"a\nb\rc"),
+        ("a\x9b31m", r"a\u009b31m"),
+        ("gpj.\u202eexe", r"gpj.\u202eexe"),
+        ("a\u2028b\x7f", r"a\u2028b\u007f"),
+    ],
+)
+def test_a_terminal_gets_no_character_that_it_would_obey(name, text, capsys):
+    assert shown(name) == text
+
+    def fail():
+        raise PolypError(f"{name}: no such file")
+
+    assert exit_status(fail) == 1
+    assert capsys.readouterr().err == f"polyp: error: {text}: no such file\n"

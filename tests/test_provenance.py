@@ -42,3 +42,13 @@ def test_other_bytes_have_another_digest(tmp_path):
     assert provenance.digest(tmp_path / "a") != provenance.digest(tmp_path / "b")
     with pytest.raises(FileNotFoundError):
         provenance.digest(tmp_path / "c")
+
+
+def test_weights_are_as_old_as_they_say_and_not_as_their_file(tmp_path):
+    """A clone or an installation writes every file anew."""
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    assert f"in a file of {datetime.now(timezone.utc):%Y-%m-%d}" in str(provenance.of_weights(tmp_path / "model.pt"))
+    noted = {"created": "2024-02-03T04:05:06+00:00", "sets": [{"name": "a", "frames": 3}]}
+    (tmp_path / provenance.TRAINED_ON).write_text(json.dumps(noted))
+    assert "trained on a (3 frames), of 2024-02-03, sha256" in str(provenance.of_weights(tmp_path / "model.pt"))
+    assert provenance.of_weights(shipped()["efficient_unet"] / "models/model.pt").created.startswith("2026-11-2")

@@ -13,7 +13,7 @@ NOTE = """GMACs and images/s: one 352 x 352 frame; images/s on 2 CPU cores, PyTo
 Dice: mean over the 120 test frames of Kvasir-SEG official; measured in the CPU budget that the model card names."""
 
 
-def table() -> str:
+def table() -> list[str]:
     """One line a bundle, and what the columns mean."""
     rows = [HEADER, *(_row(name) for name in shipped())]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
@@ -21,7 +21,7 @@ def table() -> str:
     for name, *cells in rows:
         right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
         lines.append("  ".join([name.ljust(widths[0]), *right]))
-    return "\n".join([*lines, "", NOTE])
+    return [*lines, "", NOTE]
 
 
 def facts() -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from polyp_monai.bundle.values import did_you_mean
 from polyp_monai.data import SCRAP, lock
 from polyp_monai.errors import PolypError
 
@@ -55,7 +56,8 @@ def _find(bundle: str) -> Path:
         raise PolypError(f"{bundle}: is no bundle (it has no folder configs/)")
     if path.name == bundle and (RUNS / bundle / "configs").is_dir():
         raise PolypError(f"{bundle}: no such bundle; a run is named by its path, {RUNS / bundle}")
-    raise PolypError(f"{bundle}: no such bundle; give a bundle's folder, or one of {', '.join(shipped())}")
+    near = did_you_mean(bundle, shipped()) or f"; give a bundle's folder, or one of {', '.join(shipped())}"
+    raise PolypError(f"{bundle}: no such bundle{near}")
 
 
 def is_shipped(root: Path) -> bool:
@@ -94,6 +96,13 @@ def template(bundle: str, out: str | None) -> Path:
     return source
 
 
+def place(source: Path, out: str | None) -> Path:
+    """The folder that `working_copy` trains in."""
+    if out is None and not is_shipped(source):
+        return source
+    return Path(out).resolve() if out else (RUNS / source.name).resolve()
+
+
 @contextmanager
 def working_copy(bundle: str, out: str | None) -> Iterator[Path]:
     """The folder to train in: `bundle` itself when it is a path, else a copy of the shipped bundle in `out`.
@@ -106,13 +115,11 @@ def working_copy(bundle: str, out: str | None) -> Iterator[Path]:
         PolypError: no such bundle, the folder holds something else, or another training is at work there.
     """
     source = template(bundle, out)
-    target = Path(out).resolve() if out else (RUNS / source.name).resolve()
-    if out is None and not is_shipped(source):
-        target = source
+    target = place(source, out)
     with lock.held(target):
         made = not (target / "configs").is_dir()
         if made:
-            _copy(source, target)
+            copy(source, target)
             from polyp_monai.sharing import trust
 
             trust.made_here(target)
@@ -125,8 +132,12 @@ def working_copy(bundle: str, out: str | None) -> Iterator[Path]:
             raise
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a bundle without its results. What is read-only, as a shipped bundle may be, becomes writable."""
+def copy(source: Path, target: Path) -> None:
+    """Copy a bundle without its results. What is read-only, as a shipped bundle may be, becomes writable.
+
+    Raises:
+        PolypError: `target` holds something.
+    """
     strangers = [p for p in target.glob("*") if not p.name.startswith(SCRAP)] if target.is_dir() else []
     if strangers or (target.exists() and not target.is_dir()):
         raise PolypError(f"{target}: is not empty and holds no bundle; give another --out")
@@ -138,9 +149,9 @@ def _copy(source: Path, target: Path) -> None:
             if path.is_dir() or path.name.startswith(SCRAP):
                 continue
             if not any(path.is_relative_to(place) for place in left_out):
-                copy = partial / path.relative_to(source)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, copy)
+                copied = partial / path.relative_to(source)
+                copied.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copied)
         for path in sorted(partial.iterdir(), key=lambda p: p.name == "configs"):  # which makes it a bundle: last
             path.replace(target / path.name)
     finally:

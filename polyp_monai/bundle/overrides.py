@@ -21,7 +21,7 @@ from polyp_monai.errors import CombinedError, PolypError
 
 logger = logging.getLogger(__name__)
 
-PATHS = ("ckpt_dir", "output_dir", "weights")  # looked up from where the user is
+PATHS = ("ckpt_dir", "output_dir", "weights", "cache_dir")  # looked up from where the user is
 ARGUMENTS = {"dataset_dir": "--data", "split": "--split", "inputs": "INPUT", "bundle_root": "BUNDLE"}
 RANGES = {  # lowest and highest sensible value
     "epochs": (1, math.inf),
@@ -29,6 +29,7 @@ RANGES = {  # lowest and highest sensible value
     "image_size": (32, 8192),
     "cut": (32, 8192),
     "threshold": (0, 1),
+    "presence": (0, 20),
     "learning_rate": (0, 100),
     "weight_decay": (0, 100),
     "warmup": (0, 1),
@@ -46,14 +47,19 @@ RANGES = {  # lowest and highest sensible value
     "num_workers": (0, 1024),
     "cache_rate": (0, 1),
     "seed": (0, values.LARGEST_SEED),
+    "lr_batch_size": (1, math.inf),
 }
 KINDS: dict[str, Callable[[str], Any]] = {  # of keys whose default is an expression, or does not tell what they take
     "device": values.device,
     "runtime": values.one_of(*runtime.RUNTIMES, runtime.AUTO),
     "tta": values.one_of("none", "flip"),
+    "amp": values.one_of("auto", "off", "bf16", "fp16"),
     "fit": values.one_of("stretch", "area", "windows"),
+    "dicom_out": values.one_of("png", "seg", "sr"),
     "cut": values.whole(*RANGES["cut"]),
     "batch_size": values.whole(*RANGES["batch_size"]),
+    "lr_batch_size": values.or_null(values.whole(*RANGES["lr_batch_size"])),
+    "fold": values.or_null(values.fold),
     "num_workers": values.whole(*RANGES["num_workers"]),
 }
 ESCAPE = "--set KEY=VALUE takes those"
@@ -228,7 +234,7 @@ def explain(root: Path, config: str, key: str) -> str:
 
 
 def tracking(text: str) -> str:
-    """MONAI's own settings for MLflow, or a file of settings."""
+    """mlflow, or a file with MONAI's settings for tracking."""
     if text == "mlflow":
         if importlib.util.find_spec("mlflow") is None:
             raise ValueError("MLflow is not installed; pip install 'polyp_monai[mlflow]'")

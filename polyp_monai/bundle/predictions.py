@@ -58,8 +58,7 @@ class PredictionTable:
         path = self.folder / NAME
         fresh = not path.exists()
         with open(path, "a", **_AS_TEXT) as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerows([COLUMNS] * fresh + rows)
+            file.write(files.csv_text([COLUMNS] * fresh + rows))
 
     @staticmethod
     def _row(sample: Mapping[str, Any], output: Mapping[str, Any]) -> tuple:
@@ -77,9 +76,7 @@ class PredictionTable:
         if not rows:
             return
         with files.atomic(self.folder / NAME) as partial, open(partial, "w", **_AS_TEXT) as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows.values())
+            file.write(files.csv_text([COLUMNS, *([row[name] for name in COLUMNS] for row in rows.values())]))
 
 
 def read(folder: str | Path) -> dict[str, dict[str, str]]:
@@ -109,6 +106,8 @@ def typed(row: Mapping[str, str]) -> dict[str, Any]:
 def line(row: Mapping[str, Any]) -> str:
     """ "IMG_3.jpg: 1 polyp, 4 % of the frame, confidence 91 %"."""
     name = os.path.basename(row["image"])
+    if name.isdecimal():  # a frame of a DICOM file
+        name = f"{os.path.basename(os.path.dirname(row['image']))}/{name}"
     if not row["polyps"]:
         return f"{name}: no polyp"
     share = row["polyp_share"] * 100

@@ -104,6 +104,7 @@ class Predictor:
         device = torch.device(given.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
         network = runtimes.file(given.get("runtime", runtimes.AUTO), path, device)
         about = network.about
+        network.presence = float(given.get("presence", 0.0))
         settings = {"image_size": about.image_size, "fit": about.fit, "crop": about.crop, "threshold": about.threshold}
         fixed = {"network_def": None, "device": str(device), "probability": True}
         config = BundleConfig(locate.recipe(), "inference", {**settings, **given, **fixed})

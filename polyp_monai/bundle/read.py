@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     from monai.bundle import ConfigParser
 
 SCRIPTS = "scripts"  # the one folder of code that a bundle may bring
-PATHS = ("weights", "pretrained", "dataset_dir", "ckpt_dir", "output_dir")  # keys of paths, relative to the bundle
+PATHS = (
+    "weights",
+    "pretrained",
+    "dataset_dir",
+    "ckpt_dir",
+    "output_dir",
+    "cache_dir",
+)  # keys of paths, relative to the bundle
 ELSEWHERE = ("$", "@", "%", "pip:", "http://", "https://")  # how a value begins that is no path
 _importing = threading.RLock()
 

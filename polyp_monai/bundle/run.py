@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from polyp_monai.bundle import locate, model_file
+from polyp_monai.bundle import launch, locate, model_file
+from polyp_monai.bundle.launch import World
+from polyp_monai.bundle.options import read_settings
 from polyp_monai.bundle.read import check_hashes, check_root, clear_errors, scripts_of
-from polyp_monai.data import datalist, lock
+from polyp_monai.data import datalist, files, lock
 from polyp_monai.errors import PolypError
 from polyp_monai.training import checkpoints
 
+if TYPE_CHECKING:
+    from polyp_monai.bundle.workflow import Workflow
+
 logger = logging.getLogger(__name__)
 
+TRACKING = Path(__file__).parent / "tracking"
+WAIT = 120.0  # seconds for the first machine to make the bundle's folder
 
-def run(root: Path, config: str, overrides: dict[str, Any], log: bool = True) -> None:
+
+def run(root: Path, config: str, overrides: dict[str, Any], log: bool = True) -> Workflow:
     """`python -m monai.bundle run --config_file configs/<config>.yaml` of the bundle in `root`, with `overrides`.
 
     Args:
@@ -27,6 +36,9 @@ def run(root: Path, config: str, overrides: dict[str, Any], log: bool = True) ->
         overrides: key -> value; relative paths in them are looked up from the bundle's folder.
         log: whether the bundle's logging.conf sets up the logging of the process, as on the command line.
 
+    Returns:
+        The workflow, whose `parser` holds what was built.
+
     Raises:
         PolypError: another run is at work in the output folder; or what a user's mistake raised inside the run, without
             MONAI's wrapping.
@@ -34,7 +46,7 @@ def run(root: Path, config: str, overrides: dict[str, Any], log: bool = True) ->
     root = check_root(root)
     check_hashes({"bundle": str(root), **overrides})
     # MONAI passes over an override that is None; an expression that gives None it takes
-    given = {key: "$None" if value is None else value for key, value in overrides.items()}
+    given = {key: "$None" if value is None else value for key, value in _tracked(overrides, config).items()}
     out = overrides.get("output_dir")
     # a training holds the whole folder of its bundle
     held = lock.held(out) if out and config != "train" else nullcontext()
@@ -45,9 +57,17 @@ def run(root: Path, config: str, overrides: dict[str, Any], log: bool = True) ->
         workflow.initialize()
         workflow.run()
         workflow.finalize()
+        return workflow
 
 
-def train(bundle: str, data: Sequence[str | Path], out: str | None, given: Mapping[str, Any], log: bool = True) -> Path:
+def train(
+    bundle: str,
+    data: Sequence[str | Path],
+    out: str | None,
+    given: Mapping[str, Any],
+    log: bool = True,
+    world: World | None = None,
+) -> Path:
     """Train a bundle; returns the folder in which it was trained.
 
     Args:
@@ -56,13 +76,16 @@ def train(bundle: str, data: Sequence[str | Path], out: str | None, given: Mappi
         out: folder of the run.
         given: overrides of configs/train.yaml, as `overrides.check` gives them.
         log: as of `run`.
+        world: the processes that train together; None for this one alone.
 
     Raises:
         PolypError: no such data, an earlier training in the way, or a training that writes no weights.
     """
     for folder in data:
         datalist.read(folder)
-    sets = [str(Path(folder).resolve()) for folder in data]
+    settings = _tracked({"dataset_dir": _sets(data), **given}, "train")
+    if world and world.node_rank:
+        return _join(bundle, out, settings, world)
     with locate.working_copy(bundle, out) as root:
         logger.info(f"training in {root}")
         weights = Path(given.get("ckpt_dir", root / "models"))
@@ -70,9 +93,55 @@ def train(bundle: str, data: Sequence[str | Path], out: str | None, given: Mappi
             checkpoints.check_free(weights)
         before = _stamp(weights)
         with model_file.kept(root, given):
-            run(root, "train", {"dataset_dir": sets if len(sets) > 1 else sets[0], **given}, log)
+            if world:
+                launch.run(root, world, settings)
+            else:
+                run(root, "train", settings, log)
             if _stamp(weights) == before and not given.get("resume"):
                 raise PolypError(f"{weights}: the training wrote no weights; an override keeps it from that")
+    return root
+
+
+def torchrun_line(
+    bundle: str, data: Sequence[str | Path], out: str | None, given: Mapping[str, Any], world: World
+) -> str:
+    """The line that starts the training by torchrun, whose bundle's folder is made, and holds what `given` changes.
+
+    Raises:
+        PolypError: as `train`, before it starts.
+    """
+    settings = _tracked({"dataset_dir": _sets(data), **given}, "train")
+    with locate.working_copy(bundle, out) as root:
+        weights, path = Path(given.get("ckpt_dir", root / "models")), root / "configs/model.yaml"
+        if not given.get("resume") and not given.get("overwrite"):
+            checkpoints.check_free(weights)
+        if not (weights / "model.pt").exists():  # of a bundle with weights model.yaml is what they were trained with
+            written = path.read_text(encoding="utf-8")
+            files.write_text(path, model_file.changed(written, given, str(path)))
+            kept = read_settings(path)
+            settings = {key: value for key, value in settings.items() if key.split("::")[0] not in kept}
+    return launch.torchrun_line(root, world, settings)
+
+
+def _tracked(given: Mapping[str, Any], config: str) -> dict[str, Any]:
+    """`given` with our settings for MLflow in place of MONAI's, which know neither reports nor resumed runs."""
+    ours = TRACKING / f"{config}.json"
+    return {**given, "tracking": str(ours)} if given.get("tracking") == "mlflow" else dict(given)
+
+
+def _sets(data: Sequence[str | Path]) -> str | list[str]:
+    sets = [str(Path(folder).resolve()) for folder in data]
+    return sets if len(sets) > 1 else sets[0]
+
+
+def _join(bundle: str, out: str | None, settings: Mapping[str, Any], world: World) -> Path:
+    """Take part, on a machine but the first, in the training of a bundle that the first machine prepares."""
+    root, until = locate.place(locate.template(bundle, out), out), time.monotonic() + WAIT
+    while not (root / "configs").is_dir():
+        if time.monotonic() > until:
+            raise PolypError(f"{root}: is not there; the machines must share the folder that the first one trains in")
+        time.sleep(0.2)
+    launch.run(root, world, settings)
     return root
 
 

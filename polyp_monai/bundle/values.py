@@ -93,6 +93,19 @@ def share_of_frames(text: str) -> tuple[int, int]:
     return int(split), int(total)
 
 
+def fold(text: str) -> str:
+    """K/N, the Kth of N folds, as text."""
+    place, _, total = text.partition("/")
+    if not (place.isdecimal() and total.isdecimal() and 1 <= int(place) <= int(total) and 2 <= int(total) <= 1000):
+        raise ValueError("expected K/N, the Kth of N folds, such as 1/5")
+    return text
+
+
+def or_null(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Also null."""
+    return lambda text: None if text.lower() in ("null", "none") else kind(text)
+
+
 def ratios(text: str) -> tuple[float, float, float]:
     """T,V,S: shares of training, validation and test."""
     try:

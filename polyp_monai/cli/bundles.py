@@ -44,7 +44,7 @@ def new(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     arguments = {key: values.literal(text) for key, text in args.given.items()}
     root = new.create(args.name, args.network, arguments, args.divisor, Path(args.out))
     line = f"{root} keeps the network contract; polyp train {os.path.relpath(root)} --data DATA"
-    return Outcome(line, {"bundle": str(root)})
+    return Outcome([line], {"bundle": str(root)})
 
 
 def declare_bundles(parser: Parser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,11 @@ def data(parser: Parser, about: str = "as `polyp prepare` wrote it", **words: An
 
 def overwrite(parser: Parser, what: str) -> None:
     parser.flag("overwrite", f"replace {what} of an earlier run")
+
+
+def keep_inverted(parser: Parser) -> None:
+    """--keep-inverted, of what reads true masks."""
+    parser.flag("keep-inverted", "take masks that are polyp on more than half of the frame and along its edge")
 
 
 def setting(parser: Parser) -> None:
@@ -61,11 +67,39 @@ def weights(root: Path, given: dict[str, Any]) -> None:
         locate.check_weights(Path(path or root / "models/model.pt"), root)
 
 
+def calibration(parser: Parser) -> None:
+    parser.option("calibration", "FILE", "go by the threshold and false alarms that `polyp calibrate` promised there")
+
+
+def calibrated(root: Path, file: str | None, given: dict[str, Any]) -> dict[str, float]:
+    """The options by which the promises in `file` hold. Raises PolypError when they are of other weights, or the user
+    sets the same options."""
+    if file is None:
+        return {}
+    from polyp_monai import provenance
+    from polyp_monai.bundle import options
+    from polyp_monai.evaluation import conformal
+
+    threshold = given.get("threshold", options.resolved(root, "inference")["threshold"])
+    weights = Path(given.get("weights") or root / "models/model.pt")
+    found = conformal.settings(file, provenance.digest(weights), threshold)
+    if both := sorted(given.keys() & found.keys()):
+        raise PolypError(f"--{both[0]}: --calibration {file} sets it too; leave one of them out")
+    return found
+
+
 def is_bundle(word: str) -> bool:
     """Whether a word names a bundle: a shipped one, or a folder of one."""
-    path = Path(word)
-    zipped = path.suffix == ".zip" and path.is_file()  # `locate.find` says what to do with it
-    return word in locate.shipped() or (path / "configs").is_dir() or zipped
+    return word in locate.shipped() or (Path(word) / "configs").is_dir() or _is_packed(Path(word))
+
+
+def _is_packed(path: Path) -> bool:
+    """Whether a file is a zip of a bundle; `locate.find` says what to do with it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("configs/metadata.json") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def bundle_of(words: list[str], option: str | None) -> tuple[str, list[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from polyp_monai.bundle import values
 from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser
 from polyp_monai.data import ALL, SPLITS
-from polyp_monai.errors import counted, shortened
+from polyp_monai.errors import PolypError, counted, say, shortened
 
 EVALUATE = """Score a trained bundle at native size: a report, a table with a row a frame, a summary, and masks.
 
@@ -44,18 +43,22 @@ RUN is a folder that `polyp evaluate` or `polyp score` wrote.
 """
 
 COMPARE_EXAMPLES = """example:
-  polyp compare runs/unet/eval/test results/efficient_unet/test
+  polyp compare runs/unet/eval/test results/efficient_unet/test --out comparison.html
 """
 
-CALIBRATE = """Find the threshold that keeps the share of missed polyp pixels below a chosen level.
+CALIBRATE = """Find a threshold that misses no more than a chosen share of a polyp's pixels, or how sure the network
+must be of a frame, so that no more than a chosen share of frames without a polyp get an outline.
 
-RUN is an evaluation of a split that is neither trained nor tested on. The threshold is written beside the weights, and
-`polyp evaluate` then says what it misses on other splits (conformal risk control).
+RUN is an evaluation of a split that is neither trained nor tested on. What is found is written beside the weights;
+`polyp evaluate` then says what it reaches on other splits, and predict, video and evaluate go by it with
+--calibration FILE. Both promises hold in the mean over frames like those of RUN (conformal prediction).
 """
 
 CALIBRATE_EXAMPLES = """example:
   polyp evaluate runs/unet --data data/kvasir --split validation
   polyp calibrate runs/unet/eval/validation --max-miss-rate 0.1
+  polyp calibrate runs/unet/eval/validation --max-false-alarm-rate 0.05
+  polyp predict runs/unet frames --calibration runs/unet/models/calibration.json
 """
 
 REPORT = "Write RUN/report.html again: one file with scores, curves and pictures that opens without a network."
@@ -75,6 +78,7 @@ def declare_evaluate(parser: Parser) -> None:
     common.data(parser, required=True, action="append")
     parser.option("split", "", "which part of the set (test)", values.one_of(*SPLITS, ALL), default="test")
     parser.option("out", "DIR", "where tables and masks go (BUNDLE/eval/SPLIT; results/NAME/SPLIT of a shipped bundle)")
+    common.calibration(parser)
     parser.option("tracking", "mlflow|FILE", "log to MLflow, or as a file of MONAI's settings says", tracking)
     common.setting(parser)
 
@@ -89,6 +93,7 @@ def evaluate(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         root = locate.find(args.bundle)
         given = overrides.check(root, "evaluate", args.given, args.settings)
         common.weights(root, given)
+        given |= common.calibrated(root, args.calibration, given)
     mistakes.check()
 
     from polyp_monai.data import outputs
@@ -112,7 +117,7 @@ def _evaluate(root: Path, sets: list[str], outs: list[Path], split: str, given: 
     for data, place in zip(sets, outs, strict=True):
         run.run(root, "evaluate", {"dataset_dir": data, "split": split, "output_dir": str(place), **given})
     runs = [{"data": data, **_summary(place)} for data, place in zip(sets, outs, strict=True)]
-    return Outcome(cross_dataset.table(sets, outs, split) if len(sets) > 1 else "", {"runs": runs})
+    return Outcome(cross_dataset.table(sets, outs, split) if len(sets) > 1 else [], {"runs": runs})
 
 
 def _summary(folder: Path) -> dict[str, Any]:
@@ -131,6 +136,7 @@ def declare_score(parser: Parser) -> None:
     parser.option("normalize", "", "minmax as PraNet does (none)", values.one_of("none", "minmax"), default="none")
     parser.flag("resize", "stretch maps to the size of their truth")
     parser.flag("quick", "leave out HD95 and surface Dice, which take longest")
+    common.keep_inverted(parser)
 
 
 def score(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
@@ -141,6 +147,7 @@ def score(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     with mistakes.collecting():
         outputs.Ledger(args.out, "score").check(RUN_FILES, args.overwrite)
     with mistakes.collecting():
+        external.check_place(args.out, args.pred, args.truth)
         matched = external.match(args.pred, args.truth, args.data)
     mistakes.check()
     with lock.held(args.out):
@@ -157,67 +164,87 @@ def _score(
 
     ledger = outputs.Ledger(args.out, "score")
     ledger.check(RUN_FILES, args.overwrite)  # the run that held the folder may have just ended
-    for names, lacking in (
-        (without_prediction, "truths have no prediction"),
-        (without_truth, "predictions have no truth"),
+    for names, kind, partner in (
+        (without_prediction, "truth", "prediction"),
+        (without_truth, "prediction", "truth"),
     ):
         if names:
-            print(f"polyp: {len(names)} {lacking} and are not scored: {shortened(names)}", file=sys.stderr)
-    options = external.ScoreOptions(args.threshold, args.normalize == "minmax", args.resize, not args.quick)
+            say(f"polyp: {counted(len(names), kind)} without a {partner}, not scored: {shortened(names)}")
+    options = external.ScoreOptions(
+        args.threshold, args.normalize == "minmax", args.resize, not args.quick, args.keep_inverted
+    )
     scored = list(tqdm(external.score_all(matches, options), "score", len(matches), unit="frame", disable=None))
     if noisy := sum(s.row["truth_of_other_values"] for s in scored):
-        print(f"polyp: {noisy} true masks hold values between their two; cut in the middle", file=sys.stderr)
+        say(f"polyp: {counted(noisy, 'true mask')} with values between the two, cut in the middle")
     about: dict[str, Any] = {"predictions": str(args.pred.resolve()), "truth": str(args.truth.resolve())}
     about |= {"threshold": options.threshold, "normalize": options.normalize, "truths_of_other_values": noisy}
     about |= {"truths_without_prediction": len(without_prediction), "predictions_without_truth": len(without_truth)}
     unmatched = {"without_prediction": without_prediction, "without_truth": without_truth}
     ledger.claim(RUN_FILES)
     summary = run_folder.write_run(args.out, scored, about, {"unmatched": unmatched})
-    text = "\n".join([*run_folder.headline(summary), f"look at {args.out / 'report.html'}"])
-    return Outcome(text, {"runs": [{"out": str(args.out), "summary": summary}]})
+    lines = [*run_folder.headline(summary), f"look at {args.out / 'report.html'}"]
+    return Outcome(lines, {"runs": [{"out": str(args.out), "summary": summary}]})
 
 
 def declare_compare(parser: Parser) -> None:
     parser.description, parser.epilog = COMPARE, COMPARE_EXAMPLES
     parser.set_defaults(run=compare)
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folder of a run")
-    parser.option("out", "FILE", "also write everything as JSON", Path)
+    parser.option("out", "FILE", "also write everything, as a page (.html) or as JSON (.json)", Path)
     common.overwrite(parser, "the file")
 
 
 def compare(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai.data import files, outputs
     from polyp_monai.evaluation import comparison, scoring
+    from polyp_monai.report import comparison as page
 
     with mistakes.collecting():
-        outputs.check_file(args.out, args.overwrite)
+        if args.out and args.out.suffix.lower() not in (".html", ".json"):
+            raise PolypError(f"--out {args.out}: expected a name that ends in .html or .json")
+        outputs.check_file(args.out, "compare", args.overwrite)
     mistakes.check()
     result = comparison.compare(args.runs)
+    lines = comparison.table(result)
     if args.out:
-        files.write_json(args.out, scoring.plain(result))
-    return Outcome(comparison.table(result), scoring.plain(result))
+        outputs.claim_file(args.out, "compare")
+        if args.out.suffix.lower() == ".html":
+            page.write(result, args.out)
+        else:
+            files.write_json(args.out, scoring.plain(result))
+        lines.append(f"look at {args.out}")
+    return Outcome(lines, scoring.plain(result))
 
 
 def declare_calibrate(parser: Parser) -> None:
     parser.description, parser.epilog = CALIBRATE, CALIBRATE_EXAMPLES
     parser.set_defaults(run=calibrate)
     parser.add_argument("folder", metavar="RUN", help="folder of a run on a calibration split")
-    parser.option(
-        "max-miss-rate", "SHARE", "of a polyp's pixels (0.1)", values.number(0, 1), default=0.1, dest="max_miss_rate"
-    )
-    parser.flag("overwrite", "replace another threshold of these weights")
+    share = values.number(0, 1)
+    parser.option("max-miss-rate", "SHARE", "of a polyp's pixels (0.1, where nothing else is asked for)", share)
+    parser.option("max-false-alarm-rate", "SHARE", "of frames without a polyp that get an outline", share)
+    parser.flag("overwrite", "replace another promise of these weights")
 
 
 def calibrate(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     mistakes.check()
     from polyp_monai.evaluation import conformal, scoring
 
-    found, path = conformal.calibrate(args.folder, args.max_miss_rate, args.overwrite)
-    text = (
-        f"threshold {found['threshold']:.3f} misses {found['missed']:.1%} of a polyp's pixels on "
-        f"{counted(found['images'], 'frame')}; written to {path}"
-    )
-    return Outcome(text, scoring.plain(found) | {"file": str(path)})
+    missed, alarms = args.max_miss_rate, args.max_false_alarm_rate
+    found, path = conformal.calibrate(args.folder, 0.1 if missed is alarms is None else missed, alarms, args.overwrite)
+    lines = []
+    if promise := found.get(conformal.MISSED):
+        lines.append(
+            f"threshold {promise['threshold']:.3f} misses {promise['missed']:.1%} of a polyp's pixels on "
+            f"{counted(promise['images'], 'frame')}"
+        )
+    if promise := found.get(conformal.ALARMS):
+        lines.append(
+            f"a frame has to reach {promise['highest']:.3f}: {promise['left_empty']:.1%} of "
+            f"{counted(promise['negatives'], 'frame')} without a polyp stay empty, and "
+            f"{promise['polyp_frames_emptied']} of {promise['polyp_frames']} with one"
+        )
+    return Outcome([*lines, f"written to {path}"], scoring.plain(found) | {"file": str(path)})
 
 
 def declare_report(parser: Parser) -> None:
@@ -230,9 +257,12 @@ def report(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     mistakes.check()
     from polyp_monai import report
     from polyp_monai.data import outputs
+    from polyp_monai.report import folder
 
-    if not outputs.wrote(args.folder, "report.html"):  # its own report it may renew
-        outputs.check_file(Path(args.folder) / "report.html", overwrite=False)
-        outputs.Ledger(args.folder, "report").claim(["report.html"])
-    path = report.write(args.folder)
-    return Outcome(str(path), {"report": str(path)})
+    path = Path(args.folder) / "report.html"
+    folder.read(path.parent)  # no list of files in a folder that is no run
+    if not outputs.wrote(args.folder, path.name):  # its own report it may renew
+        outputs.check_file(path, "report", overwrite=False)
+        outputs.claim_file(path, "report")
+    report.write(args.folder)
+    return Outcome([str(path)], {"report": str(path)})

@@ -12,9 +12,10 @@ from polyp_monai.runtime.formats import FORMATS, PRECISIONS
 
 EXPORT = """Write the trained network of a bundle as one file that other runtimes read, and check it at once.
 
-In: (B, 3, H, W) RGB 0..1 of any size from 33 pixels. Out: logits of that size. The file also holds the bundle's name
-and version, its image size, threshold and the weights' digest. A file whose probabilities differ from PyTorch's by more
-than 1e-4 (fp32), or whose Dice on the validation split of --data is more than .005 lower (the others), is not kept.
+In: (B, 3, W, H) RGB 0..1, width before height, of any size from 33 pixels. Out: logits of that size. The file also
+holds the bundle's name and version, its image size, threshold and the weights' digest. A file whose probabilities
+differ from PyTorch's by more than 1e-4 (fp32), or whose Dice on the validation split of --data is more than .005 lower
+(the others), is not kept.
 
 `triton` writes ONNX into a model repository, OUT/BUNDLE/1/model.onnx with a config.pbtxt, for Triton and OpenVINO Model
 Server.
@@ -57,4 +58,4 @@ def export(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     given = args.precision, args.out, args.data, args.weights, args.overwrite
     made = triton.repository(root, *given) if args.format == "triton" else export.export(root, args.format, *given)
     content = {"file": str(made.path), "format": args.format, "precision": args.precision}
-    return Outcome(str(made), content | {"bytes": made.size, "finding": made.finding})
+    return Outcome([str(made)], content | {"bytes": made.size, "finding": made.finding})

@@ -46,9 +46,9 @@ class Mistakes:
 
 
 class Outcome(NamedTuple):
-    """What a command found: as text for people, as JSON for programs, and its exit status."""
+    """What a command found: as lines for people, as JSON for programs, and its exit status."""
 
-    text: str
+    lines: Sequence[str]
     content: Any
     status: int = 0
 
@@ -170,6 +170,12 @@ class Parser(argparse.ArgumentParser):
             word = rest.pop(0)
             if word == "--":
                 return [*ours, word, *arguments, *rest], given
+            if not word:
+                self._mistakes.misused("an argument is empty, as of a variable that is not set")
+                continue
+            if word.startswith("-") and not word.startswith("--") and word not in ("-", "-h"):
+                self._mistakes.misused(f"{word}: no such option; a file of that name is ./{word}")
+                word = f"./{word}"
             if not word.startswith("--") or word == "--help":
                 (ours if word in ("-h", "--help") else arguments).append(word)
                 continue
@@ -213,9 +219,9 @@ class Parser(argparse.ArgumentParser):
                 return None
         if value is None and rest and not rest[0].startswith("--"):
             value = rest.pop(0)
-        if value is None:
+        if not value:
             self._mistakes.misused(f"--{name}: a value is missing")
-        return value
+        return value or None
 
     def _unknown(self, name: str, equals: str, rest: list[str]) -> None:
         new = renamed(name, self.command)

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
@@ -15,9 +16,22 @@ from typing import NamedTuple
 
 import polyp_monai
 from polyp_monai.bundle import values
-from polyp_monai.cli import bundles, evaluate, export, predict, prepare, renamed, serve, share, train, video
+from polyp_monai.cli import (
+    bundles,
+    evaluate,
+    export,
+    merge,
+    predict,
+    prepare,
+    renamed,
+    serve,
+    share,
+    sweep,
+    train,
+    video,
+)
 from polyp_monai.cli.grammar import MISUSED, Outcome, Parser
-from polyp_monai.errors import CombinedError, exit_status
+from polyp_monai.errors import CombinedError, exit_status, shown
 
 HOWTO = """polyp finds and outlines polyps in colonoscopy frames. The main job:
 
@@ -61,10 +75,13 @@ class Command(NamedTuple):
 COMMANDS = {
     "prepare": Command("check a data set, split it, write its data list", prepare.declare),
     "train": Command("train a bundle", train.declare, "train"),
+    "sweep": Command("search for the options that train a bundle best", sweep.declare, "train"),
     "evaluate": Command("score a trained bundle", evaluate.declare_evaluate, "evaluate"),
     "score": Command("score masks or maps that any tool wrote", evaluate.declare_score),
     "compare": Command("compare runs pair by pair", evaluate.declare_compare),
     "calibrate": Command("find the threshold that misses no more than a share", evaluate.declare_calibrate),
+    "merge": Command("score the folds or seeds of one recipe together", merge.declare_merge, "evaluate"),
+    "ensemble": Command("make one bundle of several trained ones", merge.declare_ensemble),
     "report": Command("write the report of a run again", evaluate.declare_report),
     "predict": Command("write masks for frames", predict.declare, "inference"),
     "export": Command("write a bundle's network for other runtimes", export.declare),
@@ -114,9 +131,11 @@ def _run(words: list[str]) -> int:
     with redirect_stdout(sys.stderr if args.json else stdout):
         outcome: Outcome = args.run(args, mistakes)
     if args.json:
-        print(json.dumps(outcome.content, indent=1, ensure_ascii=False, allow_nan=False))
-    elif outcome.text:
-        print(outcome.text)
+        text = json.dumps(outcome.content, indent=1, ensure_ascii=False, allow_nan=False)
+        print("\n".join(map(shown, text.split("\n"))))
+        return outcome.status
+    for line in outcome.lines:
+        print(shown(line))
     return outcome.status
 
 
@@ -127,9 +146,24 @@ class _ToStderr(logging.Handler):
         print(self.format(record), file=sys.stderr)
 
 
+class _Record(logging.LogRecord):
+    """What is logged as a terminal may have it, whichever handler shows it. Of polyp_monai a record is a line."""
+
+    def getMessage(self) -> str:  # noqa: N802  logging's name
+        text = super().getMessage()
+        return (
+            shown(text)
+            if self.name.startswith(("polyp_monai", "data_prep"))
+            else "\n".join(map(shown, text.split("\n")))
+        )
+
+
 def _log_to_stderr() -> None:
     """Shows what polyp_monai logs, as a bundle's logging.conf does, which replaces this once a workflow runs."""
+    logging.setLogRecordFactory(_Record)
     logging.getLogger("polyp_monai").setLevel(logging.INFO)
+    logging.getLogger("pydicom").setLevel(logging.ERROR)  # its warnings quote what stands in a file
+    warnings.filterwarnings("ignore", module="pydicom")
     root = logging.getLogger()
     for handler in root.handlers[:]:
         if isinstance(handler, _ToStderr) or type(handler) is logging.StreamHandler:  # of an earlier command
@@ -161,6 +195,8 @@ def _add_keys(parser: Parser, config: str, words: list[str]) -> None:
 
     name = next((word for word in words if common.is_bundle(word)), common.FLAGSHIP)
     root = locate.shipped().get(name) or Path(name)
+    if root.is_file():  # a zip: `locate.find` says what to do with it
+        root = locate.shipped()[common.FLAGSHIP]
     options.check_files(root, config)
     parser.epilog = f"The defaults are those of {name}.\n\n{parser.epilog}"
     every = {k: o for k, o in options.options(root, config).items() if overrides.own(k, config)}

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser, complete
-from polyp_monai.errors import FramesLeftOutError, counted
+from polyp_monai.errors import FramesLeftOutError, counted, say
 
 PREDICT = """Write a mask for each frame: PNG of 0 and 255, or NIfTI with the affine of its NIfTI input.
 
-INPUT is a file, folder, glob or data list; folders keep their tree below --out. A first word that names a bundle, by
+INPUT is a file, folder, glob or data list; folders keep their tree below --out. DICOM is known by its content; a file
+of several frames counts as a folder of them. A first word that names a bundle, by
 name or by folder, is the BUNDLE, which else is efficient_unet with the weights that it comes with; --bundle says it
 where an input has the name of a bundle. predictions.csv beside the masks holds a row a frame: polyps, their share of
 the frame, confidence. A frame that cannot be read is named, the others are predicted, and the exit status is 1. Any
@@ -26,6 +27,8 @@ EXAMPLES = """examples:
   polyp predict runs/unet 'frames/**/*.png' --out masks --overlay --probability
   polyp predict efficient_unet frames --out masks --runtime auto
   polyp predict frames --skip-existing --json
+  polyp predict study --out masks --dicom-out seg
+  polyp predict --ensemble runs/fold1 --ensemble runs/fold2 photo.jpg --out both
 """
 
 LISTED = 50  # frames that are printed
@@ -37,11 +40,25 @@ def declare(parser: Parser) -> None:
     parser.set_defaults(run=predict)
     parser.add_argument("inputs", metavar="[BUNDLE] INPUT", nargs="+", help="file, folder, glob or data list")
     complete(parser.option("bundle", "BUNDLE", "name or folder (efficient_unet)"), common.complete_bundle)
+    parser.option("ensemble", "RUN", "instead of BUNDLE, twice or more: the mean of several", action="append")
     parser.option("out", "DIR", "where the masks go (masks)", default="masks")
+    common.calibration(parser)
     common.setting(parser)
 
 
 def predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
+    if not args.ensemble:
+        return _predict(args, mistakes)
+    from polyp_monai.bundle import ensemble
+
+    with TemporaryDirectory(prefix="polyp_monai-") as folder:
+        with mistakes.collecting():
+            args.bundle = str(ensemble.write(args.ensemble, Path(folder) / "ensemble"))
+        mistakes.check()
+        return _predict(args, mistakes)
+
+
+def _predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai.bundle import locate, overrides, predictions
     from polyp_monai.data import datalist
 
@@ -53,17 +70,18 @@ def predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         root = locate.find(bundle)
         given = overrides.check(root, "inference", args.given, args.settings)
         common.weights(root, given)
+        given |= common.calibrated(root, args.calibration, given)
     inputs = [os.path.abspath(item) for item in inputs]
     wanted = {key: given.get(key, False) for key in ("overwrite", "probability", "overlay", "skip_existing", "strict")}
+    wanted["dicom_out"] = given.get("dicom_out", datalist.PNG)
     with mistakes.collecting():
         predictions.read(out)
     with mistakes.collecting():
         samples = datalist.frames(inputs, out, **wanted)
     mistakes.check()
     if not samples:
-        return Outcome(
-            f"every frame has its mask in {args.out} already", {"out": str(out), "frames": [], "left_out": []}
-        )
+        line = f"every frame has its mask in {args.out} already"
+        return Outcome([line], {"out": str(out), "frames": [], "left_out": []})
     return _run(root, inputs, out, given, samples)
 
 
@@ -75,7 +93,7 @@ def _run(root: Path, inputs: list[str], out: Path, given: dict[str, Any], sample
     try:
         run.run(root, "inference", {"inputs": inputs, "output_dir": str(out), **given})
     except FramesLeftOutError as error:
-        print(f"polyp: error: {error}", file=sys.stderr)
+        say(f"polyp: error: {error}")
         status = 1
     rows, left_out = [], []
     known = predictions.read(out)
@@ -86,7 +104,7 @@ def _run(root: Path, inputs: list[str], out: Path, given: dict[str, Any], sample
         else:
             left_out.append(sample["image"])
     content = {"out": str(out), "frames": rows, "left_out": left_out}
-    return Outcome("\n".join(_lines(rows, out)), content, status)
+    return Outcome(_lines(rows, out), content, status)
 
 
 def _lines(rows: list[dict[str, Any]], out: Path) -> list[str]:

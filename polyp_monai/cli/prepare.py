@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from data_prep import registry
 from polyp_monai.bundle import values
 from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser, complete
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, say
 
 if TYPE_CHECKING:
     from data_prep.findings import Finding
@@ -46,6 +45,7 @@ def declare(parser: Parser) -> None:
     parser.option("out", "DIR", "folder to write", Path, required=True)
     common.overwrite(parser, "another data set, or another split of it,")
     parser.flag("skip-bad", "leave out what cannot be used instead of refusing")
+    common.keep_inverted(parser)
     split = parser.add_argument_group("split")
     parser.option("protocol", "NAME", "one of the data set's (below); default: its first", group=split)
     shares = "training,validation,test for ratio, grouped (0.8,0.1,0.1)"
@@ -107,20 +107,22 @@ def _run(args: argparse.Namespace, module: Any, plan: Plan) -> Outcome:
         output = OutputFolder(args.out, identity, args.overwrite)
         pairs = _collect(args, module, output, stack, findings)
         try:
-            prepared = prepare.examine(identity["name"], pairs, findings, plan, published, args.skip_bad)
+            prepared = prepare.examine(
+                identity["name"], pairs, findings, plan, published, args.skip_bad, args.keep_inverted
+            )
         except prepare.RefusedError as refusal:
             for finding in refusal.findings[: prepare.LISTED]:
-                print(f"  {', '.join(finding.files)}: {finding.message}", file=sys.stderr)
+                say(f"  {', '.join(finding.files)}: {finding.message}")
             raise
         changed = prepare.write(prepared, output, audit.write)
     if prepared.warning:
-        print(f"WARNING: {prepared.warning}", file=sys.stderr)
+        say(f"WARNING: {prepared.warning}")
     content = prepare.report(prepared)
     content = {"out": str(output.path)} | {key: content[key] for key in ("name", "protocol", "counts", "findings")}
     lines = _summary(prepared, output)
     if not changed:
         lines.append("all of it was there already; nothing was written")
-    return Outcome("\n".join(lines), content | {"changed": changed})
+    return Outcome(lines, content | {"changed": changed})
 
 
 def _check_options(args: argparse.Namespace, module: Any) -> None:

@@ -11,6 +11,7 @@ FLAGS = {  # command -> old -> new
     "prepare": {"split": "--protocol"},
     "calibrate": {"missed": "--max-miss-rate"},
     "score": {"normalise": "--normalize"},
+    "train": {"gpus": "--processes"},
     "video": {"on": "--confirm", "rate": "--fps"},
     "score-video": {"rate": "--fps"},
 }

@@ -43,26 +43,33 @@ PACK_EXAMPLES = """examples:
 CARD = """Write the scores of evaluations into a bundle's card (docs/README.md) and metadata, in place of those there.
 
 RUN is a folder that `polyp evaluate` wrote with the weights that the bundle holds; the first gives the bundle's score.
+--pictures puts pictures of the worst frames into docs/failures, for a bundle of your own whose data may be shown.
 """
 
-CARD_EXAMPLES = """example:
+CARD_EXAMPLES = """examples:
   polyp card runs/unet runs/unet/eval/test results/clinicdb
+  polyp card runs/unet runs/unet/eval/test --pictures
 """
 
-PUSH = "Copy a packed bundle into a folder that people share, with its digest beside it."
+PUSH = """Copy a packed bundle into a folder that people share, with its digest beside it; or make it the newest version
+of a Hugging Face repository, which is made, private, where there is none. HF_TOKEN says who you are.
+"""
 
-PUSH_EXAMPLES = """example:
+PUSH_EXAMPLES = """examples:
   polyp push unet.zip /mnt/share/bundles
+  polyp push unet.zip hf:my_lab/unet
 """
 
 FETCH = """Get a packed bundle, look at it, and unpack it as a new folder. A dangerous one is not unpacked.
 
-SOURCE is a zip or its https address. An interrupted download goes on where it ended. A folder that is there is kept.
+SOURCE is a zip, its https address, or hf:OWNER/NAME (or hf:OWNER/NAME@VERSION) on Hugging Face. An interrupted download
+goes on where it ended. A folder that is there is kept.
 """
 
 FETCH_EXAMPLES = """examples:
   polyp fetch /mnt/share/bundles/unet.zip
   polyp fetch https://example.org/unet.zip --sha256 5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef
+  polyp fetch hf:my_lab/unet@0.1.0
 """
 
 
@@ -109,7 +116,7 @@ def pack(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     path = pack.pack(root, args.out, exports, args.data, args.sign)
     size, digest = path.stat().st_size, sums.digest(path)
     text = f"{path}: {size / 1e6:.1f} MB, sha256 {digest}"
-    return Outcome(text, {"file": str(path), "bytes": size, "sha256": digest})
+    return Outcome([text], {"file": str(path), "bytes": size, "sha256": digest})
 
 
 def declare_card(parser: Parser) -> None:
@@ -118,6 +125,7 @@ def declare_card(parser: Parser) -> None:
     parser.set_defaults(run=card)
     common.bundle(parser)
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folder that `polyp evaluate` wrote")
+    parser.flag("pictures", "show the worst frames in the card")
 
 
 def card(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
@@ -125,37 +133,42 @@ def card(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
 
     with mistakes.collecting():
         root = locate.find(args.bundle)
+        if args.pictures and locate.is_shipped(root):
+            raise PolypError(f"--pictures: {args.bundle} came with polyp_monai; patients' frames do not go into it")
     mistakes.check()
 
     from polyp_monai.sharing import card
 
-    lines = card.fill(root, [Path(run) for run in args.runs])
+    lines = card.fill(root, [Path(run) for run in args.runs], args.pictures)
     metadata = json.loads((root / "configs/metadata.json").read_text(encoding="utf-8"))
     content = {"card": str(root / "docs/README.md"), "eval_metrics": metadata["eval_metrics"]}
-    return Outcome("\n".join(lines), content)
+    return Outcome(lines, content)
 
 
 def declare_push(parser: Parser) -> None:
     parser.description, parser.epilog = PUSH, PUSH_EXAMPLES
-    parser.usage = "polyp push FILE FOLDER [options]"
+    parser.usage = "polyp push FILE FOLDER|hf:OWNER/NAME [options]"
     parser.set_defaults(run=push)
     parser.add_argument("zip", metavar="FILE", type=Path, help="as `polyp pack` wrote it")
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="where others find it")
+    parser.add_argument("target", metavar="TARGET", help="where others find it")
 
 
 def push(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     mistakes.check()
-    from polyp_monai.sharing import sums, transfer
+    from polyp_monai.sharing import hub, sums, transfer
 
-    path = transfer.push(args.zip, args.folder)
-    return Outcome(str(path), {"file": str(path), "sha256": sums.digest(path)})
+    if args.target.startswith(hub.PREFIX):
+        place = hub.push(args.zip, args.target)
+    else:
+        place = str(transfer.push(args.zip, Path(args.target)))
+    return Outcome([place], {"file": place, "sha256": sums.digest(args.zip)})
 
 
 def declare_fetch(parser: Parser) -> None:
     parser.description, parser.epilog = FETCH, FETCH_EXAMPLES
     parser.usage = "polyp fetch SOURCE [options]"
     parser.set_defaults(run=fetch)
-    parser.add_argument("source", metavar="SOURCE", help="zip, or its https address")
+    parser.add_argument("source", metavar="SOURCE", help="zip, its https address, or hf:OWNER/NAME")
     parser.option("out", "DIR", "folder to make (NAME, here)", Path)
     parser.option("sha256", "HEX", "what the zip's digest must be", values.sha256)
     parser.option("trust", "SHA256", "take a dangerous bundle of this digest all the same", values.sha256)
@@ -167,7 +180,7 @@ def fetch(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
 
     root = transfer.fetch(args.source, args.out, args.sha256, args.trust)
     found = inspection.inspect(root)
-    return Outcome(f"{found.text()}\nunpacked in {root}", {"bundle": str(root), **found.to_dict()})
+    return Outcome([*found.lines(), f"unpacked in {root}"], {"bundle": str(root), **found.to_dict()})
 
 
 def declare_inspect(parser: Parser) -> None:
@@ -194,5 +207,5 @@ def inspect(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         found = inspection.inspect(root)
         found.path = path
         signer = signature.verify(root, args.verify) if args.verify else None
-    signed = f"\nsigned by {signer}; no file was changed, added or taken away since" if signer else ""
-    return Outcome(found.text() + signed, {**found.to_dict(), "signed_by": signer}, found.status)
+    signed = [f"signed by {signer}; no file was changed, added or taken away since"] if signer else []
+    return Outcome([*found.lines(), *signed], {**found.to_dict(), "signed_by": signer}, found.status)

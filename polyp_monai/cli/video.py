@@ -8,21 +8,24 @@ from pathlib import Path
 from polyp_monai.bundle import values
 from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser, complete
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import say
 
 VIDEO = """Follow the polyps of a video: outline, box, number and confidence of each, a table of frames, a list of
 events.
 
-INPUT is a video file, a folder or glob of frames, a camera (camera:0) or the address of a stream. A BUNDLE before it,
-by name or folder, takes the place of efficient_unet. Without --out, --csv and --events the overlay is shown in a
-window. A polyp is shown once K of N frames saw it, and keeps its number while it is there. Ctrl-C ends the video; what
-was done is complete. --runtime is auto here.
+INPUT is a video file (DICOM too), a folder or glob of frames, a camera (camera:0) or the address of a stream. A BUNDLE
+before it, by name or folder, takes the place of efficient_unet. Without --out, --csv, --events and --sr the overlay is
+shown in a window. A polyp is shown once K of N frames saw it, and keeps its number while it is there. Frames that
+cannot be read are counted and left out, and the exit status is 1. Ctrl-C ends the video; what was done is complete.
+--runtime is auto here. Of a camera, a stream, or with --realtime, the most accurate form of the network that keeps up
+is taken: the bundle's own, its int8 export, or that on fewer pixels.
 """
 
 VIDEO_EXAMPLES = """examples:
   polyp video clip.mp4 --out overlay.mp4 --csv frames.csv --events events.json
-  polyp video clip.mp4 --out overlay.mp4 --weights efficient_unet.int8.onnx --heat
+  polyp video clip.mp4 --out overlay.mp4 --fast --heat
   polyp video runs/mine camera:0
+  polyp video endoscopy.dcm --sr report.dcm
 """
 
 SCORE_VIDEO = """Score what `polyp video --csv` wrote against boxes or masks a frame: sensitivity and specificity a
@@ -36,7 +39,15 @@ SCORE_VIDEO_EXAMPLES = """example:
   polyp score-video --pred frames.csv --truth boxes.csv --out scores.json
 """
 
-KEYS = ("weights", "image_size", "fit", "threshold", "runtime", "device")  # of inference.yaml, that fit a video
+KEYS = (
+    "weights",
+    "image_size",
+    "fit",
+    "threshold",
+    "presence",
+    "runtime",
+    "device",
+)  # of inference.yaml, that fit a video
 FASTEST, SLOWEST = 1000.0, 0.01  # frames a second
 
 
@@ -50,8 +61,11 @@ def declare_video(parser: Parser) -> None:
     parser.option("out", "FILE", "overlay to write: mp4, mov or mkv", Path)
     parser.option("csv", "FILE", "table to write: a row a frame and polyp", Path)
     parser.option("events", "FILE", "JSON to write: the events, and the numbers of the run", Path)
+    parser.option("sr", "FILE", "DICOM report to write, of a DICOM video: frames and outlines of the polyps", Path)
     common.overwrite(parser, "these files")
+    common.calibration(parser)
     parser.flag("realtime", "drop frames instead of lagging behind")
+    parser.flag("fast", "int8 on fewer pixels: several times the speed, for a little accuracy")
     parser.flag("heat", "also tint the frame by the probability")
     parser.flag("no-crop", "do not leave out the black border")
     kinds = values.one_of("none", "exponential", "flow")
@@ -74,6 +88,11 @@ def video(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         root = locate.find(bundle)
         given = {"runtime": "auto"} | overrides.check(root, "inference", args.given)
         common.weights(root, given)
+        given |= common.calibrated(root, args.calibration, given)
+        if args.fast:
+            from polyp_monai.video import pace
+
+            given = pace.fast(root, given)
     mistakes.check()
 
     from polyp_monai.video import run
@@ -83,6 +102,7 @@ def video(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         out=args.out,
         csv=args.csv,
         json=args.events,
+        sr=args.sr,
         overwrite=args.overwrite,
         realtime=args.realtime,
         heat=args.heat,
@@ -93,13 +113,13 @@ def video(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         rate=args.fps,
     )
     result = run.run(root, given, options)
-    written = [path for path in (args.out, args.csv, args.events) if path]
-    text = "\n".join([run.text(result), *(f"look at {path}" for path in written)])
-    if result.broken:
-        print(text)
-        raise PolypError(f"{result.broken}; what came before is complete")
+    written = options.files
+    lines = [*run.lines(result), *(f"look at {path}" for path in written)]
+    lacking = run.mistakes(result)
+    for line in lacking:
+        say(f"polyp: error: {line}")
     content = result.summary | {"files": [str(path) for path in written]}
-    return Outcome(text, content, 130 if result.interrupted else 0)
+    return Outcome(lines, content, 130 if result.interrupted else 1 if lacking else 0)
 
 
 def _too_many(inputs: list[str]) -> str:
@@ -115,6 +135,7 @@ def declare_score_video(parser: Parser) -> None:
     parser.option("truth", "TRUTH", "table of boxes or folder of masks", Path, required=True)
     rate = values.number(SLOWEST, FASTEST)
     parser.option("fps", "FPS", "frames a second, instead of the table's times", rate)
+    common.keep_inverted(parser)
     parser.option("out", "FILE", "also write everything as JSON", Path)
     common.overwrite(parser, "the file")
 
@@ -123,13 +144,14 @@ def score_video(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai.data import outputs
 
     with mistakes.collecting():
-        outputs.check_file(args.out, args.overwrite)
+        outputs.check_file(args.out, "score-video", args.overwrite)
     mistakes.check()
     from polyp_monai.data import files
     from polyp_monai.evaluation import scoring
     from polyp_monai.video import evaluation
 
-    result = evaluation.evaluate(args.pred, args.truth, args.fps)
+    result = evaluation.evaluate(args.pred, args.truth, args.fps, args.keep_inverted)
     if args.out:
+        outputs.claim_file(args.out, "score-video")
         files.write_json(args.out, scoring.plain(result))
-    return Outcome(evaluation.text(result), scoring.plain(result))
+    return Outcome(evaluation.lines(result), scoring.plain(result))

@@ -12,8 +12,9 @@ import json
 import math
 import os
 import secrets
+import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from polyp_monai.data import dicom
 from polyp_monai.errors import PolypError
 
 if TYPE_CHECKING:
@@ -30,9 +32,11 @@ if TYPE_CHECKING:
 
 HEIF_SUFFIXES = (".heic", ".heif")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *HEIF_SUFFIXES, *NIFTI_SUFFIXES)
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *HEIF_SUFFIXES, *NIFTI_SUFFIXES, *dicom.SUFFIXES)
 
+WRITER = "polyp "  # begins what a file says of who wrote it
 BETWEEN = slice(64, 192)  # mask values far from 0 and 255; soft edges and JPEG put few pixels on each of them
+INVERTED = 0.5, 0.6  # more of a mask, and of its edge, is polyp; of 1612 published masks that large none has .34
 KINDS = {  # first bytes of a file -> what Pillow calls its format
     b"\x89PNG": "PNG",
     b"\xff\xd8\xff": "JPEG",
@@ -55,9 +59,9 @@ def suffix_of(path: str | Path) -> str:
 
 
 def stem_of(path: str | Path) -> str:
-    """File name without its suffix ("a.nii.gz" -> "a")."""
-    name = Path(path).name
-    return name[: len(name) - len(suffix_of(path))]
+    """File name without its suffix ("a.nii.gz" -> "a"); the numbers of a DICOM UID, 1.2.840, are none."""
+    name, suffix = Path(path).name, suffix_of(path)
+    return name if suffix[1:].isdecimal() else name[: len(name) - len(suffix)]
 
 
 def mask_suffix(path: str | Path) -> str:
@@ -102,10 +106,10 @@ class TooLargeError(PolypError):
 
 
 def read_picture(path: str | Path, upright: bool = False) -> Picture:
-    """Read one PNG, JPEG, TIFF, BMP, WebP, HEIC or 2D NIfTI file.
+    """Read one PNG, JPEG, TIFF, BMP, WebP, HEIC or 2D NIfTI file, or a frame of a DICOM file.
 
     Args:
-        path: the file.
+        path: the file; scan.dcm/3 is the third frame of scan.dcm. DICOM is known by its content, whatever its name.
         upright: apply the EXIF orientation, as viewers do; else the pixels stay as they are stored.
 
     Raises:
@@ -113,6 +117,9 @@ def read_picture(path: str | Path, upright: bool = False) -> Picture:
             decoder.
     """
     path = Path(path)
+    if dicom.holds(path):
+        pixels = dicom.read(path)
+        return Picture(pixels, np.eye(4), (pixels.shape[1], pixels.shape[0]))
     if suffix_of(path) not in SUFFIXES:
         raise PolypError(f"{path}: unknown image format; known are {', '.join(SUFFIXES)}")
     if not path.is_file():
@@ -127,7 +134,7 @@ def read_picture(path: str | Path, upright: bool = False) -> Picture:
     except PolypError:
         raise
     except Exception as error:  # decoders raise anything from OSError to struct.error on a damaged file
-        reason = str(error).replace(str(path), "").strip(" :'") or type(error).__name__
+        reason = str(error).replace(repr(str(path)), "").replace(str(path), "").strip(" :'") or type(error).__name__
         raise PolypError(f"{path}: cannot be read ({reason.splitlines()[0]}); is it damaged or cut short?") from error
     return Picture(pixels, np.eye(4), (pixels.shape[1], pixels.shape[0]))
 
@@ -138,7 +145,7 @@ def decode_picture(content: bytes, name: str, upright: bool = False, most_pixels
     The first bytes say what it is, its name does not count.
 
     Args:
-        content: of a PNG, JPEG, TIFF, BMP, WebP, HEIC or 2D NIfTI file (also gzipped).
+        content: of a PNG, JPEG, TIFF, BMP, WebP, HEIC, DICOM or 2D NIfTI file (also gzipped).
         name: what messages call it.
         upright: as of `read_picture`.
         most_pixels: a larger picture is refused before it is decoded.
@@ -161,6 +168,10 @@ def decode_picture(content: bytes, name: str, upright: bool = False, most_pixels
 
 
 def _decoded(content: bytes, name: str, upright: bool, most_pixels: int) -> Picture:
+    if dicom.is_content(content):
+        pixels = dicom.decode(content, name)
+        check_pixels(pixels.shape, name, most_pixels)
+        return Picture(pixels, np.eye(4), (pixels.shape[1], pixels.shape[0]))
     if content[:2] == b"\x1f\x8b" or content[344:348] == b"n+1\0" or content[4:8] == b"n+2\0":
         return _decode_nifti(content, name, most_pixels)
     if content[4:8] == b"ftyp":
@@ -169,7 +180,7 @@ def _decoded(content: bytes, name: str, upright: bool, most_pixels: int) -> Pict
     else:
         kind = next((kind for start, kind in KINDS.items() if content.startswith(start)), "")
     if not kind:
-        raise PolypError(f"{name}: is no picture; known are PNG, JPEG, TIFF, BMP, WebP, HEIC and NIfTI")
+        raise PolypError(f"{name}: is no picture; known are PNG, JPEG, TIFF, BMP, WebP, HEIC, NIfTI and DICOM")
     source = BytesIO(content)
     read = _read_tiff if kind == "TIFF" else _read_pillow
     pixels = read(source, upright, name, most_pixels, (kind,))
@@ -360,6 +371,23 @@ def to_mask(picture: Picture, path: str | Path) -> np.ndarray:
     return mask
 
 
+def is_inverted(mask: np.ndarray) -> bool:
+    """Whether in an (H, W) mask of {0, 1} the polyp seems to be black: more than half of it, and of its edge, is 1."""
+    edge = np.concatenate([mask[[0, -1]].ravel(), mask[:, [0, -1]].ravel()])
+    return bool(mask.mean() > INVERTED[0] and edge.mean() > INVERTED[1])
+
+
+def check_not_inverted(mask: np.ndarray, path: str | Path) -> None:
+    """Raises MaskError ("inverted-mask") for what `is_inverted`."""
+    if is_inverted(mask):
+        raise MaskError(
+            "inverted-mask",
+            path,
+            f"polyp on {mask.mean():.0%} of the mask and along its edge: is the polyp black? Invert it, or give "
+            "--keep-inverted",
+        )
+
+
 def mask_levels(picture: Picture, path: str | Path) -> np.ndarray:
     """(H, W) uint8 of a stored mask, on the scale 0..255: 0 and 1 alone become 0 and 255."""
     values = largest_channel(picture.pixels)
@@ -433,15 +461,38 @@ def read_map(path: str | Path, of_ones: bool = True, dim: bool = False) -> np.nd
 def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # the suffix stays last: writers choose their format by it
     partial = path.parent / f".partial-{secrets.token_hex(8)}{suffix_of(path)}"
-    partial.touch(exist_ok=False)  # with the rights of any new file; those of tempfile nobody else could read
     try:
+        partial.touch(exist_ok=False)  # with the rights of any new file; those of tempfile nobody else could read
         yield partial
         os.replace(partial, path)
+    except OSError as error:
+        if error.filename is not None and Path(os.fsdecode(error.filename)).name == partial.name:
+            raise OSError(error.errno, error.strerror, str(path)) from error  # the name that the user knows
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def make_folder(path: str | Path) -> None:
+    """Make a folder, and those above it.
+
+    Raises:
+        PolypError: a file, or a link that leads nowhere, is in its place.
+        OSError: it may not be made.
+    """
+    check_folder(path)
+    Path(path).mkdir(parents=True, exist_ok=True)
+
+
+def check_folder(path: str | Path) -> None:
+    """Raises PolypError where a file, or a link that leads nowhere, is in the place of a folder or of one above it."""
+    for place in (Path(path), *Path(path).parents):
+        if os.path.lexists(place) and not place.is_dir():
+            what = "is a file" if place.exists() else f"is a link to {os.readlink(place)}, which is not there"
+            raise PolypError(f"{place}: {what}; give the name of a folder")
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -457,28 +508,42 @@ def write_json(path: str | Path, content: Any) -> None:
 
 def write_csv(path: str | Path, rows: list[dict[str, Any]]) -> None:
     """Write rows of one shape as CSV atomically; NaN becomes an empty cell."""
-    buffer = StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in rows)
-    write_text(path, buffer.getvalue())
+    names = list(rows[0])
+    cells = ((row[name] for name in names) for row in rows)
+    plain = (["" if isinstance(v, float) and math.isnan(v) else v for v in row] for row in cells)
+    write_text(path, csv_text([names, *plain]))
 
 
-def write_png(path: str | Path, pixels: np.ndarray) -> None:
-    """Write (H, W) or (H, W, 3) uint8 as PNG atomically."""
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as lines of a CSV. Of a name with a carriage return, `csv` quotes it only where lines end in one."""
+    lines = []
+    for row in rows:
+        buffer = StringIO()
+        csv.writer(buffer).writerow(row)
+        lines.append(buffer.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)
+
+
+def write_png(path: str | Path, pixels: np.ndarray, command: str | None = None) -> None:
+    """Write (H, W) or (H, W, 3) uint8 as PNG atomically; `command` as of `write_mask`."""
     from PIL import Image
 
+    encoded = BytesIO()
+    Image.fromarray(pixels).save(encoded, format="PNG", compress_level=1)
     with atomic(path) as partial:
-        Image.fromarray(pixels).save(partial, format="PNG", compress_level=1)
+        partial.write_bytes(_signed(encoded.getvalue(), command))
 
 
-def write_mask(path: str | Path, mask: np.ndarray, like: Picture | None = None) -> None:
-    """Write an (H, W) mask of {0, 1}: {0, 255} in a PNG, {0, 1} in a NIfTI with affine and shape of `like`."""
+def write_mask(path: str | Path, mask: np.ndarray, like: Picture | None = None, command: str | None = None) -> None:
+    """Write an (H, W) mask of {0, 1}: {0, 255} in a PNG, {0, 1} in a NIfTI with affine and shape of `like`.
+
+    `command` is kept in the file, and `written_by` tells it again.
+    """
     if suffix_of(path) in NIFTI_SUFFIXES:
-        write_nifti(path, mask.astype(np.uint8), like)
+        write_nifti(path, mask.astype(np.uint8), like, command)
         return
     with atomic(path) as partial:
-        partial.write_bytes(encode_mask(mask))
+        partial.write_bytes(_signed(encode_mask(mask), command))
 
 
 def encode_mask(mask: np.ndarray) -> bytes:
@@ -496,10 +561,38 @@ def encode_mask(mask: np.ndarray) -> bytes:
     return encoded.tobytes()
 
 
-def write_nifti(path: str | Path, values: np.ndarray, like: Picture | None = None) -> None:
-    """Write (H, W) values as NIfTI atomically, with the affine and the (W, H[, 1]) shape of `like`."""
+def write_nifti(path: str | Path, values: np.ndarray, like: Picture | None = None, command: str | None = None) -> None:
+    """Write (H, W) values as NIfTI atomically, with affine and (W, H[, 1]) shape of `like`; `command` as above."""
     import nibabel
 
     array = values.T if like is None else values.T.reshape(like.shape)
+    image = nibabel.Nifti1Image(array, np.eye(4) if like is None else like.affine)
+    if command:
+        image.header["descrip"] = f"{WRITER}{command}"
     with atomic(path) as partial:
-        nibabel.save(nibabel.Nifti1Image(array, np.eye(4) if like is None else like.affine), partial)
+        nibabel.save(image, partial)
+
+
+def _signed(png: bytes, command: str | None) -> bytes:
+    """A PNG with the text "Software: polyp COMMAND" behind its header, which is 33 bytes long."""
+    if command is None:
+        return png
+    text = b"tEXtSoftware\0" + f"{WRITER}{command}".encode("ascii")
+    return png[:33] + struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text)) + png[33:]
+
+
+def written_by(path: str | Path) -> str | None:
+    """The command that a picture says it was written by; None where it says nothing."""
+    from PIL import Image
+
+    try:
+        if suffix_of(path) in NIFTI_SUFFIXES:
+            import nibabel
+
+            told = str(np.char.decode(nibabel.Nifti1Image.from_filename(path).header["descrip"], "ascii"))
+        else:
+            with Image.open(path) as image:
+                told = str(image.info.get("Software", ""))
+    except Exception:  # a file of any kind
+        return None
+    return told.removeprefix(WRITER) if told.startswith(WRITER) else None

@@ -15,6 +15,7 @@ from monai.transforms import apply_transform
 from torch.utils.data import Sampler, get_worker_info
 from tqdm import tqdm
 
+from polyp_monai.data.dicom import burned_in_line
 from polyp_monai.data.search import passed_over_line
 from polyp_monai.errors import FramesLeftOutError, PolypError, counted, root_cause
 
@@ -120,6 +121,8 @@ class FrameDataset(IterableDataset):
             raise PolypError("num_workers must be 0 here: each worker would read every frame")
         if passed_over := getattr(self.data, "passed_over", ()):
             logger.warning(passed_over_line(passed_over))
+        if burned_in := getattr(self.data, "burned_in", ()):
+            logger.warning(burned_in_line(burned_in))
         for sample in self.data:
             if "problem" in sample:
                 self._leave_out(sample["problem"])
@@ -140,5 +143,5 @@ class FrameDataset(IterableDataset):
         """Raises PolypError when frames were left out; each was named when it was met."""
         if self.failures:
             of = f"{len(self.failures)} of {counted(len(self.data), 'frame')}"
-            raise FramesLeftOutError(f"{of} could not be read and have no mask")
+            raise FramesLeftOutError(f"{of} could not be read and got no mask")
         logger.info(f"{counted(len(self.data), 'frame')} predicted")

@@ -26,11 +26,13 @@ def held(folder: str | Path, file: str = "") -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
+    from polyp_monai.data import files  # which imports NumPy
+
     folder = Path(folder)
     made = [place for place in (folder, *folder.absolute().parents) if not place.exists()]
     path = folder / (f"{NAME}-{file}" if file else NAME)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         lock = FileLock(path, timeout=0)
         lock.acquire()
     except Timeout:

@@ -36,17 +36,17 @@ class Ledger:
         except (ValueError, KeyError, TypeError) as error:
             raise PolypError(f"{self.path}: damaged ({error}); give another --out") from error
 
-    def check(self, names: Iterable[str], overwrite: bool) -> None:
-        """Raises PolypError when one of the files is there and must not be replaced."""
+    def check(self, names: Iterable[str], overwrite: bool, otherwise: str = "give another --out") -> None:
+        """Raises PolypError, with what to do `otherwise`, when one of the files is there and must not be replaced."""
         for name in names:
             target = self.folder / name
             if not os.path.lexists(target):
                 continue
             if name not in self.files:
                 what = f"`polyp {self.command}` did not write it"
-                raise PolypError(f"{target}: is there already, and {what}; give another --out")
+                raise PolypError(f"{target}: is there already, and {what}; {otherwise}")
             if not overwrite:
-                raise PolypError(f"{target}: exists already; give another --out, or --overwrite")
+                raise PolypError(f"{target}: exists already; {otherwise}, or --overwrite")
 
     def claim(self, names: Iterable[str], identity: dict[str, Any] | None = None) -> None:
         """Add files, before the first of them is written."""
@@ -69,11 +69,24 @@ def wrote(folder: str | Path, name: str) -> bool:
     return any(name in Ledger(folder, p.name.removeprefix(".polyp-").removesuffix(".json")).files for p in ledgers)
 
 
-def check_file(path: Path | None, overwrite: bool) -> None:
-    """Raises PolypError when a single file, which the user named, is there and may not be replaced, or is a folder."""
-    if path is None or not os.path.lexists(path):
+def check_file(path: Path | None, command: str, overwrite: bool) -> None:
+    """Raises PolypError when a single file, which the user named, is there and may not be replaced, or cannot be made.
+
+    Who wrote it says the file itself, if it is a picture, or the ledger beside it.
+    """
+    if path is None:
         return
-    if Path(path).is_dir():
+    files.check_folder(path.parent)
+    if not os.path.lexists(path):
+        return
+    if path.is_dir():
         raise PolypError(f"{path}: is a folder; give the name of a file")
-    if not overwrite:
-        raise PolypError(f"{path}: exists already; give another name, or --overwrite")
+    ledger = Ledger(path.parent, command)
+    if files.written_by(path) == command:
+        ledger.files.add(path.name)
+    ledger.check([path.name], overwrite, "give another name")
+
+
+def claim_file(path: Path, command: str) -> None:
+    """Note in the ledger beside a single file that the command is about to write it."""
+    Ledger(path.parent, command).claim([path.name])

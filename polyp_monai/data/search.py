@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from polyp_monai.data import files
+from polyp_monai.data import dicom, files
 from polyp_monai.errors import PolypError, shortened
 
 logger = logging.getLogger(__name__)
@@ -18,22 +18,41 @@ logger = logging.getLogger(__name__)
 class Found:
     """All that was there but hidden files.
 
-    `images`: files of a format that is read, sorted. `others`: the other files. `unreadable`: path -> reason, of links
-    that lead nowhere and folders that cannot be listed.
+    `images`: files of a format that is read, sorted; of a DICOM file each frame. `others`: the other files.
+    `unreadable`: path -> reason, of links that lead nowhere and folders that cannot be listed. `burned_in`: DICOM files
+    that say that text is burned into their pixels.
     """
 
     images: list[Path] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
     unreadable: dict[Path, str] = field(default_factory=dict)
+    burned_in: list[Path] = field(default_factory=list)
 
     def add(self, path: Path) -> None:
         """Sort a file, or a link, into where it belongs."""
-        if files.suffix_of(path) not in files.SUFFIXES:
+        suffix = files.suffix_of(path)
+        if (suffix in dicom.SUFFIXES or suffix not in files.SUFFIXES) and dicom.holds(path):
+            self._add_dicom(path)
+        elif suffix not in files.SUFFIXES:
             self.others.append(path)
         elif path.is_file():
             self.images.append(path)
         else:
             self.unreadable[path] = files.why_absent(path)
+
+    def _add_dicom(self, path: Path) -> None:
+        try:
+            about = dicom.header(path)
+        except dicom.OtherClassError:
+            self.others.append(path)
+        except PolypError:
+            self.images.append(path)  # whoever reads it says why not
+        else:
+            if about.video:
+                self.others.append(path)
+                return
+            self.images += dicom.frames_of(path)
+            self.burned_in += [path] * about.burned_in
 
 
 def search(folder: str | Path, recursive: bool = True) -> Found:

@@ -90,6 +90,8 @@ def _step(image: np.ndarray) -> int:
 
 def _find(image: np.ndarray) -> View | None:
     """As `find_view`; None when nothing in the frame can be the picture."""
+    if min(image.shape[:2]) < OPENING:
+        return whole(image)
     step = _step(image)
     # contiguous planes: what follows is many times as fast on them
     red, green, blue = (np.ascontiguousarray(image[step // 2 :: step, step // 2 :: step, i]) for i in range(3))

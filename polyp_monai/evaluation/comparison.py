@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, counted
 from polyp_monai.metrics import registry, statistics
+from polyp_monai.report import folder
 
 
 def read_rows(run: str | Path) -> dict[str, dict[str, str]]:
@@ -17,11 +17,7 @@ def read_rows(run: str | Path) -> dict[str, dict[str, str]]:
     path = Path(run) / "frames.csv"
     if not path.is_file():
         raise PolypError(f"{path}: no such file; RUN is a folder that `polyp evaluate` or `polyp score` wrote")
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise PolypError(f"{path}: not a CSV file in UTF-8 ({error}); is it damaged?") from error
+    rows = folder.rows(path)
     if not rows or not {"name", registry.MAIN} <= rows[0].keys():
         raise PolypError(f"{path}: no table of a run; it needs the columns name and {registry.MAIN}")
     metrics = [metric.name for metric in registry.shown("comparison") if metric.name in rows[0]]
@@ -32,6 +28,8 @@ def read_rows(run: str | Path) -> dict[str, dict[str, str]]:
         if not row["name"] or row["name"] in table:
             raise PolypError(f"{path}, line {line}: the frame {row['name']!r} has no name, or one that is there twice")
         table[row["name"]] = row
+    if (Path(run) / "summary.json").is_file():
+        folder.read(Path(run))  # a run that is damaged elsewhere is no run to compare
     return table
 
 
@@ -100,17 +98,17 @@ def _pairs(metric: str, values: dict[str, dict[str, list[float]]], groups: list[
     return found
 
 
-def table(result: dict[str, Any]) -> str:
+def table(result: dict[str, Any]) -> list[str]:
     """The result of `compare` for a terminal."""
     wide = max(len(run) for run in result["means"])
     metrics = [metric for metric in registry.shown("comparison") if metric.name in next(iter(result["means"].values()))]
     heads = "  ".join(f"{metric.label:>11}" for metric in metrics)
-    lines = [f"{result['frames']} frames in common", f"{'run':{wide}}  {heads}"]
+    lines = [f"{counted(result['frames'], 'frame')} in common", f"{'run':{wide}}  {heads}"]
     for run, means in result["means"].items():
-        left = f"  ({result['left_out'][run]} frames left out)" * bool(result["left_out"][run])
+        left = f"  ({counted(result['left_out'][run], 'frame')} left out)" * bool(result["left_out"][run])
         cells = "  ".join(f"{metric.text(means[metric.name], 4):>11}" for metric in metrics)
         lines.append(f"{run:{wide}}  {cells}{left}")
     for pair in result["pairs"]:
         label = registry.get(pair["metric"]).label
         lines.append(f"{label}: {pair['first']} against {pair['second']}: {pair['verdict']}")
-    return "\n".join(lines)
+    return lines

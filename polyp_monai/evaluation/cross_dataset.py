@@ -21,7 +21,7 @@ def folders(out: Path, sets: list[str]) -> list[Path]:
     return [out / name for name in names]
 
 
-def table(sets: list[str], runs: list[Path], split: str) -> str:
+def table(sets: list[str], runs: list[Path], split: str) -> list[str]:
     """Metrics of each set, a line a set, and in what the others differ from the first.
 
     `empty` is the share of the frames without a polyp that stay empty.
@@ -34,7 +34,7 @@ def table(sets: list[str], runs: list[Path], split: str) -> str:
     lines = ["  ".join(_aligned(row, widths)) for row in rows]
     for run, look in zip(runs[1:], looks[1:], strict=True):
         lines.append(f"{run.name} against {runs[0].name}: {domain_shift.note(looks[0], look)}")
-    return "\n".join(lines)
+    return lines
 
 
 def _header() -> list[str]:

@@ -28,11 +28,21 @@ class Match(NamedTuple):
 
 
 class ScoreOptions(NamedTuple):
+    """`keep_inverted`: whether truths may pass in which the polyp seems to be black."""
+
     threshold: float = 0.5
     normalize: bool = False
     resize: bool = False
     outlines: bool = True
+    keep_inverted: bool = False
     of_ones: bool = True  # whether a map of 0 and 1 alone is a mask; `score_all` finds out
+
+
+def check_place(out: Path, *inputs: Path) -> None:
+    """Raises PolypError when tables would be written among the masks or maps."""
+    for folder in inputs:
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise PolypError(f"{out}: --out lies in {folder}, which is read; give another --out")
 
 
 def match(predictions: Path, truths: Path, data: Path | None = None) -> tuple[list[Match], list[str], list[str]]:
@@ -105,7 +115,8 @@ def score_all(matches: list[Match], options: ScoreOptions, processes: int | None
     """Score every match in order, on all cores or in `processes`; memory does not grow with their number.
 
     Raises:
-        PolypError: a file that cannot be read, or a map of another size than its truth (unless `options.resize`).
+        PolypError: a file that cannot be read, a truth that seems inverted (unless `options.keep_inverted`), or a map
+            of another size than its truth (unless `options.resize`).
     """
     some = matches[:: max(1, len(matches) // 20)]
     options = options._replace(of_ones=not any(_is_graded(m.prediction) for m in some))
@@ -130,7 +141,10 @@ def _score(match: Match, options: ScoreOptions) -> Scored:
 
     probability = files.read_map(match.prediction, options.of_ones, dim=options.normalize)
     picture = files.read_picture(match.truth)
-    truth = files.to_mask(picture, match.truth).astype(bool)
+    mask = files.to_mask(picture, match.truth)
+    if not options.keep_inverted:
+        files.check_not_inverted(mask, match.truth)
+    truth = mask.astype(bool)
     if probability.shape != truth.shape:
         if not options.resize:
             sizes = [f"{size[1]} x {size[0]}" for size in (probability.shape, truth.shape)]

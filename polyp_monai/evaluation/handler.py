@@ -36,6 +36,7 @@ class EvaluationTable:
         bundle_root, weights, dataset_dir, split: what is evaluated.
         threshold: probability from which a pixel counts as polyp.
         settings: what else the summary repeats.
+        fold: K/N of the training, if it was one of a cross-validation.
         overwrite: whether an earlier evaluation in the folder may be replaced.
 
     Raises:
@@ -52,14 +53,15 @@ class EvaluationTable:
         threshold: float,
         settings: dict[str, Any],
         overwrite: bool = False,
+        fold: str | None = None,
     ) -> None:
         self.output_dir, self.partial = Path(output_dir).resolve(), Path(output_dir).resolve() / ".partial-masks"
-        self.dataset_dir, self.split, self.threshold = dataset_dir, split, threshold
+        self.dataset_dir, self.split, self.threshold, self.fold = dataset_dir, split, threshold, fold
         self.about = provenance.of_bundle(bundle_root, weights, dataset_dir)
-        self.about |= {"split": split, "threshold": threshold} | settings
+        self.about |= {"split": split, "threshold": threshold, "fold": fold} | settings
         self.scored: list[Future[Scored]] = []
         self.ledger = outputs.Ledger(self.output_dir, "evaluate")
-        samples = datalist.labelled_frames(dataset_dir, split)
+        samples = datalist.labelled_frames(dataset_dir, split, fold=fold)
         masks = [f"masks/{name}" for sample in samples for name in datalist.targets(sample, overlay=True)]
         self.ledger.check([*RUN_FILES, *masks], overwrite)
 
@@ -104,10 +106,9 @@ class EvaluationTable:
             (self.output_dir / name).parent.mkdir(parents=True, exist_ok=True)
             path.replace(self.output_dir / name)
         shutil.rmtree(self.partial, ignore_errors=True)
-        inside = [s.histograms[0] for s in scored]
         extra = {
-            "leakage": _leakage(self.dataset_dir, self.split, self.about["weights"]),
-            "risk": conformal.reached(self.about["weights"], self.about["weights_sha256"], inside),
+            "leakage": _leakage(self.dataset_dir, self.split, self.about["weights"], self.fold),
+            "promises": conformal.reached(self.about, *zip(*(s.histograms for s in scored), strict=True)),
         }
         summary = write_run(self.output_dir, scored, self.about, extra)
         for line in [*headline(summary), f"look at {self.output_dir / 'report.html'}; a row a frame: frames.csv there"]:
@@ -115,7 +116,7 @@ class EvaluationTable:
         self.ledger.keep([*masks, *RUN_FILES])
 
 
-def _leakage(dataset_dir: str, split: str, weights: str) -> dict[str, Any] | None:
+def _leakage(dataset_dir: str, split: str, weights: str, fold: str | None) -> dict[str, Any] | None:
     """The audit of a split against the list's training split and against what the weights were trained on; None where
     neither is known."""
     content = datalist.read(dataset_dir)
@@ -123,5 +124,5 @@ def _leakage(dataset_dir: str, split: str, weights: str) -> dict[str, Any] | Non
     beside = split in ("test", "validation") and content.get("training")
     if not beside and trained_on is None:
         return None
-    training = datalist.labelled_frames(dataset_dir, "training") if beside else []
-    return leakage.audit(datalist.labelled_frames(dataset_dir, split), training, trained_on)
+    training = datalist.labelled_frames(dataset_dir, "training", fold=fold) if beside else []
+    return leakage.audit(datalist.labelled_frames(dataset_dir, split, fold=fold), training, trained_on)

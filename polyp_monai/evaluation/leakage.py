@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +36,9 @@ class TrainedOn(NamedTuple):
     groups: set[str]
 
 
-def save_fingerprints(sets: str | Sequence[str], ckpt_dir: str | Path, weights: str | Path | None = None) -> None:
+def save_fingerprints(
+    sets: str | Sequence[str], ckpt_dir: str | Path, weights: str | Path | None = None, fold: str | None = None
+) -> None:
     """Write `trained_on.json` beside the weights: hashes and groups of the frames that train them.
 
     So that an evaluation can tell later, and elsewhere, which frames the weights have seen.
@@ -44,6 +47,7 @@ def save_fingerprints(sets: str | Sequence[str], ckpt_dir: str | Path, weights: 
         sets: folders with a data list, whose training splits are meant.
         ckpt_dir: folder of the weights.
         weights: where the training starts, whose frames count too; those without a `trained_on.json` are warned of.
+        fold: K/N of a cross-validation, which is noted too.
     """
     earlier = _read(weights) if weights else None
     if weights and earlier is None:
@@ -53,13 +57,16 @@ def save_fingerprints(sets: str | Sequence[str], ckpt_dir: str | Path, weights: 
     about, groups, hashes = earlier or ([], {}, [])
     for folder in [sets] if isinstance(sets, (str, Path)) else sets:
         content = datalist.read(folder)
-        name, samples = content.get("name", ""), datalist.labelled_frames(folder, "training")
+        name, samples = content.get("name", ""), datalist.labelled_frames(folder, "training", fold=fold)
         groups[name] = sorted({s["group"] for s in samples} - {""} | set(groups.get(name, ())))
         hashes += [np.packbits(view.hash).tobytes().hex() for view in _views(samples)]
         seen = {"name": name, "protocol": content.get("protocol"), "frames": len(samples)}
+        seen |= {"fold": fold} if fold else {}
         about += [] if seen in about else [seen]
     kept = list(dict.fromkeys(hashes))
-    files.write_json(Path(ckpt_dir) / TRAINED_ON, {"sets": about, "groups": groups, "hashes": kept})
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    content = {"created": now, "sets": about, "groups": groups, "hashes": kept}
+    files.write_json(Path(ckpt_dir) / TRAINED_ON, content)
 
 
 def load_fingerprints(weights: str | Path, dataset: str) -> TrainedOn | None:

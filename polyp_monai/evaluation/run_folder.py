@@ -10,6 +10,7 @@ import numpy as np
 
 from polyp_monai import provenance
 from polyp_monai.data import files
+from polyp_monai.errors import counted
 from polyp_monai.evaluation.scoring import Scored, plain, summarize
 from polyp_monai.metrics import registry
 
@@ -45,21 +46,29 @@ def headline(summary: dict[str, Any]) -> list[str]:
             for metric in registry.shown("headline")
             if polyps["mean"].get(metric.name) is not None
         )
-        lines = [f"{polyps['count']} frames with a polyp: {means}; {polyps['missed']} missed wholly"]
+        lines = [f"{counted(polyps['count'], 'frame')} with a polyp: {means}; {polyps['missed']} missed wholly"]
         low, high = polyps["interval"]["dice"]
         if low is not None:
-            lines.append(f"95 % interval of the mean Dice, over {polyps['groups']} groups: {low:.4f} to {high:.4f}")
+            lines.append(
+                f"95 % interval of the mean Dice, over {counted(polyps['groups'], 'group')}: {low:.4f} to {high:.4f}"
+            )
     if negatives["frames"]:
-        lines.append(f"{negatives['frames']} frames without a polyp: {negatives['left_empty']} left empty")
-    if (promise := summary.get("risk")) is not None:
+        lines.append(f"{counted(negatives['frames'], 'frame')} without a polyp: {negatives['left_empty']} left empty")
+    promises = summary.get("promises") or {}
+    if promise := promises.get("missed"):
         lines.append(
-            f"at the calibrated threshold {promise['threshold']:.3f}: {promise['missed_here']:.1%} of a polyp's pixels "
+            f"at the calibrated threshold {promise['threshold']:.3f}: {promise['here']:.1%} of a polyp's pixels "
             f"are missed; promised was at most {promise['alpha']:.1%}"
+        )
+    if promise := promises.get("false_alarms"):
+        lines.append(
+            f"where a frame has to reach {promise['highest']:.3f}: {promise['here']:.1%} of frames without a polyp "
+            f"raise a false alarm; promised was at most {promise['alpha']:.1%}"
         )
     if (leaks := summary.get("leakage")) and leaks["similar_in_training"]:
         word = "LEAKED: " if leaks["leaked"] else ""
         near = f"{leaks['similar_in_training']} of {leaks['test']}"
-        line = f"{word}{near} frames have a look-alike or their sequence in training"
+        line = f"{word}{near} frames: a look-alike or their sequence is in training"
         if leaks["copy_mask_dice"] is not None:
             line += f"; copying the mask of the most similar training frame scores Dice {leaks['copy_mask_dice']:.3f}"
         lines.append(line)

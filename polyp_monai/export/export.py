@@ -16,7 +16,7 @@ from tqdm import tqdm
 from polyp_monai import provenance
 from polyp_monai import runtime as runtimes
 from polyp_monai.bundle.read import BundleConfig, recipe_digest
-from polyp_monai.data import files
+from polyp_monai.data import files, outputs
 from polyp_monai.errors import PolypError
 from polyp_monai.export import agreement, quantize, writers
 from polyp_monai.export.samples import Samples
@@ -87,6 +87,8 @@ def export(
     _check_choice(format, precision, data)
     target = _target(root.resolve(), format, precision, out, overwrite)
     source = _original(BundleConfig(root), precision, data, Path(weights).absolute() if weights else None)
+    for path in _files(target, format):
+        outputs.claim_file(path, "export")
     with _whole(target) as partial:
         _write(source, format, partial)
         finding = _check(source, format, partial)
@@ -122,15 +124,20 @@ def _check_choice(form: str, precision: str, data: str | None) -> None:
 
 def _target(root: Path, form: str, precision: str, out: Path | None, overwrite: bool) -> Path:
     """Where the file goes, as an absolute path. Raises PolypError when something is in the way."""
-    suffix, beside = FORMATS[form].suffix, FORMATS[form].beside
+    suffix = FORMATS[form].suffix
     kinds = ["tensorrt"] * (form == "tensorrt") + [precision] * (precision != "fp32")
     target = (out or Path(".".join([root.name, *kinds]) + suffix)).absolute()
     if target.suffix != suffix:
         raise PolypError(f"--out {out}: a file of {form} ends in {suffix}")
-    for path in (target, target.with_suffix(beside)) if beside else (target,):
-        if path.is_dir() or (path.exists() and not overwrite):
-            raise PolypError(f"{path}: exists already; give another --out, or --overwrite")
+    for path in _files(target, form):
+        outputs.check_file(path, "export", overwrite)
     return target
+
+
+def _files(target: Path, form: str) -> tuple[Path, ...]:
+    """What an export writes: the file, and for some formats another one beside it."""
+    beside = FORMATS[form].beside
+    return (target, target.with_suffix(beside)) if beside else (target,)
 
 
 def _original(config: BundleConfig, precision: str, data: str | None, weights: Path | None) -> Original:
@@ -151,6 +158,7 @@ def _facts(config: BundleConfig, weights: Path, precision: str) -> About:
         precision=precision,
         recipe=recipe_digest(config),
         trained_on=known.trained_on,
+        created=known.created,
         **{key: config[key] for key in ("image_size", "fit", "crop", "threshold")},
     )
 

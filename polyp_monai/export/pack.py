@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import stat
 import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -16,8 +14,8 @@ from typing import Any
 from polyp_monai.bundle.read import clear_errors, replace_macros
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
-from polyp_monai.export import export
-from polyp_monai.sharing import carried, inspection, safetensors, signature, sums
+from polyp_monai.export import export, platforms
+from polyp_monai.sharing import archive, carried, data_terms, inspection, safetensors, signature, sums
 from polyp_monai.sharing.findings import Level
 from polyp_monai.training import checkpoints
 
@@ -34,7 +32,6 @@ COPIED = ("LICENSE", "configs", "docs", "scripts")
 WEIGHTS = ("model.pt", "trained_on.json", "calibration.json")
 NEEDED = ("fire", "pyyaml", "pytorch-ignite")  # by `python -m monai.bundle`, YAML configs and engines
 IMPORT = "$import scripts.carried"
-WHEN = (1980, 1, 1, 0, 0, 0)
 
 
 def pack(
@@ -78,7 +75,7 @@ def pack(
         if key:
             signature.sign(staged, key)
         with files.atomic(out) as partial:
-            _zip(staged, partial)
+            archive.write(archive.files_below(staged), partial, name)
     return out
 
 
@@ -94,6 +91,9 @@ def _stage(root: Path, staged: Path) -> None:
     for name in WEIGHTS:
         if (root / "models" / name).is_file():
             shutil.copyfile(root / "models" / name, staged / "models" / name)
+    terms = data_terms.text(staged)
+    if terms and not (staged / data_terms.NAME).exists():  # the bundle's own words come first
+        (staged / data_terms.NAME).write_text(terms, encoding="utf-8")
     _write_safetensors(staged)
     _resolve(staged)
     needed = _carry(staged)
@@ -122,6 +122,8 @@ def _resolve(staged: Path) -> None:
         content = {key: value for key, value in parser.config.items() if key != parser.meta_key}
         if left := [text for text in _texts(content) if text.startswith("%")]:
             raise PolypError(f"configs/{path.name}: the macro {left[0]} leads to another macro; write it out")
+        if path.stem == "inference":
+            content |= platforms.chains(content)
         text = json.dumps(content, indent=4, ensure_ascii=False) + "\n"
         path.with_suffix(".json").write_text(text, encoding="utf-8")
 
@@ -181,6 +183,7 @@ def _describe(staged: Path, needed: set[str]) -> None:
     others = {"monai", "torch", "numpy"}
     versions = {name: metadata.version(name).partition("+")[0] for name in sorted(needed - others)}
     about["required_packages_version"] = versions
+    platforms.describe_labels(about)
     path.write_text(json.dumps(about, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
     lines = [
         f"{name}=={about[key]}"
@@ -195,6 +198,8 @@ def _export(staged: Path, exports: Sequence[str], data: str | None) -> None:
     for word in exports:
         form, precision, file = EXPORTS[word]
         export.export(staged, form, precision, staged / "models" / file, data)
+        if form == "torchscript":
+            platforms.describe_torchscript(staged / "models" / file, staged / "configs")
 
 
 def _check(staged: Path) -> None:
@@ -210,13 +215,3 @@ def _texts(content: Any) -> Iterator[str]:
     elif isinstance(content, (dict, list)):
         for value in content.values() if isinstance(content, dict) else content:
             yield from _texts(value)
-
-
-def _zip(staged: Path, path: Path) -> None:
-    """Sorted, dated and stored alike each time; not compressed, because compressors differ from machine to machine."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for file in sorted(p for p in staged.rglob("*") if p.is_file()):
-            info = zipfile.ZipInfo(f"{staged.name}/{file.relative_to(staged).as_posix()}", WHEN)
-            info.external_attr = (stat.S_IFREG | 0o644) << 16
-            info.create_system = 3
-            archive.writestr(info, file.read_bytes())

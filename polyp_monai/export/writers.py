@@ -41,7 +41,7 @@ class Lowered(nn.Module):
 
 
 def onnx(network: nn.Module, path: Path, facts: About) -> None:
-    """Write ONNX with free batch, height and width; weights and sums in half where `facts` says fp16."""
+    """Write ONNX with free batch, width and height; weights and sums in half where `facts` says fp16."""
     about.require("an export to ONNX", "onnx", "onnxscript")
     with refusals(facts, "onnx"), quiet():
         torch.onnx.export(
@@ -136,8 +136,8 @@ def _lowered(network: nn.Module, precision: str) -> nn.Module:
 
 
 def _free_sizes() -> dict[int, torch.export.Dim]:
-    height, width = (torch.export.Dim(name, min=SMALLEST, max=LARGEST) for name in ("height", "width"))
-    return {0: torch.export.Dim("batch", min=1, max=4096), 2: height, 3: width}
+    width, height = (torch.export.Dim(name, min=SMALLEST, max=LARGEST) for name in ("width", "height"))
+    return {0: torch.export.Dim("batch", min=1, max=4096), 2: width, 3: height}
 
 
 @contextmanager

@@ -65,3 +65,38 @@ def conformal_threshold(polyp_histograms: np.ndarray, alpha: float) -> dict[str,
     level = int(possible[-1])
     reached = {"missed": float(missed[level] / n), "bound": float(bound[level])}
     return {"level": level, "threshold": level / 255, **reached, "images": n, "alpha": alpha}
+
+
+def conformal_presence(highest: np.ndarray, alpha: float) -> dict[str, float]:
+    """The probability that a frame must reach somewhere, so that a negative one reaches it with a chance of `alpha`.
+
+    The split conformal quantile (V. Vovk et al., Algorithmic Learning in a Random World, 2005): of n negatives, the
+    level just above the ceil((n + 1) (1 - alpha))-th lowest of their highest levels. It holds in the mean over
+    negatives exchangeable with these: frames of one video are alike, those of other clinics may not be.
+
+    Args:
+        highest: (n,) the highest level, 0..255, of each frame without a polyp.
+        alpha: share in 0..1, both excluded.
+
+    Returns:
+        level, highest (level / 255, to be compared with >=), left_empty (share of these frames below it), negatives
+        (n), alpha.
+
+    ValueError when n is below 1 / alpha - 1, or more frames than that are sure of a polyp: nothing can promise that.
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha is a share above 0 and below 1, not {alpha}")
+    n = len(highest)
+    rank = int(np.ceil((n + 1) * (1 - alpha) - 1e-9))
+    if rank > n:
+        raise ValueError(
+            f"{n} frames without a polyp are too few to keep false alarms at {alpha}: "
+            f"it takes at least {int(np.ceil(1 / alpha - 1 - 1e-9))}"
+        )
+    level = int(np.sort(highest)[rank - 1]) + 1
+    if level >= LEVELS:
+        raise ValueError(
+            f"on more than {alpha:.1%} of {n} frames without a polyp the network is sure that there is one"
+        )
+    empty = float(np.mean(np.asarray(highest) < level))
+    return {"level": level, "highest": level / 255, "left_empty": empty, "negatives": n, "alpha": alpha}

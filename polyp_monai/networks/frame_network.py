@@ -13,6 +13,13 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+def cap(logits: Tensor, presence: float) -> Tensor:
+    """Logits (B, C, H, W), none higher than the highest of its frame and channel less `presence`, 0 or more."""
+    if presence > 0:
+        logits = torch.minimum(logits, logits.amax((2, 3), keepdim=True) - presence)
+    return logits
+
+
 class FrameNetwork(nn.Module):
     """Makes any fully convolutional network take plain frames of any size.
 
@@ -63,6 +70,4 @@ class FrameNetwork(nn.Module):
         if not torch.jit.is_scripting() and isinstance(logits, (list, tuple)):  # deep supervision
             return [F.pad(head, (0, -right, 0, -down)) for head in logits]
         logits = F.pad(logits, (0, -right, 0, -down))
-        if self.presence > 0 and not self.training:
-            logits = torch.minimum(logits, logits.amax((2, 3), keepdim=True) - self.presence)
-        return logits
+        return logits if self.training else cap(logits, self.presence)

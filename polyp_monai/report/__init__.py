@@ -4,6 +4,7 @@
 draws the parts by the templates, which escape all that they are given.
 """
 
+from polyp_monai.report.members import write_members
 from polyp_monai.report.run import write
 
-__all__ = ["write"]
+__all__ = ["write", "write_members"]

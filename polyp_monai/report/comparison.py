@@ -11,6 +11,7 @@ from typing import Any
 
 from polyp_monai import __version__
 from polyp_monai.data import files
+from polyp_monai.errors import counted
 from polyp_monai.metrics import registry
 from polyp_monai.report import charts, gallery, pictures
 from polyp_monai.report.folder import FrameRow, read
@@ -38,7 +39,7 @@ def write(result: Mapping[str, Any], path: str | Path) -> Path:
     page = Page(
         title="Comparison of runs",
         heading=f"Comparison of {len(frames)} runs",
-        lead=f"{result['frames']} frames in common, polyp {__version__}",
+        lead=f"{counted(result['frames'], 'frame')} in common, polyp {__version__}",
         sections=[
             Section("Means", [_means(result)]),
             *(_pair(result, i, j, frames) for i, j in combinations(range(len(frames)), 2)),
@@ -113,7 +114,7 @@ def _cloud(first: Frames, second: Frames, i: int, j: int) -> list[Part]:
     x, y = charts.Axis(f"{main.label}, run {i}"), charts.Axis(f"{main.label}, run {j}")
     marks = [*charts.line(x, y, (0, 1), (0, 1), charts.IDEAL), charts.dots(x, y, xs, ys)]
     better = [sum(a > b for a, b in pairs) for pairs in (zip(xs, ys, strict=True), zip(ys, xs, strict=True))]
-    note = f"{len(common)} frames: run {i} is better on {better[0]}, run {j} on {better[1]}."
+    note = f"{counted(len(common), 'frame')}: run {i} is better on {better[0]}, run {j} on {better[1]}."
     return [charts.Chart("Frame by frame", note, x, y, marks)]
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,29 @@ def read(run: Path) -> tuple[dict[str, Any], list[FrameRow]]:
         summarized = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(summarized, dict):
             raise ValueError("no JSON object")
+        if not isinstance(summarized.get("frames"), int):
+            raise ValueError("it does not say how many frames there are")
         path = run / "frames.csv"
-        with path.open(encoding="utf-8", newline="") as file:
-            return summarized, [_frame(row) for row in csv.DictReader(file, strict=True)]
-    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        frames = [_frame(row) for row in rows(path)]
+    except (ValueError, TypeError, KeyError) as error:
         raise PolypError(f"{path}: cannot be read ({summary(error)}); is it damaged or cut short?") from error
+    if len(frames) < summarized["frames"]:
+        of = f"{len(frames)} of the {summarized['frames']} frames"
+        raise PolypError(f"{path}: holds {of} that summary.json tells of; is it cut short? Make the run again")
+    return summarized, frames
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a frames.csv, every one whole. Raises PolypError: no CSV in UTF-8, or one that is cut short."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            text = file.read()
+        found = list(csv.DictReader(StringIO(text, newline=""), strict=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise PolypError(f"{path}: not a CSV file in UTF-8 ({error}); is it damaged?") from error
+    if not text.endswith("\n") or any(None in row or None in row.values() for row in found):
+        raise PolypError(f"{path}: a line of it ends too early; it is damaged or cut short, make the run again")
+    return found
 
 
 def _frame(row: dict[str, str]) -> FrameRow:

@@ -16,6 +16,7 @@ from polyp_monai.report import charts, pictures, summary
 from polyp_monai.report.curves import curves
 from polyp_monai.report.folder import FrameRow, read
 from polyp_monai.report.gallery import gallery
+from polyp_monai.report.members import members
 from polyp_monai.report.parts import Fact, FramePicture, Page, Part, Section
 from polyp_monai.report.render import render
 
@@ -64,12 +65,13 @@ def _page(content: dict[str, Any], spread: Sequence[Part]) -> Page:
     leaked = bool((content.get("leakage") or {}).get("leaked"))
     sections: dict[str, Sequence[Part]] = {
         "Metrics": [*summary.all_means(content), *summary.pranet(content)],
+        "Runs merged": members(content),
         "Three means of one name": summary.families(content),
         "Polyps": summary.lesions(content),
-        "Subsets, leakage and risk": [
+        "Subsets, leakage and promises": [
             *summary.subsets(content),
             *summary.leakage(content),
-            *summary.risk(content),
+            *summary.promises(content),
         ],
         "Curves": [*spread, *curves(content)],
         "What was run": summary.what_was_run(content),

@@ -188,11 +188,12 @@ def subsets(summary: Summary) -> list[Card]:
     return [Card("Subsets", table=Table(("tag", *map(label, names)), rows))]
 
 
-def risk(summary: Summary) -> list[Card]:
-    """What conformal risk control promised and what it reached."""
-    chosen = summary.get("risk")
-    if not chosen:
-        return []
-    rows = [(label(key), value) for key, value in chosen.items()]
-    lead = "The share of missed polyp pixels that was promised."
-    return [Card("Risk control", lead, table=Table(("", "value"), rows))]
+def promises(summary: Summary) -> list[Card]:
+    """What `polyp calibrate` promised and what is reached."""
+    named = {"missed": "missed share of a polyp's pixels", "false_alarms": "negatives with a false alarm"}
+    rows = [
+        (named[kind], found["alpha"], found["on_calibration"], found["here"])
+        for kind, found in (summary.get("promises") or {}).items()
+    ]
+    table = Table(("", "promised at most", "on the calibration split", "here"), rows)
+    return [Card("Promises", "Shares that were promised of these weights.", table=table)] if rows else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polyp_monai.errors import PolypError
 from polyp_monai.runtime import about
@@ -32,6 +32,7 @@ def network(
     bundle_root: str | Path,
     device: str | torch.device,
     export: Exporter | None = None,
+    presence: float = 0.0,
 ) -> nn.Module:
     """A module from frames (B, 3, H, W) to logits (B, C, H, W), whichever runtime runs it; see its `description`.
 
@@ -43,6 +44,7 @@ def network(
         bundle_root: folder of the bundle that the weights must be of.
         device: of the frames. OpenVINO runs on the CPU all the same, and on a CUDA device "auto" is PyTorch.
         export: `polyp_monai.export.export.checked_onnx`, which a state dict needs for any runtime but torch.
+        presence: of `FrameNetwork`, in logits, beyond the network's own.
 
     Raises:
         PolypError: an unknown runtime, or one that is not installed; weights or a file that cannot be read, or are of
@@ -50,11 +52,22 @@ def network(
     """
     import torch
 
+    device = torch.device(device)
+    found: Any = _network(runtime, network_def, Path(weights).resolve(), Path(bundle_root).resolve(), device, export)
+    if presence:
+        if not hasattr(found, "presence"):
+            raise PolypError(f"--presence {presence:g}: {type(found).__name__} has none; wrap it in a FrameNetwork")
+        found.presence += presence
+    return found
+
+
+def _network(
+    runtime: str, network_def: nn.Module, weights: Path, root: Path, device: torch.device, export: Exporter | None
+) -> nn.Module:
     from polyp_monai.runtime import torch_network
 
     if runtime not in (*RUNTIMES, AUTO):
         raise PolypError(f"--runtime {runtime}: no such runtime; known are {', '.join((AUTO, *RUNTIMES))}")
-    weights, root, device = Path(weights).resolve(), Path(bundle_root).resolve(), torch.device(device)
     if weights.suffix in READERS:
         found = file(runtime, weights, device)
         about.check_bundle(found.about, weights, root)

@@ -19,6 +19,11 @@ from polyp_monai.errors import PolypError
 
 INPUT, OUTPUT = "image", "logits"
 CLASSES = ("background", "polyp")
+LAYOUT = (  # what a reader of the file's metadata must know beside the facts of `About`
+    "image: (batch, 3, width, height) float32 RGB 0..1, the upright frame, cut to the endoscope's picture if crop, "
+    "brought to the image size by fit (OpenCV: INTER_AREA to shrink, else INTER_LINEAR); logits: (batch, 1, width, "
+    "height), sigmoid, INTER_LINEAR back to the frame, then polyp from threshold on"
+)
 BIN = "bin_sha256"  # digest of the .bin that belongs to a .xml
 INSTALL = "pip install 'polyp_monai[runtime]'"
 _quiet = threading.RLock()
@@ -32,7 +37,7 @@ class About:
     frames come to it (`transforms.FitFrame`), `threshold` the probability from which a pixel counts as polyp,
     `precision` fp32, fp16, bf16 or int8, `trained_on` the data sets of the training, a phrase each, `recipe` the digest
     of what stands around the network in the bundle's configs (see `bundle.read.recipe_digest`), `polyp_monai` the
-    version that wrote it.
+    version that wrote it, `created` when the weights were trained ("" where nobody wrote it down).
     """
 
     bundle: str
@@ -47,17 +52,21 @@ class About:
     trained_on: Sequence[str] = ()
     classes: Sequence[str] = CLASSES
     polyp_monai: str = polyp_monai.__version__
+    created: str = ""
 
     def texts(self) -> dict[str, str]:
-        """As the formats keep it: a text for each name. Texts stand as they are, the rest is JSON."""
-        return {k: v if isinstance(v, str) else json.dumps(v) for k, v in asdict(self).items()}
+        """As the formats keep it: a text for each name, and `LAYOUT`. Texts stand as they are, the rest is JSON."""
+        told = {k: v for k, v in asdict(self).items() if v != ""}
+        return {k: v if isinstance(v, str) else json.dumps(v) for k, v in told.items()} | {"layout": LAYOUT}
 
     def weights(self, path: Path) -> provenance.Weights:
         """Which weights the file `path`, that says this of itself, holds."""
-        return provenance.Weights(path, self.weights_sha256, tuple(self.trained_on), provenance.modified(path))
+        return provenance.Weights(
+            path, self.weights_sha256, tuple(self.trained_on), provenance.modified(path), self.created
+        )
 
 
-KEYS = tuple(field.name for field in fields(About))
+KEYS = tuple(field.name for field in fields(About) if field.name != "created")  # which older files lack
 
 
 def parse(texts: Mapping[str, str], path: Path) -> About:
@@ -72,6 +81,7 @@ def parse(texts: Mapping[str, str], path: Path) -> About:
     except ValueError as error:
         raise PolypError(f"{path}: its metadata cannot be read ({error}); export it again") from error
     plain: dict[str, Any] = {key: texts[key] for key in KEYS if key not in json_keys}
+    plain["created"] = texts.get("created", "")
     return About(**plain, **read)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from polyp_monai.networks.frame_network import cap
 from polyp_monai.runtime.about import About
 
 ROUNDING = 1e-3  # of a logit, as a share of the greatest
@@ -23,15 +24,19 @@ class ExportedNetwork(nn.Module):
         call: does the work.
         about: what the file says of itself.
         description: runtime, precision and threads, to tell a user.
+
+    Attributes:
+        presence: as that of `FrameNetwork`, beyond the one that the file holds.
     """
 
     def __init__(self, call: Call, about: About, description: str) -> None:
         super().__init__()
         self.call, self.about, self.description = call, about, description
+        self.presence = 0.0
         self.eval()
 
     def forward(self, frames: Tensor) -> Tensor:
-        return self.call(frames)
+        return cap(self.call(frames), self.presence)
 
 
 def through_numpy(run: Callable[[np.ndarray], np.ndarray]) -> Call:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -25,8 +24,6 @@ from polyp_monai.runtime import about
 from polyp_monai.serve.batches import Batches
 from polyp_monai.serve.limits import Limits
 from polyp_monai.serve.meter import Meter
-
-logger = logging.getLogger(__name__)
 
 FRAME, TENSOR = "frame", "tensor"
 T = TypeVar("T")
@@ -139,6 +136,11 @@ def _facts(name: str, bundle: Bundle) -> dict[str, Any]:
     metadata = _metadata(bundle.root)
     stored = metadata.get("network_stats", {}).get("parameters")
     counted = sum(parameter.numel() for parameter in predictor.network.parameters())
+    found, promises = conformal.kept(weights.path, weights.sha256), []
+    if missed := found.get(conformal.MISSED):
+        promises.append({"name": f"misses up to {missed['alpha']:.0%}", "threshold": missed["threshold"]})
+    if alarms := found.get(conformal.ALARMS):
+        promises.append({"name": f"false alarms up to {alarms['alpha']:.0%}", "threshold": alarms["highest"]})
     return {
         "name": name,
         "version": str(exported.bundle_version if exported else about.version_of(bundle.root)),  # type: ignore[arg-type]
@@ -147,28 +149,11 @@ def _facts(name: str, bundle: Bundle) -> dict[str, Any]:
         "fit": predictor.fit_image.fit,
         "crop": predictor.fit_image.crop,
         "threshold": predictor.threshold,
-        "calibrated": _calibrated(bundle),
+        "calibrated": promises,
         "parameters": counted or stored,
         "runtime": bundle.description,
         "digest": weights.sha256,
     }
-
-
-def _calibrated(bundle: Bundle) -> list[dict[str, Any]]:
-    """The threshold that `polyp calibrate` promised for these weights."""
-    weights = bundle.weights
-    path = conformal.home(weights.path) / conformal.NAME
-    if not path.is_file():
-        return []
-    try:
-        found = conformal.settings(path, weights.sha256, bundle.threshold)
-    except PolypError as error:
-        logger.warning(f"{error}; left out")
-        return []
-    if "threshold" not in found:  # it promises something else
-        return []
-    missed = json.loads(path.read_text(encoding="utf-8"))[conformal.MISSED]["alpha"]
-    return [{"name": f"misses up to {missed:.0%}", "threshold": found["threshold"]}]
 
 
 def _metadata(root: Path | None) -> dict[str, Any]:

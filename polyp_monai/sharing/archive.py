@@ -1,4 +1,4 @@
-"""Unpacks a zip that somebody sent: all of it or nothing, and nothing outside its folder."""
+"""The zip of a bundle: unpacks one that somebody sent, all of it or nothing, and writes one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import stat
 import tempfile
 import unicodedata
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from polyp_monai.errors import PolypError
@@ -16,6 +17,7 @@ MOST_ENTRIES = 5_000
 LARGEST = 4_000_000_000  # bytes unpacked
 LARGEST_RATIO = 200  # bytes unpacked to bytes in the zip, of one entry; text reaches about 20
 SMALL = 1_000_000  # below which the ratio does not matter
+WHEN = (1980, 1, 1, 0, 0, 0)
 RESERVED = {"con", "prn", "aux", "nul", *(f"{kind}{i}" for kind in ("com", "lpt") for i in range(1, 10))}
 
 
@@ -48,6 +50,25 @@ def unpack(path: Path, folder: Path) -> Path:
     return folder
 
 
+def files_below(root: Path) -> dict[str, Path]:
+    """Name below `root` -> file, sorted."""
+    found = {file.relative_to(root).as_posix(): file for file in root.rglob("*") if file.is_file()}
+    return dict(sorted(found.items()))
+
+
+def write(files: Mapping[str, Path], path: Path, name: str) -> None:
+    """Write files as a zip with the root folder `name`; equal files give equal bytes.
+
+    Nothing is compressed, because compressors differ from machine to machine.
+    """
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for below, file in sorted(files.items()):
+            info = zipfile.ZipInfo(f"{name}/{below}", WHEN)
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            info.create_system = 3
+            archive.writestr(info, file.read_bytes())
+
+
 def check(path: Path) -> None:
     """Raises PolypError as `unpack`, of the zip's directory alone."""
     try:
@@ -73,7 +94,7 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> dict[zipfile.ZipInfo, Pure
     files: dict[zipfile.ZipInfo, PurePosixPath] = {}
     for info in infos:
         # `filename` is cut at a null byte and has the system's separators turned; `orig_filename` is what the zip says
-        if why := _wrong_name(info.orig_filename):
+        if why := wrong_name(info.orig_filename):
             refuse(info.orig_filename, why)
         if info.flag_bits & 0x1:
             refuse(info.filename, "is encrypted")
@@ -97,8 +118,8 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> dict[zipfile.ZipInfo, Pure
     return _without_root(files)
 
 
-def _wrong_name(name: str) -> str | None:
-    """Why an entry of that name is refused."""
+def wrong_name(name: str) -> str | None:
+    """Why an entry of that name is refused; None when it is not."""
     windows = PureWindowsPath(name)
     if name.startswith("/") or windows.drive or windows.root:
         return "is an absolute path"

@@ -16,19 +16,24 @@ from polyp_monai.errors import PolypError
 START, END = "<!-- scores, written by `polyp card` -->", "<!-- end of scores -->"
 COLUMNS = ("dice", "iou", "sensitivity", "precision", "hd95")
 WORST = 3  # frames named as failures, of each run
+FAILURES = "docs/failures"  # folder of their pictures, 1.jpg ...
+SIDE = 480  # pixels of a picture's longer side
+TRUTH, PREDICTION = (0, 255, 0), (255, 255, 0)
 
 
-def fill(root: Path, runs: Sequence[Path]) -> list[str]:
+def fill(root: Path, runs: Sequence[Path], pictures: bool = False) -> list[str]:
     """Write the scores of `runs`, the first one first, into the card and the metadata of the bundle in `root`.
 
     Args:
         runs: folders that `polyp evaluate` wrote, with the weights that the bundle holds now.
+        pictures: also put pictures of the worst frames beside the card; those of an earlier time go in any case.
 
     Returns:
         The lines of the card's table.
 
     Raises:
-        PolypError: a folder is no run, was of other weights, or has no frame with a polyp; nothing is written then.
+        PolypError: a folder is no run, was of other weights, has no frame with a polyp, or its pictures have gone;
+            nothing is written then.
     """
     weights = root / "models/model.pt"
     if not weights.is_file():
@@ -37,9 +42,18 @@ def fill(root: Path, runs: Sequence[Path]) -> list[str]:
     summaries = [_read(Path(run), digest) for run in runs]
     metadata = json.loads((root / "configs/metadata.json").read_text(encoding="utf-8"))
     metadata["eval_metrics"] = _metrics(summaries)
-    lines = _lines(summaries, [Path(run) for run in runs])
+    worst = [_worst(Path(run)) for run in runs]
+    lines = _lines(summaries, worst, pictures)
+    thresholds = [float(summary["run"].get("threshold") or 0.5) for summary in summaries]
+    pairs = zip(worst, thresholds, strict=True)
+    drawn = [_drawn(row, threshold) for rows, threshold in pairs for row in rows] if pictures else []
     card = root / "docs/README.md"
     text = _replaced(card.read_text(encoding="utf-8"), lines)
+    for old in (root / FAILURES).glob("*.jpg"):
+        old.unlink()
+    for number, content in enumerate(drawn, 1):
+        (root / FAILURES).mkdir(exist_ok=True)
+        (root / FAILURES / f"{number}.jpg").write_bytes(content)
     files.write_text(card, text)
     files.write_text(
         root / "configs/metadata.json", json.dumps(metadata, indent=4, ensure_ascii=False, allow_nan=False) + "\n"
@@ -80,11 +94,12 @@ def _metrics(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return means(summaries[0]) | {_title(summary): means(summary) for summary in summaries[1:]}
 
 
-def _lines(summaries: Sequence[dict[str, Any]], runs: Sequence[Path]) -> list[str]:
+def _lines(summaries: Sequence[dict[str, Any]], worst: Sequence[list[dict[str, str]]], pictures: bool) -> list[str]:
     lines = ["| scored on | frames | Dice (95 % interval) | IoU | sensitivity | precision | HD95 | missed wholly |"]
     lines.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    failures = []
-    for summary, run in zip(summaries, runs, strict=True):
+    failures: list[str] = []
+    shown: list[str] = []
+    for summary, rows in zip(summaries, worst, strict=True):
         polyps = summary["frames_with_polyp"]
         mean, (low, high) = polyps["mean"], polyps["interval"].get("dice") or (None, None)
         interval = f" ({low:.3f} to {high:.3f})" if low is not None and high is not None else ""
@@ -93,23 +108,45 @@ def _lines(summaries: Sequence[dict[str, Any]], runs: Sequence[Path]) -> list[st
         cells.append(f"{mean['hd95']:.0f} px" if mean.get("hd95") is not None else "")
         cells.append(f"{polyps['missed']} of {polyps['count']}")
         lines.append(f"| {' | '.join(cells)} |")
-        failures += [f"- {_title(summary)}: {name}" for name in _worst(run)]
+        for row in rows:
+            failures.append(f"- {_title(summary)}: frame `{row['name']}`, Dice {float(row['dice']):.3f}")
+            shown.append(f"![{_title(summary)}: frame {row['name']}](failures/{len(shown) + 1}.jpg)")
         negatives = summary.get("frames_without_polyp") or {}
         if negatives.get("frames"):
             empty = f"{negatives['left_empty']} of {negatives['frames']}"
             failures.append(f"- {_title(summary)}: {empty} frames without a polyp stay empty")
+    if pictures and shown:
+        failures += ["", "Green the annotation, yellow the prediction; these frames carry the terms of their data.", ""]
+        failures += shown
     return [*lines, "", "Where it fails most:", "", *failures] if failures else lines
 
 
-def _worst(run: Path) -> list[str]:
-    """The frames with the lowest Dice, each with it."""
+def _worst(run: Path) -> list[dict[str, str]]:
+    """The rows of the frames with the lowest Dice."""
     path = run / "frames.csv"
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row.get("dice") and int(row.get("polyp_pixels") or 0)]
     rows.sort(key=lambda row: float(row["dice"]))
-    return [f"frame `{row['name']}`, Dice {float(row['dice']):.3f}" for row in rows[:WORST]]
+    return rows[:WORST]
+
+
+def _drawn(row: dict[str, str], threshold: float) -> bytes:
+    """A frame with both outlines, as JPEG."""
+    import cv2
+
+    from polyp_monai.data.overlay import draw_contour
+
+    if gone := [key for key in ("image", "truth", "prediction") if not Path(row.get(key) or "-").is_file()]:
+        raise PolypError(f"frame {row['name']}: its {gone[0]} is no longer there; evaluate again")
+    frame = files.read_rgb(row["image"])
+    frame = draw_contour(frame, files.read_mask(row["truth"]), TRUTH)
+    frame = draw_contour(frame, (files.read_map(row["prediction"]) >= threshold).astype("uint8"), PREDICTION)
+    scale = min(1.0, SIDE / max(frame.shape[:2]))
+    size = round(frame.shape[1] * scale), round(frame.shape[0] * scale)
+    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 def _replaced(card: str, lines: Sequence[str]) -> str:

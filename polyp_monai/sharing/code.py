@@ -13,6 +13,7 @@ MODULES = frozenset(
     """
     subprocess pty socket socketserver ssl http urllib3 requests httpx aiohttp ftplib smtplib telnetlib xmlrpc
     webbrowser builtins runpy code codeop marshal cloudpickle dill antigravity pip ensurepip winreg
+    ctypes _ctypes cffi importlib imp zipimport pkgutil multiprocessing asyncio shutil tempfile _posixsubprocess posix
     """.split()  # noqa: SIM905
 )
 NAMES = frozenset(

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from polyp_monai.sharing import expressions, names
+from polyp_monai.sharing import expressions, names, sums
 from polyp_monai.sharing.expressions import Scope
 from polyp_monai.sharing.findings import BundleFinding, Level
 
@@ -35,6 +35,11 @@ class Config:
     name: str
     content: Any = None
     problems: list[BundleFinding] = field(default_factory=list)
+
+
+def is_output(name: str) -> bool:
+    """Whether the file is what an evaluation or a prediction wrote, which nothing reads as a config."""
+    return name.partition("/")[0].lower() in sums.OUTPUTS
 
 
 def is_config(name: str) -> bool:
@@ -223,6 +228,8 @@ def _macro(text: str, around: Scope, contents: dict[str, Any]) -> names.Judgemen
     file, item = _split(text[1:])
     if file and OUTSIDE.search(file):
         return Level.DANGEROUS, "reads a file outside the bundle"
+    if file and is_output(file):
+        return Level.DANGEROUS, "reads a file that evaluations write, which is not looked at"
     if file and file not in contents:
         return Level.UNKNOWN, "the bundle has no such file: it would come from where MONAI is started"
     if expressions.refers_to_import(item, around) and item:

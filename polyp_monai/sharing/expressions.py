@@ -122,6 +122,8 @@ def _judgements(tree: ast.AST, scope: Scope) -> Iterator[Judgement]:
     pending: list[ast.AST] = [tree]
     while pending:
         node = pending.pop()
+        if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
+            yield Level.DANGEROUS, "sets something outside of the expression"
         if (path := _dotted(node)) is not None:
             yield from _judge_path(path, local, scope)
         elif (reference := _reference(node)) is not None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import polyp_monai
 from polyp_monai.errors import PolypError
-from polyp_monai.sharing import carried, code, configs, large_files, logging_conf, sums, weights
+from polyp_monai.sharing import carried, code, configs, large_files, logging_conf, requirements, sums, weights
 from polyp_monai.sharing.findings import BundleFinding, Level, printable
 
 STATUS = {Level.KNOWN: 0, Level.UNKNOWN: 3, Level.DANGEROUS: 4}
@@ -32,6 +32,7 @@ ROOT_FILES = (
 DOCUMENTS = (".md", ".txt", ".png", ".jpg", ".jpeg", ".gif", ".pdf", ".csv", ".rst")
 OUTPUTS = (".csv", ".json", ".html", ".png", ".jpg", ".nii", ".gz", ".txt", ".npz")
 COMPILED = (".so", ".pyd", ".dll", ".dylib", ".exe", ".pyo", ".pth", ".egg", ".whl", ".com", ".bat", ".cmd")
+LIBRARIES = "scripts/lib/"  # where carried.MODULE lets Python look first
 STARTUP = (".pdbrc", "sitecustomize.py", "usercustomize.py", "conftest.py", "pyvenv.cfg")
 
 
@@ -71,7 +72,7 @@ class Inspection:
             **{"weights": self.weights, "findings": findings, "files": self.files},
         }
 
-    def text(self, most: int = 40) -> str:
+    def lines(self, most: int = 40) -> list[str]:
         """For people; at most `most` findings of a level."""
         lines = [f"{self.path.name} {printable(self.about.get('version') or '')}".strip()]
         lines += [
@@ -92,7 +93,7 @@ class Inspection:
             Level.UNKNOWN: "to look at: what is unknown can run anything; read it, or trust its sender",
             Level.DANGEROUS: "dangerous: do not use it unless you wrote it",
         }
-        return "\n".join([*lines, verdict[self.level]])
+        return [*lines, verdict[self.level]]
 
 
 def inspect(root: Path) -> Inspection:
@@ -107,9 +108,8 @@ def inspect(root: Path) -> Inspection:
     files, findings = _files(root)
     own = sorted({name.partition("/")[0].removesuffix(".py") for name in files if name.endswith(".py")})
     trusted = carried.verified_files(root, [name for name in files if name.endswith(".py")])
-    read = [
-        configs.read(path, name) for name, path in files.items() if configs.is_config(name) and not _is_output(name)
-    ]
+    named = {name: path for name, path in files.items() if configs.is_config(name) and not configs.is_output(name)}
+    read = [configs.read(path, name) for name, path in named.items()]
     around = configs.scope(read, own, sorted(carried.modules_of(trusted)))
     findings += configs.examine(read, around)
     facts: dict[str, str] = {}
@@ -118,7 +118,7 @@ def inspect(root: Path) -> Inspection:
     for name, path in files.items():
         found, plain = _of_file(name, path, trusted, read)
         findings += found
-        if path.suffix.lower() in weights.SUFFIXES and not _is_output(name):
+        if path.suffix.lower() in weights.SUFFIXES and not configs.is_output(name):
             facts[name] = f"{f'{plain}, ' if plain else ''}{path.stat().st_size / 1e6:.1f} MB"
         harmless = all(finding.level == Level.KNOWN for finding in found) and not configs.is_config(name)
         if not harmless or name.endswith((".py", ".conf")):
@@ -156,11 +156,6 @@ def _files(root: Path) -> tuple[dict[str, Path], list[BundleFinding]]:
     return dict(sorted(found.items())), findings
 
 
-def _is_output(name: str) -> bool:
-    """Whether the file is what an evaluation or a prediction wrote, which nothing reads as a config."""
-    return name.partition("/")[0] in ("eval", "predictions")
-
-
 def _of_file(
     name: str, path: Path, trusted: set[str], read: list[configs.Config]
 ) -> tuple[list[BundleFinding], weights.Facts | None]:
@@ -174,7 +169,7 @@ def _of_file(
         return one(Level.DANGEROUS, "a name that other systems read differently")
     if suffix == ".pyc":
         return one(Level.DANGEROUS, "compiled code, which Python reads in place of its source: delete it")
-    if base in STARTUP or suffix in COMPILED:
+    if base in STARTUP or (suffix in COMPILED and not (suffix == ".pth" and root == "models")):
         return one(Level.DANGEROUS, "runs by itself, or cannot be read")
     if suffix == ".py" or suffix == ".pyw":
         if name in trusted:
@@ -183,6 +178,8 @@ def _of_file(
             return one(Level.DANGEROUS, f"would be imported in place of the library {path.stem}")
         if "/" in name and root != "scripts" and _shadows(root):
             return one(Level.DANGEROUS, f"would be imported in place of the library {root}")
+        if name.startswith(LIBRARIES) and not name.startswith(carried.LIBRARY):
+            return one(Level.DANGEROUS, "would be imported in place of an installed library")
         found = code.examine(path, name)
         if source := carried.installed(name):  # what stands out in the installed version too is nothing new
             usual = code.examine(source, name)
@@ -193,6 +190,8 @@ def _of_file(
         if root != "scripts":
             found.append(BundleFinding(Level.UNKNOWN, "file", name, "", "code outside scripts/"))
         return found, None
+    if name == "requirements.txt":
+        return list(requirements.examine(path.read_text(encoding="utf-8", errors="replace"), name)), None
     if name in large_files.NAMES:
         content = next((config.content for config in read if config.name == name), None)
         return list(large_files.examine(content, name)), None
@@ -207,7 +206,7 @@ def _of_file(
 
 def _by_name(name: str, root: str, suffix: str, one) -> tuple[list[BundleFinding], None]:
     """Of files that only their place and name speak for."""
-    if _is_output(name):
+    if configs.is_output(name):
         belongs = suffix in OUTPUTS or "tfevents" in name
     elif root == "docs":
         belongs = suffix in DOCUMENTS

@@ -28,13 +28,18 @@ HARMFUL = frozenset(
     download_url download_and_extract push_to_hf_hub create_workflow run_workflow init_bundle ckpt_export
     onnx_export trt_export ConfigParser ConfigWorkflow ConfigExpression ConfigComponent algo_from_pickle
     algo_from_json algo_to_pickle BundleAlgo AutoRunner EnsembleRunner BundleGen nnUNetV2Runner nnUNetV2Bundle
-    MonaiAlgo MonaiAlgoStats LazyRaise run_debug run_eval pprint_edges inspect_module
+    MonaiAlgo MonaiAlgoStats LazyRaise run_debug run_eval pprint_edges inspect_module collect_env rpc launcher
+    attrgetter methodcaller get_type_hints FunctionType CodeType LambdaType dictConfig fileConfig FileHandler
+    runstring rundocs testing gi_frame gi_code cr_frame ag_frame tb_frame f_globals f_builtins f_locals f_back mro
+    write_text write_bytes touch unlink rmdir rmtree chmod symlink_to hardlink_to tofile savetxt savez to_pickle
+    read_pickle execl execle execlp execv execvp execvpe spawnle spawnlp spawnve spawnvp posix_spawn posix_spawnp
     """.split()  # noqa: SIM905
 )
 HARMFUL_NAMES = frozenset(
     """
     torch.load torch.save torch.jit.load torch.package.PackageImporter torch.export.load torch.compile
     torch.utils.model_zoo.load_url numpy.load numpy.save numpy.fromfile numpy.memmap numpy.loadtxt
+    torch.distributed.run torch.distributed.run.main torch.distributed.launch
     monai.bundle.load monai.bundle.run monai.bundle.scripts.load monai.bundle.scripts.run monai.utils.state_cacher
     """.split()  # noqa: SIM905
 )
@@ -135,6 +140,8 @@ def _judge_unlisted(name: str) -> Judgement:
         return Level.DANGEROUS, "can run or write anything"
     if hidden := [p for p in pieces if p.startswith("__")]:
         return Level.DANGEROUS, f"reaches into Python's inner workings by {hidden[0]}"
+    if private := [p for p in pieces if p.startswith("_")]:
+        return Level.DANGEROUS, f"{private[0]} is private to its library"
     if found := [p for p in pieces if p in HARMFUL]:
         return Level.DANGEROUS, f"{found[0]} can run, fetch or write anything"
     if pieces[0] in sys.stdlib_module_names and pieces[0] not in TAME_STDLIB:

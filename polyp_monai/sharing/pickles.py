@@ -184,6 +184,12 @@ def tensors_in(content: Any) -> Iterator[tuple[str, Tensor]]:
             pending += [(f"{name}.{key}" if name else str(key), v) for key, v in reversed(pairs)]
 
 
+def is_archive(path: Path) -> bool:
+    """Whether torch takes the file for an archive: it looks at the first bytes alone, and else reads pickles."""
+    with path.open("rb") as stream:
+        return stream.read(4) == b"PK\x03\x04"
+
+
 def open_checkpoint(path: Path) -> tuple[zipfile.ZipFile, str, bytes]:
     """The archive of a `torch.save` file, the prefix of its records, and its pickle.
 
@@ -196,6 +202,8 @@ def open_checkpoint(path: Path) -> tuple[zipfile.ZipFile, str, bytes]:
         pickled = [name for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(pickled) != 1 or len(set(names)) < len(names):
             raise NotPlainError("holds no pickle of weights, or several")
+        for other in (name for name in names if name.endswith("data.pkl") and name not in pickled):
+            raise NotPlainError("holds a second pickle", not_allowed(archive.read(other)))
         if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
             raise NotPlainError("is compressed, which torch.save does not do")
         if archive.getinfo(pickled[0]).file_size > LARGEST:

@@ -34,17 +34,22 @@ def text(root: Path) -> str:
     return "".join(f"{digest(root / name)}  {name}\n" for name in names(root))
 
 
-def check(root: Path) -> None:
-    """Raises PolypError when a file was changed, added or taken away since the sums were written."""
-    path = root / NAME
-    if not path.is_file():
-        raise PolypError(f"{root}: has no {NAME}; `polyp pack` writes it")
-    listed = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+def read(path: Path) -> dict[str, str]:
+    """Name -> digest, of the file. Raises PolypError when it is no list of digests."""
+    listed: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         match = LINE.fullmatch(line)
         if not match or match[2] in listed:
             raise PolypError(f"{path}: is no list of digests")
         listed[match[2]] = match[1]
+    return listed
+
+
+def check(root: Path) -> None:
+    """Raises PolypError when a file was changed, added or taken away since the sums were written."""
+    if not (root / NAME).is_file():
+        raise PolypError(f"{root}: has no {NAME}; `polyp pack` writes it")
+    listed = read(root / NAME)
     there = names(root)
     if extra := [name for name in there if name not in listed]:
         raise PolypError(f"{root}: {extra[0]} is not in {NAME}: it was added later")

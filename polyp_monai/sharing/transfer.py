@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
-from polyp_monai.sharing import archive, inspection, sums
+from polyp_monai.sharing import archive, hub, inspection, sums
 from polyp_monai.sharing.findings import Level
 
 TIMEOUT = 30  # seconds without an answer
@@ -44,7 +44,7 @@ def fetch(source: str, out: Path | None = None, sha256: str | None = None, trust
     """Get a packed bundle, look at it, and unpack it as a new folder.
 
     Args:
-        source: a zip's path or its https address.
+        source: a zip's path, its https address, or hf:OWNER/NAME, with @VERSION for one that is not the newest.
         out: folder to make; by default named like the zip, here.
         sha256: what the zip's digest must be. An address without https needs it.
         trust: digest of `polyp inspect`, of a dangerous bundle that is wanted all the same.
@@ -55,21 +55,33 @@ def fetch(source: str, out: Path | None = None, sha256: str | None = None, trust
     Raises:
         PolypError: nothing there, another digest, a zip that is refused, a dangerous bundle, or a folder in the way.
     """
-    remote = "://" in source
-    name = Path(unquote(urlsplit(source).path) if remote else source).name
+    hosted = source.startswith(hub.PREFIX)
+    remote = hosted or "://" in source
+    if hosted:
+        name = f"{hub.address(source).name}.zip"
+    else:
+        name = Path(unquote(urlsplit(source).path) if remote else source).name
     if not name.endswith(".zip"):
-        raise PolypError(f"{source}: expected a zip that `polyp pack` wrote")
+        raise PolypError(f"{source}: expected a zip that `polyp pack` wrote, or hf:OWNER/NAME")
+    if why := archive.wrong_name(name):
+        raise PolypError(f"{source}: {why}; rename it")
     target = Path(out or name.removesuffix(".zip")).absolute()
     if target.exists():
         raise PolypError(f"{target}: exists already ({_version(target)}); give another --out, or move it away")
-    if remote and not source.startswith("https://") and not sha256:
+    if remote and not source.startswith(("https://", hub.PREFIX)) and not sha256:
         raise PolypError(f"{source}: is not https, so anybody on the way can change it; give --sha256 HEX")
     with tempfile.TemporaryDirectory(prefix=".partial-fetch-", dir=_made(target.parent)) as folder:
-        zipped = _download(source, target.parent / f".{name}.part") if remote else Path(source)
-        if not zipped.is_file():
+        zipped = Path(folder) / name
+        if hosted:
+            hub.download(source, target.parent / f".{name}.parts", zipped)
+        elif remote:
+            _download(source, target.parent / f".{name}.part", https=not sha256).rename(zipped)
+        elif Path(source).is_file():
+            shutil.copyfile(source, zipped)  # what is checked is what is unpacked, whoever writes into the share
+        else:
             raise PolypError(f"{source}: no such file")
         _check_digest(zipped, source, sha256, remote)
-        unpacked = archive.unpack(zipped, Path(folder) / target.name)
+        unpacked = archive.unpack(zipped, Path(folder) / "unpacked" / target.name)
         if (unpacked / sums.NAME).is_file():
             sums.check(unpacked)
         found = inspection.inspect(unpacked)
@@ -81,8 +93,6 @@ def fetch(source: str, out: Path | None = None, sha256: str | None = None, trust
                 f"{source}: dangerous, so not unpacked: {first}; --trust {found.digest} takes it all the same"
             )
         unpacked.rename(target)
-    if remote:
-        zipped.unlink()
     return target
 
 
@@ -100,18 +110,19 @@ def _version(folder: Path) -> str:
 
 
 def _check_digest(zipped: Path, source: str, sha256: str | None, remote: bool) -> None:
-    beside = zipped.with_name(f"{zipped.name}.sha256")
+    beside = Path(f"{source}.sha256")
     if sha256 is None and not remote and beside.is_file():
         sha256 = beside.read_text(encoding="utf-8").split()[0]
     found = sums.digest(zipped)
     if sha256 and found != sha256.lower():
-        if remote:
-            zipped.unlink()
         raise PolypError(f"{source}: its sha256 is {found}, expected {sha256}; damaged, or another file")
 
 
-def _download(source: str, part: Path) -> Path:
-    """The address' content in the file `part`; goes on where an interrupted download ended, if it is still the same."""
+def _download(source: str, part: Path, https: bool) -> Path:
+    """The address' content in the file `part`; goes on where an interrupted download ended, if it is still the same.
+
+    `https`: refuse to be sent on to an address without it.
+    """
     tag = part.with_suffix(".etag")
     request = urllib.request.Request(source)
     have = part.stat().st_size if part.is_file() and tag.is_file() else 0
@@ -120,6 +131,8 @@ def _download(source: str, part: Path) -> Path:
         request.add_header("If-Range", tag.read_text(encoding="utf-8"))
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            if https and not answer.url.startswith("https://"):
+                raise PolypError(f"{source}: leads to {answer.url}, which is not https; give --sha256 HEX")
             goes_on = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
             length = int(answer.headers.get("Content-Length") or 0) + (have if goes_on else 0)
             if length > archive.LARGEST:

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, say
 from polyp_monai.sharing import signature
 from polyp_monai.sharing.findings import Level
 from polyp_monai.sharing.inspection import Inspection, inspect
@@ -93,7 +93,7 @@ def _refuse_unless_wanted(found: Inspection, ask: bool) -> None:
     line = f"{found.path}: can run code that is not known: {worst[0]}{more}"
     if not (ask and sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         raise PolypError(f"{line}; {look}")
-    print(line, file=sys.stderr)
+    say(line)
     print("Use it, now and while it stays the same? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise PolypError(f"{found.path}: not used; {look}")
@@ -139,7 +139,7 @@ def _write(content: dict[str, Any]) -> None:
     try:
         files.write_json(path, content)
     except OSError as error:
-        print(f"polyp: not remembered: {path}: {error.strerror}", file=sys.stderr)
+        say(f"polyp: not remembered: {path}: {error.strerror}")
 
 
 def _settings() -> dict[str, str]:

@@ -66,7 +66,7 @@ def _checkpoint(path: Path, name: str) -> tuple[list[BundleFinding], Facts | Non
         return BundleFinding(level, "weights", name, what, why)
 
     try:
-        if not zipfile.is_zipfile(path):
+        if not pickles.is_archive(path):
             _check_legacy(path)
             return [
                 finding(Level.UNKNOWN, "", "the older format of torch.save; save it again to have it looked at")
@@ -189,6 +189,8 @@ def _openvino(path: Path, name: str) -> list[BundleFinding]:
     from xml.etree import ElementTree
 
     raw = path.read_bytes()
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw:
+        return [BundleFinding(Level.DANGEROUS, "export", name, "", "not in UTF-8, which hides what it says")]
     if b"<!DOCTYPE" in raw or b"<!ENTITY" in raw:
         return [BundleFinding(Level.DANGEROUS, "export", name, "", "defines entities, which can unfold without end")]
     try:

@@ -25,9 +25,11 @@ from torch import nn
 
 from polyp_monai.data.files import write_csv
 from polyp_monai.errors import PolypError
-from polyp_monai.training import checkpoints
+from polyp_monai.training import checkpoints, ranks
 
 logger = logging.getLogger(__name__)
+
+OTHER = {"loss": "another loss", "data": "another data list"}  # of a recipe, what is too long to say
 
 
 class EpochSeed:
@@ -186,8 +188,11 @@ class Checkpointer:
 
     def load(self, engine: Engine) -> None:
         """Restore `last.pt` and the engine's counters, when asked to resume; changes no file."""
-        if not self.resume:
-            return
+        if self.resume:
+            self._restore(engine)
+            ranks.check_resumed(engine.state.epoch, self.last_path)
+
+    def _restore(self, engine: Engine) -> None:
         if self.best_path.exists() and not self.last_path.exists():
             raise PolypError(
                 f"{self.best_path}: holds weights, but the state of their training ({self.last_path.name}) is not "
@@ -198,15 +203,16 @@ class Checkpointer:
             return
         content = checkpoints.read(self.last_path, engine.state.device)
         progress = content.pop("progress", {})
+        recipe = progress.get("recipe", {})
+        other = {key: value for key, value in recipe.items() if self.recipe.get(key) != value}
+        if other:
+            was = ", ".join(OTHER.get(key, f"{key} {value}") for key, value in other.items())
+            raise PolypError(f"{self.last_path}: was trained with {was}; resume with the same")
         if content.keys() != self.state.keys() or progress.get("epoch_length") != engine.state.epoch_length:
             raise PolypError(
                 f"{self.last_path}: is of another run ({progress.get('epoch_length')} iterations an epoch, here "
                 f"{engine.state.epoch_length}); resume with the same data, batch size and bundle"
             )
-        other = {key: value for key, value in progress["recipe"].items() if self.recipe.get(key) != value}
-        if other:
-            was = ", ".join(f"another {key}" if key == "loss" else f"{key} {value}" for key, value in other.items())
-            raise PolypError(f"{self.last_path}: was trained with {was}; resume with the same")
         try:
             for name, thing in self.state.items():
                 thing.load_state_dict(content[name])
@@ -254,7 +260,8 @@ class FrameMetric(Metric):
         super().__init__(output_transform=from_engine(["pred", "label"]))
 
     def reset(self) -> None:
-        self.dice, self.positives, self.left_empty, self.negatives = (torch.zeros(()) for _ in range(4))
+        # in double: the shares of several processes add up to what one process finds
+        self.dice, self.positives, self.left_empty, self.negatives = torch.zeros(4, dtype=torch.float64)
 
     def update(self, output: tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]) -> None:
         for pred, label in zip(*output, strict=True):

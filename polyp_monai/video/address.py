@@ -5,13 +5,13 @@ from __future__ import annotations
 import glob
 import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-from polyp_monai.data import files, search
+from polyp_monai.data import dicom, files, search
 from polyp_monai.errors import PolypError
 from polyp_monai.video.container import open_camera, open_container, without_password
-from polyp_monai.video.source import RATE, Source, Timed
+from polyp_monai.video.dicom_video import open_dicom
+from polyp_monai.video.source import RATE, Source, read_images
 
 logger = logging.getLogger(__name__)
 STREAM = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -22,8 +22,9 @@ def open_source(address: str | Path, rate: float | None = None) -> Source:
     """Open whatever holds frames.
 
     Args:
-        address: a video file; an image, a folder of images or a glob of them (an image sequence, in the order of the
-            numbers in their names); "camera:0" or /dev/video0; or the address of a stream (rtsp://, http://, udp://).
+        address: a video file, DICOM too; an image, a folder of images or a glob of them (an image sequence, in the
+            order of the numbers in their names); "camera:0" or /dev/video0; or the address of a stream (rtsp://,
+            http://, udp://).
         rate: frames a second of an image sequence (25) and of a video that tells no times; what a camera is asked for.
 
     Raises:
@@ -42,6 +43,8 @@ def open_source(address: str | Path, rate: float | None = None) -> Source:
         return _open_images(path, rate or RATE)
     if not path.exists():
         raise PolypError(f"{path}: no such file; a video, a folder of images, camera:0 or a stream address is expected")
+    if dicom.holds(path):
+        return open_dicom(path, rate)
     if files.suffix_of(path) in files.SUFFIXES:
         return _open_images(path, rate or RATE)
     if path.stat().st_size == 0:
@@ -63,19 +66,9 @@ def _open_images(path: Path, rate: float) -> Source:
     if found.others:
         logger.warning(search.passed_over_line(found.others))
     frames = sorted([*found.images, *found.unreadable], key=_natural)  # what cannot be read has its place too
-    return Source(path.name or str(path), _read_images(frames, rate), rate, len(frames))
+    return Source(path.name or str(path), read_images(frames, rate), rate, len(frames))
 
 
 def _natural(path: Path) -> list[str | int]:
     """Sorting key by which frame2 comes before frame10."""
     return [int(part) if part.isdecimal() else part.casefold() for part in re.split(r"(\d+)", str(path))]
-
-
-def _read_images(paths: list[Path], rate: float) -> Iterator[Timed]:
-    for index, path in enumerate(paths):
-        try:
-            image = files.read_rgb(path, upright=True)
-        except PolypError as error:
-            yield index / rate, str(error)
-            continue
-        yield index / rate, image

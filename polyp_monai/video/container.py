@@ -10,7 +10,7 @@ from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 import cv2
@@ -79,7 +79,7 @@ def open_clip(content: bytes, name: str, most_pixels: int) -> Source:
 
 
 def open_container(
-    url: str | BytesIO,
+    url: str | BinaryIO,
     name: str,
     rate: float | None,
     live: bool,
@@ -137,6 +137,8 @@ def _video_stream(container: av.container.InputContainer, name: str) -> av.Video
 
     if container.format.name == "tty":  # FFmpeg takes any text for a film of a terminal
         raise PolypError(f"{name}: is a text file; a video is expected")
+    if container.format.name == "mjpeg" and not _begins_as_jpeg(container.name):
+        raise PolypError(f"{name}: holds pictures, but is no video (a zip, a tar?); unpack it, and give the folder")
     moving = [s for s in container.streams if not s.disposition & Disposition.attached_pic]  # not a song's cover
     streams = [s for s in moving if s.type == "video"]
     if not moving:
@@ -146,6 +148,14 @@ def _video_stream(container: av.container.InputContainer, name: str) -> av.Video
     if streams[0].codec_context is None:
         raise PolypError(f"{name}: its codec is unknown here; convert it to H.264, e.g. with ffmpeg -i IN OUT.mp4")
     return cast("av.VideoStream", streams[0])
+
+
+def _begins_as_jpeg(url: str) -> bool:
+    """Whether a file begins with a picture; FFmpeg seeks for pictures in any file. A stream's address is believed."""
+    if not url.startswith("file:"):
+        return True
+    with open(url.removeprefix("file:"), "rb") as file:
+        return file.read(2) == b"\xff\xd8"
 
 
 def _declared_rate(stream: av.VideoStream) -> float | None:

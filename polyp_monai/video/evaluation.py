@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from polyp_monai.errors import PolypError, shortened
+from polyp_monai.errors import PolypError, counted, shortened
 from polyp_monai.evaluation.scoring import plain
 from polyp_monai.metrics.video import RULES, ScoredFrame, Video, hits, pooled, scores
 from polyp_monai.video.tables import PredictedVideo, read_prediction
@@ -22,7 +22,7 @@ from polyp_monai.video.truth import TrueFrame, boxes, masks
 ALL = "all videos"
 
 
-def evaluate(pred: Path, truth: Path, rate: float | None = None) -> dict[str, Any]:
+def evaluate(pred: Path, truth: Path, rate: float | None = None, keep_inverted: bool = False) -> dict[str, Any]:
     """Score a video, or each of several and all together.
 
     Args:
@@ -32,6 +32,7 @@ def evaluate(pred: Path, truth: Path, rate: float | None = None) -> dict[str, An
             without a box, show none. Or a folder of masks, one a frame; frames without a mask are not scored. If `pred`
             is a folder: a folder with NAME.csv or NAME of each.
         rate: frames a second, instead of the times in frames.csv.
+        keep_inverted: whether true masks may pass in which the polyp seems to be black.
 
     A mask belongs to the frame of the last number in its name; if masks and frames are as many, both without a gap, but
     begin at different numbers, they are paired in order. Polyps that the truth does not name are followed from a frame
@@ -47,23 +48,23 @@ def evaluate(pred: Path, truth: Path, rate: float | None = None) -> dict[str, An
     if rate is not None and not (math.isfinite(rate) and rate > 0):
         raise PolypError(f"--fps {rate}: expected frames a second, above 0")
     notes: list[str] = []
-    videos = {name: _video(*pair, rate, notes) for name, pair in _pairs(pred, truth, notes).items()}
+    pairs = _pairs(pred, truth, notes)
+    videos = {name: _video(*pair, rate, notes, keep_inverted) for name, pair in pairs.items()}
     each = {name: scores(video) for name, video in videos.items()}
     together = pooled(videos) if len(videos) > 1 else next(iter(each.values()))
     return plain({"videos": each, "all": together, "notes": notes})
 
 
-def text(result: Mapping[str, Any]) -> str:
+def lines(result: Mapping[str, Any]) -> list[str]:
     """The result of `evaluate` for a terminal."""
-    parts = [_table(name, found) for name, found in result["videos"].items()]
-    if len(parts) > 1:
-        parts.append(_table(ALL, result["all"]))
-    return "\n".join(["\n\n".join(parts), *(f"note: {note}" for note in result["notes"])])
+    parts = dict(result["videos"]) | ({ALL: result["all"]} if len(result["videos"]) > 1 else {})
+    tables = [line for name, found in parts.items() for line in ("", *_table(name, found))]
+    return [*tables[1:], *(f"note: {note}" for note in result["notes"])]
 
 
-def _table(name: str, found: Mapping[str, Any]) -> str:
+def _table(name: str, found: Mapping[str, Any]) -> list[str]:
     negatives, alarmed = found["frames_without_polyp"], found["frames_falsely_alarmed"]
-    size = f"{found['frames']} frames, {found['seconds']:.1f} s"
+    size = f"{counted(found['frames'], 'frame')}, {found['seconds']:.1f} s"
     header = f"{'rule':<8}{'sensitivity':>12}{'polyps found':>14}{'median delay':>14}{'false alarms/min':>18}"
     lines = [
         f"{name}: {size}; {found['frames_with_polyp']} show a polyp",
@@ -76,7 +77,7 @@ def _table(name: str, found: Mapping[str, Any]) -> str:
         polyps = f"{row['polyps_found']} of {row['polyps']}"
         alarms, longer = (_cell(row[f"{kind}_alarms_per_minute"], 2) for kind in ("false", "longer_false"))
         lines.append(f"{rule:<8}{_cell(row['sensitivity']):>12}{polyps:>14}{delay:>14}{alarms:>18}{longer:>10}")
-    return "\n".join(lines)
+    return lines
 
 
 def _cell(value: float | None, digits: int = 3) -> str:
@@ -95,14 +96,14 @@ def _pairs(pred: Path, truth: Path, notes: list[str]) -> dict[str, tuple[Path, P
         what = f"as {next(iter(tables))}" if tables else "and no NAME.csv or NAME/frames.csv either"
         raise PolypError(f"{pred} and {truth}: no truth NAME.csv or NAME {what}; a truth is named as its video")
     if without := sorted(tables.keys() - pairs.keys()):
-        notes.append(f"{len(without)} videos have no truth and are not scored: {shortened(without)}")
+        notes.append(f"{counted(len(without), 'video')} without a truth, not scored: {shortened(without)}")
     return pairs
 
 
-def _video(pred: Path, truth: Path, rate: float | None, notes: list[str]) -> Video:
+def _video(pred: Path, truth: Path, rate: float | None, notes: list[str], keep_inverted: bool) -> Video:
     prediction = read_prediction(pred, rate)
     said: list[str] = []
-    true = masks(truth, prediction, said) if truth.is_dir() else boxes(truth, prediction)
+    true = masks(truth, prediction, said, keep_inverted) if truth.is_dir() else boxes(truth, prediction)
     video = _meet(prediction, true, truth, said)
     notes += [f"{truth}: {note}" for note in said]
     return video
@@ -132,7 +133,7 @@ def _meet(prediction: PredictedVideo, true: Iterator[TrueFrame], truth: Path, no
         time = prediction.times[frame.number]
         frames.append(ScoredFrame(frame.number, time, lasting[frame.number], names, tuple(frame.polyps), found))
     if unseen:
-        notes.append(f"{len(unseen)} frames are not in {prediction.path} and not scored: {shortened(unseen)}")
+        notes.append(f"{counted(len(unseen), 'frame')} not in {prediction.path}, not scored: {shortened(unseen)}")
     if beyond:
         notes.append(f"{beyond} boxes of {prediction.path} reach beyond the masks; are both in pixels of one frame?")
     return Video(frames, appeared)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,11 @@ import cv2
 from tqdm import tqdm
 
 from polyp_monai import provenance
+from polyp_monai.bundle import dicom_out
 from polyp_monai.bundle.predictor import Predictor
-from polyp_monai.data import files, lock, outputs
-from polyp_monai.errors import PolypError
-from polyp_monai.video import overlay
+from polyp_monai.data import dicom, files, lock, outputs
+from polyp_monai.errors import PolypError, counted
+from polyp_monai.video import overlay, pace
 from polyp_monai.video.address import open_source
 from polyp_monai.video.events import COLUMNS, Events
 from polyp_monai.video.finder import Finder
@@ -29,18 +31,21 @@ from polyp_monai.video.latency import Latency
 from polyp_monai.video.pipeline import Item, Pipeline
 from polyp_monai.video.sink import VideoSink
 from polyp_monai.video.source import Source
+from polyp_monai.video.tracking import TrackedPolyp
 
 LISTED = 12  # events that are printed
+APART = 1.0  # seconds from one region of a polyp to its next in a report
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose. Without `out`, `csv` and `json` the overlay is shown in a window."""
+    """What the user chose. Without `out`, `csv`, `json` and `sr` the overlay is shown in a window."""
 
     source: str
     out: Path | None = None
     csv: Path | None = None
     json: Path | None = None
+    sr: Path | None = None
     overwrite: bool = False
     realtime: bool = False
     heat: bool = False
@@ -49,6 +54,11 @@ class Options:
     half_life: float = 0.1  # seconds
     on: tuple[int, int] = (3, 5)
     rate: float | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """What will be written."""
+        return [path for path in (self.out, self.csv, self.json, self.sr) if path]
 
 
 @dataclass(frozen=True)
@@ -75,14 +85,19 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
     latency = Latency()
     with ExitStack() as stack:
         _check(options)
-        for path in filter(None, (options.out, options.csv, options.json)):
+        for path in options.files:
             stack.enter_context(lock.held(path.parent, path.name))
         _check(options)  # the run that held one of them may have just ended
         stack.enter_context(_one_thread())
+        about = dicom_out.source(Path(options.source)) if options.sr else None
         source = stack.enter_context(open_source(options.source, options.rate))
-        predictor = Predictor.of_bundle(root, given)
+        choose = (options.realtime or source.live) and not any(given.get(k, "auto") != "auto" for k in pace.CHOICES)
+        predictor = pace.keeping_up(root, given, source.rate) if choose else Predictor.of_bundle(root, given)
         finder = Finder.of(predictor, options.smooth, options.half_life, options.on, options.crop, latency)
         events = Events()
+        for path in options.files:
+            outputs.claim_file(path, "video")
+        regions = Regions(APART)
         write_rows = stack.enter_context(_table(options.csv))
         show = stack.enter_context(_screen(source, options))
 
@@ -101,6 +116,8 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
                 index, seconds = item.frame.index, item.frame.time
                 write_rows(events.rows(index, seconds, item.polyps))
                 events.update(index, seconds, item.polyps)
+                if options.sr:
+                    regions.update(index, seconds, item.polyps)
                 if show:
                     with latency.timed("encode"):
                         closed = show(item.frame.image, seconds) is False
@@ -123,47 +140,81 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
         }
         if options.json:
             files.write_json(options.json, summary)
+        if options.sr and about:
+            algorithm = dicom_out.Algorithm.of(root, predictor.weights.sha256, finder.threshold)
+            made = dicom_out.report(about, regions.kept, algorithm, dicom_out.Series().next(about))
+            dicom_out.write(options.sr, made)
     return Result(summary, latency.table(), source.broken, pipeline.interrupted)
 
 
-def text(result: Result) -> str:
+def lines(result: Result) -> list[str]:
     """What the user sees at the end: polyps, alarms, latencies, and what went wrong on the way."""
     found = result.summary
-    lines = [f"{found['frames']} frames, {found['seconds']:.1f} s; polyps shown: {found['alarms']}"]
+    told = [f"{counted(found['frames'], 'frame')}, {found['seconds']:.1f} s; polyps shown: {found['alarms']}"]
     if found["alarms"]:
         longer = found["alarms"] - found["alarms_shorter_than_0.5_s"]
-        lines[0] += f", {longer} for half a second or more"
+        told[0] += f", {longer} for half a second or more"
     for event in found["events"][:LISTED]:
-        lines.append(
+        told.append(
             f"  polyp {event['polyp']}: {event['first_time']:.2f} to {event['last_time']:.2f} s, "
             f"confidence up to {event['max_confidence']:.0%}"
         )
     if len(found["events"]) > LISTED:
-        lines.append(f"  and {len(found['events']) - LISTED} more")
-    lines += [result.latency, f"{found['frames_per_second']} frames/s with {found['network']}, {found['machine']}"]
+        told.append(f"  and {len(found['events']) - LISTED} more")
+    told += result.latency.split("\n")
+    told.append(f"{found['frames_per_second']} frames/s with {found['network']}, {found['machine']}")
     if found["frames_dropped"]:
-        lines.append(f"{found['frames_dropped']} frames were dropped to keep up")
-    if found["frames_damaged"]:
-        first = found["damage"][0]
-        lines.append(f"{found['frames_damaged']} frames are damaged and were left out, the first: {first}")
+        told.append(f"dropped to keep up: {counted(found['frames_dropped'], 'frame')}")
     if found["frames_rescaled"]:
-        lines.append(f"{found['frames_rescaled']} frames were of another size than the first, and fitted into it")
-    return "\n".join(lines)
+        told.append(f"of another size than the first, and fitted into it: {counted(found['frames_rescaled'], 'frame')}")
+    return told
+
+
+def mistakes(result: Result) -> list[str]:
+    """What was given and has no result: frames that cannot be read, and what a break cut off. A line each."""
+    found, told = result.summary, []
+    if number := found["frames_damaged"]:
+        of = f"{number} of {counted(number + found['frames'], 'frame')}"
+        told.append(f"{of} left out, which cannot be read; the first: {found['damage'][0]}")
+    if result.broken:
+        told.append(f"{result.broken}; what came before is complete")
+    return told
+
+
+class Regions:
+    """Where the polyps of a video were, for a report: each at its first frame, and then again when `apart` seconds have
+    gone by. A detection that is only held counts for none."""
+
+    def __init__(self, apart: float) -> None:
+        self.kept: list[dicom_out.Region] = []
+        self._apart = apart
+        self._latest: dict[int, float] = {}
+
+    def update(self, index: int, seconds: float, polyps: Sequence[TrackedPolyp]) -> None:
+        """Take in a frame; `index` from 0, which is frame 1 of DICOM."""
+        for polyp in polyps:
+            if polyp.seen and seconds - self._latest.get(polyp.number, -math.inf) >= self._apart:
+                self._latest[polyp.number] = seconds
+                self.kept.append(dicom_out.Region(polyp, polyp.number, index + 1))
 
 
 def _check(options: Options) -> None:
     source = Path(options.source).resolve()
+    if options.sr:
+        dicom_out.import_highdicom()
+        if not dicom.holds(source):
+            raise PolypError(f"{options.source}: is no DICOM file, and a DICOM report (--sr) belongs to one")
     taken = {source}
-    for path, suffix in ((options.csv, ".csv"), (options.json, ".json")):
+    for path, suffix in ((options.csv, ".csv"), (options.json, ".json"), (options.sr, ".dcm")):
         if path and path.suffix.lower() != suffix and not path.is_dir():
             raise PolypError(f"{path}: expected a name that ends in {suffix}")
-    for path in filter(None, (options.out, options.csv, options.json)):
+    for path in options.files:
         if path.resolve() in taken:
             raise PolypError(f"{path}: is the video itself, or named twice; give each file a name of its own")
         if source.is_dir() and path.resolve().is_relative_to(source):
             raise PolypError(f"{path}: lies among the frames of the video; write it elsewhere")
         taken.add(path.resolve())
-        outputs.check_file(path, options.overwrite)
+        outputs.check_file(path, "video", options.overwrite)
 
 
 @contextmanager
@@ -184,7 +235,7 @@ def _screen(source: Source, options: Options) -> Iterator[Callable[..., Any] | N
     if options.out:
         with VideoSink(options.out, source.size, source.rate, options.overwrite) as sink:
             yield sink.write
-    elif options.csv or options.json:
+    elif options.files:
         yield None
     else:
         from polyp_monai.video.window import Window

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import cast
 
 import cv2
 import numpy as np
 
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 
 RATE = 25.0  # frames a second of what tells no rate
@@ -33,6 +35,17 @@ class Frame:
 
 class BreakError(Exception):
     """The frames end here, although more were promised. Its text is the reason."""
+
+
+def read_images(paths: Sequence[Path], rate: float) -> Iterator[Timed]:
+    """Pictures in files, as an image sequence of `rate` frames a second."""
+    for index, path in enumerate(paths):
+        try:
+            image = files.read_rgb(path, upright=True)
+        except PolypError as error:
+            yield index / rate, str(error)
+            continue
+        yield index / rate, image
 
 
 class Source:

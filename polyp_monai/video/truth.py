@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from polyp_monai.data import files, search
-from polyp_monai.errors import PolypError, shortened
+from polyp_monai.errors import PolypError, counted, shortened
 from polyp_monai.metrics.lesions import components
 from polyp_monai.metrics.video import common_areas
 from polyp_monai.video.tables import CORNERS, Box, PredictedVideo, box, frame_number, rows
@@ -64,8 +64,8 @@ def _named_boxes(table: Mapping[int, list[tuple[str, Box]]], numbers: list[int],
         before, earlier = names, corners
 
 
-def masks(folder: Path, prediction: PredictedVideo, notes: list[str]) -> Iterator[TrueFrame]:
-    """Every mask of the folder, in order."""
+def masks(folder: Path, prediction: PredictedVideo, notes: list[str], keep_inverted: bool) -> Iterator[TrueFrame]:
+    """Every mask of the folder, in order. Raises PolypError for one that seems inverted, unless `keep_inverted`."""
     paths = _numbered(folder)
     shift = _shift(list(paths), list(prediction.times))
     if shift:
@@ -73,17 +73,19 @@ def masks(folder: Path, prediction: PredictedVideo, notes: list[str]) -> Iterato
     paths = {number + shift: path for number, path in paths.items()}
     _check_common(prediction, paths.keys(), folder)
     if lacking := [str(number) for number in prediction.times if number not in paths]:
-        notes.append(f"{len(lacking)} predicted frames have no mask and are not scored: {shortened(lacking)}")
-    return _named_masks(paths, notes)
+        notes.append(f"{counted(len(lacking), 'predicted frame')} without a mask, not scored: {shortened(lacking)}")
+    return _named_masks(paths, notes, keep_inverted)
 
 
-def _named_masks(paths: Mapping[int, Path], notes: list[str]) -> Iterator[TrueFrame]:
+def _named_masks(paths: Mapping[int, Path], notes: list[str], keep_inverted: bool) -> Iterator[TrueFrame]:
     fresh, specks = map(str, count(1)), 0
     before: list[str] = []
     earlier: np.ndarray | None = None
     first = next(iter(paths.values()))
     for number, path in paths.items():
         mask = files.read_mask(path)
+        if not keep_inverted:
+            files.check_not_inverted(mask, path)
         if earlier is not None and mask.shape != earlier.shape:
             sizes = [f"{shape[1]} x {shape[0]}" for shape in (mask.shape, earlier.shape)]
             raise PolypError(f"{path}: is {sizes[0]}, but {first} is {sizes[1]}; the masks of a video have one size")
@@ -98,7 +100,7 @@ def _named_masks(paths: Mapping[int, Path], notes: list[str]) -> Iterator[TrueFr
         yield TrueFrame(number, names, corners, labels)
         before, earlier = names, labels
     if specks:
-        notes.append(f"{specks} specks of the masks, below {SPECK:.2%} of the frame, are no polyps here")
+        notes.append(f"no polyp, because below {SPECK:.2%} of the frame: {counted(specks, 'speck')} of the masks")
 
 
 def _without_specks(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:

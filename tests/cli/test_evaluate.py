@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
+import polyp_monai
+from polyp_monai import provenance
 from polyp_monai.cli.main import main
+from polyp_monai.data import files
 from polyp_monai.sharing import trust
 from tests.cli.conftest import fails, mistakes
 from tests.conftest import small_options
@@ -122,7 +126,59 @@ def test_a_comparison_replaces_a_file_only_when_asked(scored, tmp_path, capsys):
     assert main(words) == 0
     assert "or --overwrite" in fails(capsys, *words)
     assert main([*words, "--overwrite"]) == 0
-    assert "is a folder" in fails(capsys, "compare", *scored, "--out", tmp_path)
+    assert "ends in .html or .json" in fails(capsys, "compare", *scored, "--out", tmp_path)
+    (tmp_path / "d.json").mkdir()
+    assert "is a folder" in fails(capsys, "compare", *scored, "--out", tmp_path / "d.json")
+    (tmp_path / "mine.json").write_text("mine")
+    words = ["compare", *scored, "--out", tmp_path / "mine.json", "--overwrite"]
+    assert "mine.json: is there already, and `polyp compare` did not write it" in fails(capsys, *words)
+    assert (tmp_path / "mine.json").read_text() == "mine"
+
+
+def test_a_comparison_as_a_page(scored, tmp_path, capsys):
+    assert main(["compare", *map(str, scored), "--out", str(tmp_path / "c.html")]) == 0
+    assert f"look at {tmp_path / 'c.html'}" in capsys.readouterr().out
+    assert "Comparison of 2 runs" in (tmp_path / "c.html").read_text()
+
+
+@pytest.mark.parametrize("command", ["report", "compare"])
+def test_a_damaged_run_is_refused(command, scored, tmp_path, capsys):
+    def damaged(file: str, cut) -> str:
+        run = Path(shutil.copytree(scored[0], tmp_path / "run", dirs_exist_ok=True))
+        content = (run / file).read_bytes()
+        (run / file).write_bytes(cut(content))
+        others = [scored[1]] if command == "compare" else []
+        return fails(capsys, command, run, *others)
+
+    assert "a line of it ends too early" in damaged("frames.csv", lambda c: c[:-2])
+    assert "a line of it ends too early" in damaged("frames.csv", lambda c: c[: len(c) // 2])
+    whole = damaged("frames.csv", lambda c: b"\n".join(c.split(b"\n")[:5]) + b"\n")
+    assert "holds 4 of the 20 frames that summary.json tells of" in whole
+    width = re.compile(rb"(?m)^(synthetic-00001,.*?),\d+,(\d+,\d+,\d+,)")
+    assert "frames.csv: cannot be read" in damaged("frames.csv", lambda c: width.sub(rb"\1,abc,\2", c))
+    assert "summary.json: cannot be read" in damaged("summary.json", lambda c: c[:100])
+
+
+def test_inverted_truths_are_refused_unless_told_otherwise(dataset, tmp_path, capsys):
+    """Scored as they are, a perfect prediction would have a Dice of nearly 0."""
+    inverted = tmp_path / "inverted"
+    inverted.mkdir()
+    for mask in (dataset / "masks").iterdir():
+        Image.fromarray(255 - np.asarray(Image.open(mask))).save(inverted / mask.name)
+    words = ["score", "--pred", dataset / "masks", "--truth", inverted, "--out", tmp_path / "out", "--quick"]
+    assert "along its edge: is the polyp black? Invert it, or give --keep-inverted" in fails(capsys, *words)
+    assert not (tmp_path / "out").exists()
+    assert main([*map(str, words), "--keep-inverted"]) == 0
+
+
+@pytest.mark.parametrize("place", ["truth", "truth/below", "maps"])
+def test_scores_do_not_go_among_the_masks(place, dataset, tmp_path, capsys):
+    for name in ("truth", "maps"):
+        shutil.copytree(dataset / "masks", tmp_path / name)
+    before = {path.name for path in tmp_path.rglob("*")}
+    words = ["score", "--pred", tmp_path / "maps", "--truth", tmp_path / "truth", "--quick"]
+    assert "which is read; give another --out" in fails(capsys, *words, "--out", tmp_path / place)
+    assert {path.name for path in tmp_path.rglob("*")} == before
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +201,7 @@ def scored(dataset, tmp_path_factory) -> list[Path]:
         (lambda s, d, o: ["compare", *s], {"frames", "pairs", "means"}),
         (lambda s, d, o: ["report", s[0]], {"report"}),
         (lambda s, d, o: ["score", "--pred", d / "masks", "--truth", d / "masks", "--out", o, "--quick"], {"runs"}),
-        (lambda s, d, o: ["calibrate", s[0], "--max-miss-rate", "0.4"], {"threshold", "missed", "file"}),
+        (lambda s, d, o: ["calibrate", s[0], "--max-miss-rate", "0.4"], {"missed", "file"}),
     ],
 )
 def test_json_is_one_document_on_stdout(words, keys, scored, dataset, tmp_path, capsys):
@@ -203,10 +259,24 @@ def test_a_calibrated_threshold_is_reported_on(trained, dataset, tmp_path, capsy
     assert main(["calibrate", str(root / "eval/training"), "--max-miss-rate", "0.3"]) == 0
     assert main(["calibrate", str(root / "eval/training"), "--max-miss-rate", "0.3"]) == 0  # the same again
     again = ["calibrate", root / "eval/training", "--max-miss-rate", "0.4"]
-    assert "holds another threshold" in fails(capsys, *again)
+    assert "holds another promise" in fails(capsys, *again)
     assert main([*map(str, again), "--overwrite"]) == 0
     assert main([*map(str, again[:-1]), "0.3", "--overwrite"]) == 0
     assert main(["evaluate", str(root), "--data", str(dataset), "--split", "training", "--overwrite"]) == 0
-    risk = json.loads((root / "eval/training/summary.json").read_text())["risk"]
-    assert risk["missed_here"] == pytest.approx(risk["missed_on_calibration"])
-    assert risk["missed_here"] <= 0.3
+    risk = json.loads((root / "eval/training/summary.json").read_text())["promises"]["missed"]
+    assert risk["here"] == pytest.approx(risk["on_calibration"])
+    assert risk["here"] <= 0.3
+
+
+def test_a_promise_about_false_alarms_is_gone_by(trained, dataset, tmp_path, capsys):
+    promise = {"weights_sha256": provenance.digest(trained / "models/model.pt"), "highest": 0.9999, "presence": 0.0}
+    file = tmp_path / "calibration.json"
+    file.write_text(json.dumps({"false_alarms": promise}))
+    frame = next((dataset / "images").iterdir())
+    words = ["predict", trained, frame, "--calibration", file]
+    assert main([*map(str, words), "--out", str(tmp_path / "m")]) == 0  # of which this network is not that sure
+    assert not any(files.read_mask(path).any() for path in (tmp_path / "m").glob("*.png"))
+    assert not polyp_monai.load(trained, calibration=file).predict(frame).mask.any()
+    assert "--presence: --calibration" in fails(capsys, *words, "--presence", "1")
+    file.write_text(json.dumps({"false_alarms": promise | {"weights_sha256": "0" * 64}}))
+    assert "is about other weights" in fails(capsys, *words)

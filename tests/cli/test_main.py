@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from polyp_monai.bundle.locate import shipped
 from polyp_monai.bundle.options import options
 from polyp_monai.cli.main import COMMANDS, main
-from tests.cli.conftest import fails
+from tests.cli.conftest import fails, mistakes
 
 POLYP = [sys.executable, "-m", "polyp_monai"]
 HEAVY = {"torch", "monai", "numpy", "cv2", "skimage"}
@@ -153,3 +156,72 @@ def test_tab_completion(tmp_path):
     assert complete("polyp export unet --format on") == ["onnx"]
     assert "dice_focal" in complete("polyp train unet --loss ")
     assert set(complete("polyp predict --runtime ")) == {"torch", "onnxruntime", "openvino", "auto"}
+
+
+def test_names_cannot_write_to_the_terminal(tmp_path, capsys):
+    """In the result, in JSON, in the log, and in an error: a line stays a line, and no color is set."""
+    odd = tmp_path / "a\x1b[31m\nb\x9b"
+    for name in ("masks", "maps"):
+        (odd / name).mkdir(parents=True)
+        Image.fromarray(np.eye(48, dtype=np.uint8) * 255).save(odd / name / "c\rd\u202e.png")
+    (odd / "maps/e\x1b.txt").write_text("")
+    words = ["score", "--pred", odd / "maps", "--truth", odd / "masks", "--out", odd / "out", "--quick"]
+    capsys.readouterr()
+    assert main([*map(str, words)]) == 0
+    plain = capsys.readouterr()
+    assert main([*map(str, words), "--overwrite", "--json"]) == 0
+    as_json = capsys.readouterr()
+    assert main(["score", *map(str, words[1:])]) == 1
+    shown = plain.out + plain.err + as_json.out + as_json.err + capsys.readouterr().err
+    assert not set(shown) & set("\x1b\x9b\r\u202e")
+    assert r"e\u001b.txt" in plain.err
+    assert r"a\u001b[31m\nb\u009b" in plain.out
+    assert json.loads(as_json.out)["runs"][0]["out"] == str(odd / "out")
+    with open(odd / "out/frames.csv", newline="", encoding="utf-8") as file:
+        assert [row["name"] for row in csv.DictReader(file)] == ["c\rd\u202e"]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["score", "--pred", "a", "--truth", "b", "--out", ""], "--out: a value is missing"),
+        (["score", "--pred", "a", "--truth", "b", "--out="], "--out: a value is missing"),
+        (["compare", "a", ""], "an argument is empty"),
+        (["report", "-x"], "-x: no such option; a file of that name is ./-x"),
+        (["predict", "-x.jpg"], "-x.jpg: no such option; a file of that name is ./-x.jpg"),
+    ],
+)
+def test_words_that_a_shell_gave_by_mistake(words, text, capsys):
+    assert text in mistakes(capsys, *words, status=2)[0]
+
+
+def test_the_nearest_bundle_is_named(capsys):
+    assert "no such bundle; did you mean efficient_unet?" in fails(capsys, "predict", "efficient_unt", __file__)
+    assert "did you mean unet?" in fails(capsys, "export", "unett", "--format", "onnx")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["prepare", "synthetic", "--count", "5", "--out"],
+        ["score", "--pred", "{maps}", "--truth", "{maps}", "--quick", "--out"],
+        ["compare", "{run}", "{run}2", "--out"],
+    ],
+)
+def test_a_file_or_a_dangling_link_in_the_way_is_named(words, tmp_path, capsys):
+    (tmp_path / "maps").mkdir()
+    Image.fromarray(np.eye(48, dtype=np.uint8) * 255).save(tmp_path / "maps/a.png")
+    for name in ("run", "run2"):
+        assert main([*map(str, ["score", "--pred", tmp_path / "maps", "--truth", tmp_path / "maps", "--quick"]),
+                     "--out", str(tmp_path / name)]) == 0  # fmt: skip
+    words = [word.format(maps=tmp_path / "maps", run=tmp_path / "run") for word in words]
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "none")
+    below = "a.json" if words[0] == "compare" else "a"
+    for place, text in (("file", "is a file"), ("link", "is not there")):
+        error = fails(capsys, *words, tmp_path / place / below)
+        assert text in error
+        assert ".partial-" not in error
+        if words[0] != "compare":
+            assert text in fails(capsys, *words, tmp_path / place)
+    assert (tmp_path / "file").read_text() == "mine"

@@ -306,3 +306,16 @@ def test_a_terminal_gets_a_bar_over_frames(trained, dataset, tmp_path):
     assert "5/5" in bar
     assert "frame" in bar
     assert "5/5" not in shown.stdout
+
+
+def test_every_name_has_its_row(trained, dataset, tmp_path, capfd):
+    frame = next((dataset / "images").iterdir())
+    names = ["a\rb.jpg", "a\nb.jpg", 'a"b.jpg', "a,b.jpg", "a\x1b[2J.jpg", " .jpg", "a\u2028b.jpg"]
+    for name in names:
+        (tmp_path / "in").mkdir(exist_ok=True)
+        shutil.copy(frame, tmp_path / "in" / name)
+    capfd.readouterr()
+    assert main(["predict", str(trained), str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--json"]) == 0
+    shown = capfd.readouterr()
+    assert {Path(row["image"]).name for row in json.loads(shown.out)["frames"]} == set(names)
+    assert not set(shown.out + shown.err) & set("\x1b\u2028")

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import csv
 import json
 import sys
+from io import StringIO
 
 import nibabel
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from polyp_monai.data import files
@@ -209,3 +213,43 @@ def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
         (partial / "half").write_text("no folder")
     assert json.loads((tmp_path / "a.json").read_text()) == {"old": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_an_error_names_the_file_and_not_its_temporary_name(tmp_path):
+    with pytest.raises(FileExistsError) as error, files.atomic(tmp_path / "a.png") as partial:
+        partial.touch(exist_ok=False)
+    assert error.value.filename == str(tmp_path / "a.png")
+
+
+@given(st.lists(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=2, max_size=2)))
+def test_a_table_holds_any_name(rows):
+    read = csv.reader(StringIO(files.csv_text(rows), newline=""), strict=True)
+    assert list(read) == rows
+
+
+def test_a_picture_says_which_command_wrote_it(tmp_path):
+    mask = np.eye(40, 60, dtype=np.uint8)
+    for suffix in (".png", ".nii.gz"):
+        for command in (None, "predict"):
+            files.write_mask(tmp_path / f"a{suffix}", mask, command=command)
+            assert files.written_by(tmp_path / f"a{suffix}") == command
+            assert np.array_equal(files.read_mask(tmp_path / f"a{suffix}"), mask)
+    files.write_png(tmp_path / "b.png", mask, "predict")
+    assert files.written_by(tmp_path / "b.png") == "predict"
+    for name, content in (("c.png", b"\x89PNG\r\n"), ("c.nii", b"x"), ("c.txt", b"polyp predict")):
+        (tmp_path / name).write_bytes(content)
+        assert files.written_by(tmp_path / name) is None
+
+
+def test_an_inverted_mask_is_told_from_a_large_polyp():
+    polyp = np.zeros((48, 64), np.uint8)
+    polyp[1:-1, 1:-1] = 1
+    assert not files.is_inverted(polyp)
+    polyp[:, :40] = 1  # it leaves the frame on three sides
+    polyp[:, 50:] = 0
+    assert not files.is_inverted(polyp)
+    assert files.is_inverted(np.ones((48, 64), np.uint8))
+    polyp = np.ones((48, 64), np.uint8)
+    polyp[10:30, 20:50] = 0
+    with pytest.raises(files.MaskError, match=r"a\.png: polyp on 80% of the mask and along its edge"):
+        files.check_not_inverted(polyp, "a.png")

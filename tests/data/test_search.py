@@ -58,7 +58,7 @@ def put(place: Path, name: str, kind: str) -> Path:
     return path
 
 
-names = st.text("abcö ", min_size=1, max_size=4).map(str.strip).filter(bool)
+names = st.text("abcö \r\n\x1b", min_size=1, max_size=4).map(str.strip).filter(bool)
 trees = st.dictionaries(
     st.tuples(st.sampled_from(["", "sub", "sub/deep", "other"]), names), st.sampled_from(sorted(KINDS)), min_size=1
 )

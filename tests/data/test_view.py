@@ -144,3 +144,8 @@ def test_the_border_of_clinicdb_is_found(real_data):
     for path in images:
         view = find_view(files.read_rgb(path))
         assert 0.68 < (view.x1 - view.x0) * (view.y1 - view.y0) / (384 * 288) < 0.82, path.name
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (3, 40), (6, 6)])
+def test_a_frame_of_a_few_pixels_is_kept_whole(shape):
+    assert find_view(np.zeros((*shape, 3), np.uint8)) == View(0, 0, *shape[::-1])

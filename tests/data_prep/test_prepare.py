@@ -209,7 +209,7 @@ class TestFindings:
         Image.fromarray(colors).save(small_set / "masks/seq3_1.png")
         files.write_mask(small_set / "masks/seq4_1.png", np.ones((48, 64), np.uint8))
         out = tmp_path / "out"
-        assert prepare("folder", "--source", small_set, "--out", out)[0] == 0
+        assert prepare("folder", "--source", small_set, "--out", out, "--keep-inverted")[0] == 0
         found = json.loads((out / "audit.json").read_text())["findings"]
         formats = {f["message"] for f in found if f["code"] == "image-format"}
         assert len(formats) == 4
@@ -264,13 +264,20 @@ class TestFindings:
         assert prepare("folder", "--source", small_set, "--out", out)[0] == 0
         assert np.array_equal(files.read_mask(out / "masks/seq0_0.png"), polyp())
 
-    def test_inverted_masks_are_warned_of(self, small_set, tmp_path, prepare):
+    def test_inverted_masks_are_refused_unless_told_otherwise(self, small_set, tmp_path, prepare):
         for path in (small_set / "masks").iterdir():
             files.write_mask(path, 1 - polyp(radius=20))
         close = np.ones((48, 64), np.uint8)  # a polyp so close that it leaves only a margin is none of them
         close[[0, -1]] = close[:, [0, 1, -1]] = 0
         files.write_mask(small_set / "masks/seq0_0.png", close)
-        _, printed, _ = prepare("folder", "--source", small_set, "--out", tmp_path / "out")
+        words = ("folder", "--source", small_set, "--out", tmp_path / "out")
+        status, _, error = prepare(*words)
+        assert status == 1
+        assert "masks/seq0_1.png: polyp on" in error
+        assert "inverted-mask 9" in error
+        assert not (tmp_path / "out").exists()
+        status, printed, _ = prepare(*words, "--keep-inverted")
+        assert status == 0
         assert "warning: inverted mask: 9 frames" in printed
         assert "full mask: 1 frame\n" in printed
 

@@ -71,12 +71,33 @@ def draw_clip(home: Path) -> None:
     (home / "boxes.csv").write_text("frame,polyp,x0,y0,x1,y1\n10,a,20,20,60,60\n")
 
 
+def draw_dicom(home: Path) -> None:
+    """A study of a still and a file of frames, a video, and frames with masks for a data set."""
+    import numpy as np
+
+    from polyp_monai.data import files
+    from tests import dicoms
+
+    frames = {path.stem: files.read_rgb(path) for path in sorted((home / "frames").iterdir())}
+    first, second, *_ = frames.values()
+    dicoms.write(home / "study/IM0001", first)
+    dicoms.write(home / "study/cine.dcm", np.stack([first, second[: len(first), : first.shape[1]]]), dicoms.MULTI)
+    film = dicoms.dataset(first, dicoms.VIDEO, NumberOfFrames=50)
+    stream = (home / "clip.mp4").read_bytes()
+    dicoms.compressed(film, [stream + b"\0" * (len(stream) % 2)], dicoms.H264, "YBR_PARTIAL_420")
+    dicoms.save(film, home / "endoscopy.dcm")
+    for name, pixels in frames.items():
+        dicoms.write(home / f"dicom/{name}.dcm", pixels)
+    shutil.copytree(home / "masks", home / "masks_drawn")
+
+
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory, environment) -> Path:
     """The folder; a page gets a copy."""
     home = tmp_path_factory.mktemp("docs")
     draw_sets(home)
     draw_clip(home)
+    draw_dicom(home)
     options = " ".join(f"--{key} {value}" for key, value in SHORT.items())
     for command in (
         "polyp prepare kvasir-seg --source kvasir-seg.zip --out data/kvasir",

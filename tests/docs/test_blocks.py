@@ -44,6 +44,7 @@ def test_what_is_not_run_stands_in_a_page():
         ("polyp predict unet a.jpg --out masks", None),
         ("polyp train unet --epoch 20", "polyp train unet {short} --epoch 20"),
         ("polyp train unet --data a --epochs 60 --out b", "polyp train unet {short} --data a --out b"),
+        ("polyp sweep unet --data a --epochs 30", "polyp sweep unet {short} --data a"),
         ("polyp train unet --image-size=128 --data a", "polyp train unet {short} --data a"),
         (
             "python -m monai.bundle run --config_file configs/train.yaml --dataset_dir a",

@@ -1,4 +1,4 @@
-"""A threshold that is found on one split and kept beside its weights."""
+"""Promises that are found on one split and kept beside the weights."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ def histograms(*levels: int) -> np.ndarray:
     return np.eye(LEVELS, dtype=int)[list(levels)] * 100
 
 
-def write_run(folder, polyp: np.ndarray, **about: str):
+def write_run(folder, polyp: np.ndarray, background: np.ndarray | None = None, **about):
     """What `polyp evaluate` leaves, as far as it matters here."""
     files.write_json(folder / "summary.json", {"run": {"split": "validation", **about}})
-    np.savez(folder / "histograms.npz", polyp=polyp, background=np.zeros_like(polyp))
+    np.savez(
+        folder / "histograms.npz", polyp=polyp, background=np.zeros_like(polyp) if background is None else background
+    )
     return folder
 
 
@@ -32,8 +34,9 @@ def test_the_threshold_is_written_beside_the_weights(tmp_path):
     found, path = conformal.calibrate(run, 0.15)
     assert path == weights.parent / "calibration.json"
     assert json.loads(path.read_text()) == found
-    assert (found["level"], found["alpha"], found["images"]) == (200, 0.15, 20)
-    assert (found["split"], found["weights_sha256"]) == ("validation", "a" * 64)
+    promise = found["missed"]
+    assert (promise["level"], promise["alpha"], promise["images"]) == (200, 0.15, 20)
+    assert (promise["split"], promise["weights_sha256"]) == ("validation", "a" * 64)
 
 
 def test_of_maps_without_weights_it_is_written_into_the_run(tmp_path):
@@ -73,17 +76,90 @@ def weights(tmp_path):
     return tmp_path / "model.pt"
 
 
+def run_of(weights, sha256: str = "abc", presence: float = 0.0):
+    return {"weights": str(weights), "weights_sha256": sha256, "presence": presence}
+
+
+def nothing(count: int) -> np.ndarray:
+    return np.zeros((count, LEVELS), int)
+
+
 def test_what_the_threshold_misses_elsewhere(weights):
-    found = conformal.reached(weights, "abc", [*histograms(250, 250, 100, 199), np.zeros(LEVELS, int)])
-    assert found == {
-        "alpha": 0.1,
-        "threshold": pytest.approx(200 / 255),
-        "missed_on_calibration": 0.0,
-        "missed_here": pytest.approx(0.5),  # of the four with a polyp, two lie below
+    inside = [*histograms(250, 250, 100, 199), np.zeros(LEVELS, int)]
+    assert conformal.reached(run_of(weights), inside, histograms(*[0] * 5)) == {
+        "missed": {
+            "alpha": 0.1,
+            "threshold": pytest.approx(200 / 255),
+            "on_calibration": 0.0,
+            "here": pytest.approx(0.5),  # of the four with a polyp, two lie below
+        }
     }
 
 
 def test_a_threshold_of_other_weights_promises_nothing(weights, tmp_path):
-    assert conformal.reached(weights, "other", histograms(250)) is None
-    assert conformal.reached(weights, "abc", [np.zeros(LEVELS, int)]) is None  # no frame with a polyp
-    assert conformal.reached(tmp_path / "elsewhere/model.pt", "abc", histograms(250)) is None
+    assert conformal.reached(run_of(weights, "other"), histograms(250), nothing(1)) == {}
+    assert conformal.reached(run_of(weights), nothing(1), histograms(3)) == {}  # no frame with a polyp
+    assert conformal.reached(run_of(tmp_path / "elsewhere/model.pt"), histograms(250), nothing(1)) == {}
+
+
+@pytest.fixture
+def alarms(tmp_path):
+    """A run of 19 negatives, whose highest levels are 0, 10 .. 180, and of two frames with a polyp, at 100 and 250."""
+    outside = np.concatenate([histograms(*range(0, 190, 10)), nothing(2)])
+    inside = np.concatenate([nothing(19), histograms(100, 250)])
+    about = {"weights": str(tmp_path / "model.pt"), "weights_sha256": "abc", "presence": 1.0}
+    return write_run(tmp_path / "run", inside, outside, **about)
+
+
+def test_false_alarms_by_hand(alarms, tmp_path):
+    found, path = conformal.calibrate(alarms, alarms=0.1)
+    promise = found["false_alarms"]
+    assert promise["level"] == 171  # just above the ceil(20 * .9) = 18th lowest
+    assert promise["left_empty"] == pytest.approx(18 / 19)
+    assert (promise["polyp_frames"], promise["polyp_frames_emptied"]) == (2, 1)
+    # elsewhere, with no presence of its own: at that highest probability and one logit more
+    outside = histograms(171, 220, 221, 255)  # sigmoid(logit(171 / 255) + 1) * 255 = 215.7
+    here = conformal.reached(run_of(tmp_path / "model.pt"), nothing(4), outside)["false_alarms"]["here"]
+    assert here == pytest.approx(0.75)
+    settings = conformal.settings(path, "abc", threshold=0.5)
+    assert settings == {"presence": pytest.approx(1 + np.log(171 / 84))}
+
+
+def test_one_promise_does_not_push_out_the_other(alarms):
+    _, path = conformal.calibrate(alarms, alarms=0.1)
+    write_run(alarms, histograms(*[200] * 20), **json.loads((alarms / "summary.json").read_text())["run"])
+    conformal.calibrate(alarms, 0.1)
+    assert set(json.loads(path.read_text())) == {"missed", "false_alarms"}
+    # a frame has to clear the calibrated threshold by less than it has to clear one half
+    assert conformal.settings(path, "abc", threshold=0.5) == {
+        "threshold": pytest.approx(200 / 255),
+        "presence": pytest.approx(1 + np.log(171 / 84) - np.log(200 / 55)),
+    }
+
+
+def test_a_second_promise_of_one_kind_needs_overwrite(alarms):
+    _, path = conformal.calibrate(alarms, alarms=0.1)
+    before = path.read_bytes()
+    with pytest.raises(PolypError, match="holds another promise"):
+        conformal.calibrate(alarms, alarms=0.2)
+    assert path.read_bytes() == before
+    conformal.calibrate(alarms, alarms=0.2, overwrite=True)
+    assert path.read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, "cannot be read"),
+        ("{", "cannot be read"),
+        ("{}", "holds no promise"),
+        ('{"level": 3}', "not as `polyp calibrate` writes it"),
+        ('{"missed": {"weights_sha256": "other"}}', "is about other weights"),
+        ('{"missed": {"weights_sha256": "abc"}}', "not as `polyp calibrate` writes it"),
+    ],
+)
+def test_a_file_that_promises_nothing(tmp_path, content, text):
+    if content is not None:
+        (tmp_path / "calibration.json").write_text(content)
+    with pytest.raises(PolypError, match=text):
+        conformal.settings(tmp_path / "calibration.json", "abc", 0.5)

@@ -35,7 +35,7 @@ def test_a_line_a_set_and_what_differs(dataset, tmp_path):
     assert runs == [tmp_path / "results/synthetic", tmp_path / "results/brighter"]
     write_run(runs[0], 0.8, 0.06)
     write_run(runs[1], None, None)
-    header, one, two, note = cross_dataset.table(sets, runs, "test").splitlines()
+    header, one, two, note = cross_dataset.table(sets, runs, "test")
     assert header.split()[:3] == ["set", "frames", "Dice"]
     assert one.split() == [
         "synthetic",

@@ -84,8 +84,8 @@ def test_missing_partners_are_said(folders, tmp_path, capsys):
     Image.new("L", (60, 40)).save(maps / "other.png")
     assert run(maps, truth, tmp_path / "out") == 0
     error = capsys.readouterr().err
-    assert "1 truths have no prediction and are not scored: 2" in error
-    assert "1 predictions have no truth and are not scored: other" in error
+    assert "1 truth without a prediction, not scored: 2" in error
+    assert "1 prediction without a truth, not scored: other" in error
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert summary["unmatched"] == {"without_prediction": ["2"], "without_truth": ["other"]}
 
@@ -97,7 +97,7 @@ def test_a_noisy_truth_is_cut_in_the_middle_and_counted(folders, tmp_path, capsy
     pixels[0, :2] = (3, 100)
     Image.fromarray(pixels).save(truth / "1.png")
     assert run(maps, truth, tmp_path / "out") == 0
-    assert "1 true masks hold values between" in capsys.readouterr().err
+    assert "1 true mask with values between" in capsys.readouterr().err
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert summary["run"]["truths_of_other_values"] == 1
     assert summary["frames_with_polyp"]["mean"]["dice"] == 1

@@ -159,7 +159,7 @@ def test_the_entries_look_alike_on_every_machine(zipped):
         infos = opened.infolist()
     assert [info.filename for info in infos] == sorted(info.filename for info in infos)
     assert {(info.date_time, info.compress_type, info.external_attr >> 16) for info in infos} == {
-        (pack.WHEN, zipfile.ZIP_STORED, 0o100644)
+        (archive.WHEN, zipfile.ZIP_STORED, 0o100644)
     }
 
 

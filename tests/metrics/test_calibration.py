@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from polyp_monai.metrics.calibration import conformal_threshold, reliability
+from polyp_monai.metrics.calibration import conformal_presence, conformal_threshold, reliability
 from polyp_monai.metrics.curves import histograms
 
 
@@ -76,3 +76,24 @@ def test_the_promise_is_kept_on_new_images():
         level = conformal_threshold(_images(levels[:40]), 0.2)["level"]
         missed.append(levels[40] < level)
     assert 0.1 < np.mean(missed) < 0.2 + 3 * 0.4 / np.sqrt(300)  # in the mean at most .2, and not needlessly low
+
+
+@given(st.lists(st.integers(0, 200), min_size=20, max_size=60), st.sampled_from([0.05, 0.1, 0.3]))
+def test_no_larger_share_of_negatives_reaches_the_presence(levels, alpha):
+    found = conformal_presence(np.array(levels), alpha)
+    reach = np.sum(np.array(levels) >= found["level"])
+    assert reach <= alpha * (len(levels) + 1)  # one of the n + 1 that are exchangeable is the new one
+    assert found["left_empty"] == pytest.approx(1 - reach / len(levels))
+
+
+@pytest.mark.parametrize(
+    ("levels", "alpha", "text"),
+    [
+        ([3] * 8, 0.1, "it takes at least 9"),
+        ([255] * 3 + [0] * 7, 0.2, "is sure that there is one"),
+        ([1], 1.0, "alpha"),
+    ],
+)
+def test_false_alarms_that_nothing_can_bound(levels, alpha, text):
+    with pytest.raises(ValueError, match=text):
+        conformal_presence(np.array(levels), alpha)

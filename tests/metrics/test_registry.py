@@ -90,7 +90,7 @@ def test_a_new_metric_is_shown_everywhere(with_new_metric, tmp_path):
 
     result = comparison.compare(with_new_metric)
     assert "youden" in {pair["metric"] for pair in result["pairs"]}
-    assert "Youden's J" in comparison.table(result)
+    assert "Youden's J" in "\n".join(comparison.table(result))
 
     page = report.write(run).read_text()
     for words in ("mean Youden&#39;s J", "Youden&#39;s J\u00a0↑", "Youden&#39;s J 0."):  # tile, table, caption

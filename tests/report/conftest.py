@@ -54,7 +54,7 @@ def summary(count: int, **more: Any) -> dict[str, Any]:
         "curves": {"threshold": ramp, "dice": ramp, "iou": ramp, "sensitivity": ramp, "precision": ramp,
                    "pr_precision": ramp, "pr_recall": ramp, "average_precision": 0.913},
         "leakage": {**leak, "copy_mask_dice": 0.41, "copy_mask_iou": 0.3},
-        "risk": {"alpha": 0.1, "threshold": 0.3},
+        "promises": {"missed": {"alpha": 0.1, "threshold": 0.3, "on_calibration": 0.08, "here": 0.09}},
         **more,
     }  # fmt: skip
 

@@ -106,7 +106,7 @@ def test_refers_to_nothing_outside(few):
 
 
 def test_parts_that_were_not_measured_are_left_out(few):
-    parts = ("families", "pranet", "lesions", "subsets", "calibration", "curves", "leakage", "risk", "run")
+    parts = ("families", "pranet", "lesions", "subsets", "calibration", "curves", "leakage", "promises", "run")
     seen = words(text(change(few, **dict.fromkeys((*parts, "frames_without_polyp")))))
     assert "mean Dice 0.800" in seen
     for title in ("Three means", "PraNet", "Recall", "Subsets", "Reliability", "threshold on", "Leakage", "What was"):
@@ -194,9 +194,13 @@ def test_more_than_can_be_shown(few, monkeypatch):
         ("summary.json", '{"frames": 1, "leakage": {"leaked": true}}', "summary.json: not as a run's summary is"),
         ("summary.json", '{"frames": 1, "lesions": [1]}', "summary.json: not as a run's summary is"),
         ("frames.csv", "name,dice\na,0.5\n", "frames.csv: cannot be read"),
-        ("frames.csv", "name,width,height,polyp_pixels,predicted_pixels,dice\na,9,9,1", "frames.csv: cannot be read"),
+        (
+            "frames.csv",
+            "name,width,height,polyp_pixels,predicted_pixels,dice\na,9,9,1",
+            "frames.csv: a line of it ends",
+        ),
         ("frames.csv", "name,width,height,polyp_pixels,predicted_pixels\na,0,9,1,1\n", "a is 0 x 9 pixels"),
-        ("frames.csv", b"\xff\xfe\x00", "frames.csv: cannot be read"),
+        ("frames.csv", b"\xff\xfe\x00", "frames.csv: not a CSV file in UTF-8"),
     ],
 )
 def test_broken_run(few, name, content, said):

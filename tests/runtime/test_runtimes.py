@@ -37,6 +37,15 @@ def network(name: str, root: Path, weights: Path | None = None) -> torch.nn.Modu
     return runtime.network(name, definition(), weights or root / "models/model.pt", root, CPU, checked_onnx)
 
 
+@pytest.mark.parametrize("name", ["torch", "onnxruntime"])
+def test_a_presence_is_asked_for_on_top_of_the_networks_own(tiny, name):
+    weights, x = tiny / "models/model.pt", torch.rand(2, 3, 64, 96)
+    plain = network(name, tiny).eval()(x)
+    asking = runtime.network(name, definition(), weights, tiny, CPU, checked_onnx, presence=2.0).eval()(x)
+    highest = plain.amax((2, 3), keepdim=True)
+    torch.testing.assert_close(asking, torch.minimum(plain, highest - 2))
+
+
 def predict(root: Path, frames: list[str], out: Path, *words: str) -> np.ndarray:
     """All masks, one after the other."""
     assert main(["predict", str(root), *frames, "--out", str(out), "--device", "cpu", *words]) == 0

@@ -118,7 +118,28 @@ changed("sys_modules", imports=lambda c: ["$import sys"], a=lambda c: f"$sys.mod
 changed("torch_load", a=lambda c: "$torch.load('models/model.pt', weights_only=False)")
 changed("hub", a=lambda c: "$torch.hub.load('somebody/something', 'model')")
 
+changed("sets_an_item_of_a_known_name", a=lambda c: "$[0 for os.environ['PYTHONBREAKPOINT'] in ['os.system']]")
+changed("sets_a_known_name", a=lambda c: f"$[0 for torch.sigmoid in [lambda x: {1}]]")
+changed("sets_what_a_loop_holds", a=lambda c: "$[0 for e in [os.environ] for e['LD_PRELOAD'] in ['x.so']]")
+changed("frame_of_a_generator", a=lambda c: f"$(x for x in [1]).gi_frame.f_builtins['open']({str(c)!r}, 'w')")
+changed("frame_of_an_item", a=lambda c: "$@device.tb_frame.f_globals")
+changed("classes_without_underscores", a=lambda c: "$type(1).mro()[1]")
+changed("attribute_by_text", imports=lambda c: ["$import operator"], a=lambda c: "$operator.attrgetter('os')(torch)")
+changed("method_by_text", imports=lambda c: ["$import operator as o"], a=lambda c: "$o.methodcaller('system', 'x')(1)")
+changed("hints_are_evaluated", imports=lambda c: ["$import typing"], a=lambda c: "$typing.get_type_hints(@device)")
+changed("function_of_code", imports=lambda c: ["$import types"], a=lambda c: "$types.FunctionType(@device, {})")
+changed("writes_by_a_path", imports=lambda c: ["$import pathlib"], a=lambda c: f"$pathlib.Path({str(c)!r}).touch()")
+changed("writes_by_a_path_elsewhere", a=lambda c: f"$monai.transforms.io.array.Path({str(c)!r}).write_text('x')")
+changed("writes_an_array", a=lambda c: f"$np.zeros(3).tofile({str(c)!r})")
+changed("logging_by_dictionary", imports=lambda c: ["$import logging"], a=lambda c: "$logging.config.dictConfig({})")
+changed("private_module", imports=lambda c: ["$import random"], a=lambda c: "$random._os.posix_spawn('x', [], {})")
+
 # targets
+changed("target_of_tests", a=lambda c: {"_target_": "numpy.testing._private.utils.runstring", "astr": touch(c)})
+changed("target_of_bug_reports", a=lambda c: {"_target_": "torch.utils.collect_env.run", "command": f"touch {c}"})
+changed("target_private", a=lambda c: {"_target_": "torch._inductor.codecache.CppCodeCache", "a": 1})
+changed("target_remote", a=lambda c: {"_target_": "torch.distributed.rpc.init_rpc", "name": "x"})
+changed("target_launches", a=lambda c: {"_target_": "torch.distributed.run.main", "args": ["x.py"]})
 changed("target_os_system", a=lambda c: {"_target_": "os.system", "command": f"touch {c}"})
 changed("target_builtin", a=lambda c: {"_target_": "open", "file": str(c), "mode": "w"})
 changed("target_builtins_open", a=lambda c: {"_target_": "builtins.open", "file": str(c), "mode": "w"})
@@ -159,6 +180,10 @@ changed("metadata_import", "metadata.json", name=lambda c: "$import subprocess")
 changed("metadata_macro", "metadata.json", description=lambda c: "%/etc/machine.json")
 changed("macro_outside", a=lambda c: "%../../secret.json::key")
 changed("macro_absolute", a=lambda c: "%/tmp/other.yaml")
+
+
+changed("macro_into_what_is_not_read", a=lambda c: "%eval/summary.json::run")
+changed("macro_into_what_is_not_read_by_dot", a=lambda c: "%./predictions/x.yaml")
 
 
 @trick
@@ -321,6 +346,43 @@ def large_files_outside(root, canary):
     (root / "large_files.yml").write_text(yaml.safe_dump({"large_files": entries}))
 
 
+@trick
+def library_that_goes_first(root, canary):
+    (root / "scripts/lib/yaml").mkdir(parents=True)
+    (root / "scripts/lib/yaml/__init__.py").write_text("safe_load = len\n")
+
+
+@trick
+def script_in_c(root, canary):
+    (root / "scripts").mkdir()
+    (root / "scripts/net.py").write_text("import ctypes\nctypes.CDLL(None)\n")
+
+
+@trick
+def script_by_text(root, canary):
+    (root / "scripts").mkdir()
+    (root / "scripts/net.py").write_text("import importlib\nimportlib.import_module('o' + 's')\n")
+
+
+@trick
+def script_in_another_encoding(root, canary):
+    (root / "scripts").mkdir()
+    (root / "scripts/net.py").write_bytes(b"# coding: utf-7\n+AGkAbQBwAG8AcgB0- subprocess\n")
+
+
+def requirement(name: str, line: str) -> None:
+    def apply(root: Path, canary: Path) -> None:
+        (root / "requirements.txt").write_text(f"torch==2.13.0\n{line}\n")
+
+    HOSTILE[name] = apply
+
+
+requirement("requirements_of_another_index", "--extra-index-url https://example.org/simple")
+requirement("requirements_of_an_address", "monai @ https://example.org/monai.zip")
+requirement("requirements_of_a_folder", "./scripts")
+requirement("requirements_of_a_file", "-r docs/more.txt")
+
+
 # weights
 class Payload:
     def __init__(self, canary: Path, function: Callable = open) -> None:
@@ -391,3 +453,21 @@ def onnx_outside(root, canary):
 @trick
 def openvino_entities(root, canary):
     (root / "models/net.xml").write_text('<!DOCTYPE x [<!ENTITY a "b">]><net><layer version="opset1"/></net>')
+
+
+@trick
+def openvino_entities_in_another_encoding(root, canary):
+    text = '<?xml version="1.0" encoding="utf-16"?><!DOCTYPE x [<!ENTITY a "b">]><net><layer version="opset1"/></net>'
+    (root / "models/net.xml").write_text(text, encoding="utf-16")
+
+
+@trick
+def pickle_before_the_archive(root, canary):
+    path = root / "models/model.pt"
+    path.write_bytes(pickle.dumps(Payload(canary), protocol=2) + path.read_bytes())
+
+
+@trick
+def pickle_in_a_second_folder(root, canary):
+    with zipfile.ZipFile(root / "models/model.pt", "a") as archive:
+        archive.writestr("a/b/data.pkl", pickle.dumps(Payload(canary), protocol=2))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import cv2
+import numpy as np
 import pytest
 
 from polyp_monai import provenance
@@ -69,3 +71,40 @@ def test_runs_of_other_weights_are_refused_and_nothing_written(root, tmp_path, c
     assert (root / "docs/README.md").read_text() == before
     assert main(["card", str(tmp_path / "nothing"), str(tmp_path / "a")]) == 1
     assert "no such bundle" in capsys.readouterr().err
+
+
+@pytest.fixture
+def pictured(root, tmp_path):
+    """A run whose frames are there, of which the worst is `bad`."""
+    folder = run(tmp_path / "a", root)
+    frame = np.full((60, 80, 3), 90, np.uint8)
+    mask = np.zeros((60, 80), np.uint8)
+    mask[20:40, 20:40] = 255
+    cv2.imwrite(str(folder / "frame.png"), frame)
+    cv2.imwrite(str(folder / "mask.png"), mask)
+    paths = f"{folder}/frame.png,{folder}/mask.png,{folder}/mask.png"
+    rows = [f"good,0.9,5,{paths}", f"bad,0.1,5,{paths}", "empty,,0,,,"]
+    (folder / "frames.csv").write_text("name,dice,polyp_pixels,image,truth,prediction\n" + "\n".join(rows) + "\n")
+    return folder
+
+
+def test_pictures_of_failures_only_where_they_are_asked_for(root, pictured):
+    card.fill(root, [pictured])
+    assert not (root / card.FAILURES).exists()
+    card.fill(root, [pictured], pictures=True)
+    drawn = cv2.imread(str(root / card.FAILURES / "1.jpg"))
+    assert drawn.shape == (60, 80, 3)
+    assert drawn[30, 20, 2] > drawn[30, 20, 0] + 60  # an outline, yellow
+    assert "![kvasir test: frame bad](failures/1.jpg)" in (root / "docs/README.md").read_text()
+    card.fill(root, [pictured])
+    assert not list((root / card.FAILURES).iterdir())
+    assert "failures/" not in (root / "docs/README.md").read_text()
+
+
+def test_pictures_that_have_gone_and_shipped_bundles_are_refused(root, pictured, capsys):
+    (pictured / "frame.png").unlink()
+    with pytest.raises(PolypError, match="no longer there"):
+        card.fill(root, [pictured], pictures=True)
+    assert "failures/" not in (root / "docs/README.md").read_text()
+    assert main(["card", "efficient_unet", str(pictured), "--pictures"]) == 1
+    assert "came with polyp_monai" in capsys.readouterr().err

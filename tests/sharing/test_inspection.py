@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
 
 from polyp_monai.bundle.locate import shipped
+from polyp_monai.cli.main import main
 from polyp_monai.sharing import names
 from polyp_monai.sharing.findings import Level
 from polyp_monai.sharing.inspection import inspect
@@ -40,7 +42,7 @@ def test_a_plain_bundle_is_clean_and_described(plain):
 @pytest.mark.parametrize("name", zoo.NAMES)
 def test_bundles_in_the_zoos_style_are_not_dangerous(name, tmp_path):
     found = inspect(zoo.write(name, tmp_path / name))
-    assert found.status == 3, found.text()
+    assert found.status == 3, found.lines()
     assert not found.of(Level.DANGEROUS)
 
 
@@ -88,7 +90,34 @@ def test_every_known_name_is_there_and_no_module():
 
 
 def test_there_are_enough_tricks():
-    assert len(hostile.HOSTILE) >= 60
+    assert len(hostile.HOSTILE) >= 130
+
+
+def test_what_is_made_to_break_the_inspection_is_said(copy, capsys):
+    """Long, deep and unpaired texts, each in a config of its own."""
+    many = 30_000
+    texts = {"long": "1" + " + 1" * many, "deep": "(" * 5_000, "minus": "-" * many + "1", "dots": "a" + ".b" * many}
+    for name, text in texts.items():
+        (copy / f"configs/{name}.json").write_text(json.dumps({"a": f"${text}"}))
+    (copy / "configs/half.json").write_text('{"a": "$\\ud800", "b\\udfff": "$open"}')
+    (copy / "configs/digits.json").write_text('{"a": ' + "1" * 6_000 + "}")
+    assert main(["inspect", str(copy), "--json"]) == 4
+    found = [f for f in json.loads(capsys.readouterr().out)["findings"] if f["level"] != "known"]
+    places = {f["place"].partition("::")[0] for f in found}
+    assert {f"configs/{name}.json" for name in ("deep", "dots", "half", "digits")} <= places
+    assert main(["inspect", str(copy)]) == 4
+
+
+def test_requirements_of_known_packages_are_clean_and_others_to_look_at(copy):
+    (copy / "requirements.txt").write_text("torch==2.13.0  # pinned\n\nPyYAML>=6,<7\n")
+    assert inspect(copy).status == 0
+    (copy / "requirements.txt").write_text("t0rch==2.13.0\n")
+    assert inspect(copy).status == 3
+
+
+def test_weights_by_the_name_of_pth_are_weights(copy):
+    shutil.copyfile(copy / "models/model.pt", copy / "models/model.pth")
+    assert inspect(copy).status == 0
 
 
 @pytest.mark.parametrize("name", sorted(hostile.HOSTILE))
@@ -96,6 +125,6 @@ def test_hostile_bundles_are_dangerous_and_do_not_run(name, copy, tmp_path):
     canary = tmp_path / "canary"
     hostile.HOSTILE[name](copy, canary)
     found = inspect(copy)
-    assert found.status == 4, found.text()
+    assert found.status == 4, found.lines()
     assert not canary.exists()
     found.to_dict()

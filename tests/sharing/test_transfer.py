@@ -54,6 +54,14 @@ def test_another_digest_is_refused(zipped, tmp_path):
     assert not (tmp_path / "here").exists()
 
 
+def test_names_that_are_read_differently_elsewhere_are_refused(zipped, tmp_path):
+    for name in ("nul.zip", "a:b.zip", "a\nb.zip"):
+        zipped.rename(tmp_path / name)
+        with pytest.raises(PolypError, match="rename it"):
+            transfer.fetch(str(tmp_path / name), tmp_path / "here")
+        (tmp_path / name).rename(zipped)
+
+
 def test_a_dangerous_bundle_is_not_unpacked(tmp_path):
     path = packed(tmp_path / "mine.zip", run="$eval('1')")
     with pytest.raises(PolypError, match="dangerous") as error:

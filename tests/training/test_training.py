@@ -115,9 +115,9 @@ def test_an_earlier_training_is_not_overwritten(trained, dataset, capsys):
 def test_resume_with_other_data_is_refused(tmp_path, dataset, capsys):
     assert train(tmp_path / "run", dataset, epochs="1") == 0
     before = (tmp_path / "run/configs/model.yaml").read_bytes()
-    for other, text in (({"batch_size": "8"}, "another run"), ({"learning_rate": "0.5"}, "was trained with")):
+    for other in ({"batch_size": "8"}, {"learning_rate": "0.5"}):
         assert train(tmp_path / "run", dataset, **({"epochs": "1", "resume": "true"} | other)) == 1
-        assert text in capsys.readouterr().err
+        assert "was trained with" in capsys.readouterr().err
         assert (tmp_path / "run/configs/model.yaml").read_bytes() == before
 
 
@@ -187,10 +187,3 @@ def test_aspect_kept(tmp_path, dataset):
     out = tmp_path / "run"
     assert train(out, dataset, epochs="1", fit="windows") == 0
     assert main(["evaluate", str(out), "--data", str(dataset), "--device", "cpu"]) == 0
-
-
-@pytest.mark.slow
-def test_tracking_mlflow_is_passed_on(tmp_path, dataset, capsys):
-    pytest.importorskip("mlflow")
-    assert train(tmp_path / "run", dataset, epochs="1", tracking="mlflow") == 0
-    assert any((tmp_path / "run").rglob("mlruns.db"))

@@ -3,7 +3,9 @@ from __future__ import annotations
 import http.server
 import re
 import sys
+import tarfile
 import threading
+import zipfile
 from functools import partial
 
 import numpy as np
@@ -109,3 +111,19 @@ def test_a_network_stream_is_live_and_hides_its_password(tmp_path):
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_pictures_in_an_archive_are_no_video(tmp_path):
+    """FFmpeg finds the JPEGs in a zip or a tar, and takes them for frames."""
+    pytest.importorskip("av")
+    for index in range(12):
+        Image.fromarray(scene(index)).save(tmp_path / f"{index}.jpg")
+    with zipfile.ZipFile(tmp_path / "frames.zip", "w") as packed, tarfile.open(tmp_path / "frames.tar", "w") as tape:
+        for path in sorted(tmp_path.glob("*.jpg")):
+            packed.write(path, path.name)
+            tape.add(path, path.name)
+    for name in ("frames.zip", "frames.tar"):
+        with pytest.raises(PolypError, match=r"is no video.*unpack it"):
+            open_source(tmp_path / name)
+    (tmp_path / "clip.mjpeg").write_bytes(b"".join(path.read_bytes() for path in tmp_path.glob("*.jpg")))
+    assert len(read(tmp_path / "clip.mjpeg")[0]) == 12

@@ -14,8 +14,7 @@ import time
 
 import numpy as np
 import pytest
-import torch
-import yaml
+from PIL import Image
 
 from polyp_monai.cli.main import main
 
@@ -48,21 +47,6 @@ def write_clip(path, count: int = 50, shown: range = SHOWN) -> None:
 def clip(tmp_path):
     write_clip(tmp_path / "clip.mp4")
     return tmp_path / "clip.mp4"
-
-
-@pytest.fixture
-def sees_red(bundle):
-    """A bundle whose only layer gives a large logit to red pixels."""
-    path = bundle / "configs/model.yaml"
-    model = yaml.safe_load(path.read_text())
-    body = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 1, "kernel_size": 1}
-    model["network_def"] = {"_target_": "polyp_monai.networks.FrameNetwork", "body": body, "divisor": 32}
-    model["image_size"] = 96
-    path.write_text(yaml.safe_dump(model))
-    state = {"body.weight": torch.tensor([4.0, -4.0, -4.0]).view(1, 3, 1, 1), "body.bias": torch.tensor([-6.0])}
-    (bundle / "models").mkdir(exist_ok=True)
-    torch.save(state, bundle / "models/model.pt")
-    return bundle
 
 
 def video(*words, bundle) -> int:
@@ -222,9 +206,27 @@ def test_without_a_file_to_write_it_wants_a_screen(clip, sees_red, monkeypatch, 
 def test_what_is_there_is_not_overwritten(clip, sees_red, tmp_path, capsys):
     (tmp_path / "frames.csv").write_text("mine")
     assert video(clip, "--csv", tmp_path / "frames.csv", bundle=sees_red) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert video(clip, "--csv", tmp_path / "frames.csv", "--overwrite", bundle=sees_red) == 1
+    assert capsys.readouterr().err.count("frames.csv: is there already, and `polyp video` did not write it") == 2
     assert (tmp_path / "frames.csv").read_text() == "mine"
+    (tmp_path / "frames.csv").unlink()
+    assert video(clip, "--csv", tmp_path / "frames.csv", bundle=sees_red) == 0
+    assert video(clip, "--csv", tmp_path / "frames.csv", bundle=sees_red) == 1
+    assert "or --overwrite" in capsys.readouterr().err
     assert video(clip, "--csv", tmp_path / "frames.csv", "--overwrite", bundle=sees_red) == 0
+
+
+def test_frames_that_cannot_be_read_are_counted_and_the_status_is_1(sees_red, tmp_path, capsys):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index in range(4):
+        Image.fromarray(picture(index)).save(folder / f"{index}.png")
+    (folder / "2.png").write_bytes(b"damaged")
+    assert video(folder, "--csv", tmp_path / "frames.csv", "--json", bundle=sees_red) == 1
+    shown = capsys.readouterr()
+    assert "polyp: error: 1 of 4 frames left out, which cannot be read; the first: frame 2" in shown.err
+    assert json.loads(shown.out)["frames_damaged"] == 1
+    assert len((tmp_path / "frames.csv").read_text().splitlines()) == 4
 
 
 def test_the_video_itself_is_never_overwritten(clip, sees_red, capsys):
