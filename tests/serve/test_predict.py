@@ -58,6 +58,21 @@ def test_masks_are_those_of_the_command(client, tiny_home, tmp_path):
         np.testing.assert_array_equal(found, expected)
 
 
+def test_dicom(client, loaded, tmp_path):
+    pytest.importorskip("pydicom")
+    from tests import dicoms
+
+    image = drawn(1)
+    content = dicoms.write(tmp_path / "a.dcm", image).read_bytes()
+    found, expected = (client.post("/v1/predict", content=body, headers=PNG) for body in (content, encoded(image)))
+    assert found.status_code == 200, found.text
+    np.testing.assert_array_equal(pixels(found.content), pixels(expected.content))
+    assert client.post("/v1/predict", content=content[:-50]).status_code == 400
+    with served(loaded, Limits(pixels=10_000)) as small:
+        answer = small.post("/v1/predict", content=content)
+        assert (answer.status_code, "96 x 120 is too large" in answer.text) == (413, True)
+
+
 def test_json_of_one_frame(client):
     image = drawn(2)
     (found,) = client.post("/v1/predict?probability=true", content=encoded(image)).json()["results"]
