@@ -116,10 +116,8 @@ def test_several_at_once(client):
     parts[2] = ("files", ("bad.png", b"no picture"))
     results = client.post("/v1/predict", files=parts).json()["results"]
     assert [found["name"] for found in results] == ["0.png", "1.png", "bad.png", "3.png", "4.png", "5.png"]
-    assert results[2] == {
-        "name": "bad.png",
-        "error": "bad.png: is no picture; known are PNG, JPEG, TIFF, BMP, WebP, HEIC and NIfTI",
-    }
+    assert set(results[2]) == {"name", "error"}
+    assert results[2]["error"].startswith("bad.png: is no picture; known are PNG, JPEG")
     alone = client.post("/v1/predict", content=encoded(drawn(5))).json()["results"][0]
     assert results[5]["polyps"] == alone["polyps"]
 
