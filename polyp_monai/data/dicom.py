@@ -10,7 +10,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -127,10 +127,15 @@ def read(path: str | Path) -> np.ndarray:
         return _frame(opened, str(file), header(file), number)
 
 
-def decode(content: bytes, name: str) -> np.ndarray:
-    """The only frame of a file in memory, which `is_content` knows; pixels and PolypError as `read`."""
+def decode(content: bytes, name: str, check: Callable[[tuple[int, int]], None] = lambda shape: None) -> np.ndarray:
+    """The only frame of a file in memory, which `is_content` knows; pixels and PolypError as `read`.
+
+    `check` gets its (H, W) before it is decoded, and may refuse it.
+    """
     with BytesIO(content) as file:
-        return _frame(file, name, _checked(file, name, len(content)), None)
+        found = _checked(file, name, len(content))
+        check((int(found.about.get("Rows") or 0), int(found.about.get("Columns") or 0)))
+        return _frame(file, name, found, None)
 
 
 def is_content(head: bytes) -> bool:

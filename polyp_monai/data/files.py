@@ -169,8 +169,7 @@ def decode_picture(content: bytes, name: str, upright: bool = False, most_pixels
 
 def _decoded(content: bytes, name: str, upright: bool, most_pixels: int) -> Picture:
     if dicom.is_content(content):
-        pixels = dicom.decode(content, name)
-        check_pixels(pixels.shape, name, most_pixels)
+        pixels = dicom.decode(content, name, lambda shape: check_pixels(shape, name, most_pixels))
         return Picture(pixels, np.eye(4), (pixels.shape[1], pixels.shape[0]))
     if content[:2] == b"\x1f\x8b" or content[344:348] == b"n+1\0" or content[4:8] == b"n+2\0":
         return _decode_nifti(content, name, most_pixels)

@@ -20,11 +20,10 @@ from polyp_monai.serve.service import service_of
 router = APIRouter()
 JSON, PNG = "application/json", "image/png"
 TOGETHER = 4  # frames of one request that are under way at a time, so that one of many leaves room for others
-BODY = {
+BODY = {  # of a body that is no multipart the type does not count
     "requestBody": {
         "required": True,
         "content": {
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
             "multipart/form-data": {
                 "schema": {

@@ -35,7 +35,7 @@ UPLOAD = 10  # times the limit of seconds, for a clip to come
 CLIP = {
     "requestBody": {
         "required": True,
-        "content": {"video/*": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
 STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {EVENTS: {}}}}

@@ -15,7 +15,7 @@ def test_every_route_is_described(client):
     expected = {"/v1/predict", "/v1/bundles", "/v1/video", "/v2/models/{name}/infer", "/healthz", "/metrics"}
     assert expected <= described.keys()
     kinds = described["/v1/predict"]["post"]["requestBody"]["content"]
-    assert {"image/*", "multipart/form-data"} <= kinds.keys()
+    assert {"application/octet-stream", "multipart/form-data"} <= kinds.keys()
     assert "429" in described["/v1/predict"]["post"]["responses"]
 
 
