@@ -11,7 +11,7 @@ PINNED = re.compile(r"([A-Za-z0-9][\w.-]*)\s*(?:[=<>!~]=?=?\s*[\w.*+!-]+\s*,?\s*
 KNOWN = frozenset(
     """
     monai torch numpy fire pyyaml pytorch-ignite opencv-python-headless pillow nibabel scikit-image scipy tqdm
-    tensorboard einops matplotlib itk pandas onnx onnxruntime openvino safetensors
+    tensorboard tifffile jinja2 jsonschema filelock einops matplotlib itk pandas onnx onnxruntime openvino safetensors
     """.split()  # noqa: SIM905
 )
 

@@ -200,7 +200,10 @@ def test_stock_monai_alone_predicts_the_same_masks(name, stock_python, dataset, 
         assert done.returncode == 0, done.stderr[-2000:]
         expected = {path.name: path.read_bytes() for path in (tmp_path / "expected").glob("*.png")}
         assert {path.name: path.read_bytes() for path in (tmp_path / config).glob("*.png")} == expected
+    assert len(set(expected.values())) > 1  # frames of other content have other masks
     code = f"import sys; from monai.bundle import load; n = load({name!r}, bundle_dir='..', source='github')\n"
     code += "print(type(n).__name__, sys.modules['polyp_monai'].__file__)"
-    done = subprocess.run([stock_python, "-c", code], cwd=moved, env=environment, capture_output=True, text=True)
-    assert f"FrameNetwork {moved}" in done.stdout, done.stderr[-2000:]
+    for kind in ("train", "inference"):
+        of_kind = code.replace("source=", f"workflow_type={kind!r}, source=")
+        done = subprocess.run([stock_python, "-c", of_kind], cwd=moved, env=environment, capture_output=True, text=True)
+        assert f"FrameNetwork {moved}" in done.stdout, done.stderr[-2000:]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import warnings
 
+import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -175,6 +178,42 @@ def test_everything_that_would_run_is_named(tmp_path, first, second, as_yaml):
         f.kind == "target" and f.what[:1] in "$@%" and f.level > Level.KNOWN for f in found
     )
     assert hidden or {target for target in targets if isinstance(target, str)} <= plain
+
+
+THINGS = st.sampled_from(
+    ["1", "'a'", "x", "[x]", "{'a': x}", "torch", "torch.sigmoid", "os.environ", "os.path.join", "os"]
+)
+TARGETS_OF_LOOPS = st.sampled_from(
+    ["x", "(x, y)", "os.environ['A']", "torch.sigmoid", "x.data", "x[0]", "torch.a", "y"]
+)
+PYTHON = st.recursive(
+    THINGS,
+    lambda inner: st.one_of(
+        st.builds("[{} for {} in [{}]]".format, inner, TARGETS_OF_LOOPS, inner),
+        st.builds("{}.{}".format, THINGS, st.sampled_from(["data", "get", "items", "update", "system", "gi_frame"])),
+        st.builds("({})({})".format, inner, inner),
+        st.builds("({})['{}']".format, inner, st.sampled_from(["a", "HOME"])),
+        st.builds("(lambda y={}: {})()".format, inner, inner),
+        st.builds("(y := {})".format, inner),
+        st.builds("getattr({}, '{}')".format, inner, st.sampled_from(["data", "environ", "remove"])),
+        st.builds("{} if {} else {}".format, inner, inner, inner),
+    ),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(PYTHON)
+def test_an_expression_that_is_called_known_changes_nothing(text):
+    around = expressions.Scope({"os": {"os"}})
+    level, _ = expressions.judge(expressions.code_of(f"${text}", "a::b"), around)
+    if level > Level.KNOWN:
+        return
+    before = dict(os.environ), dict(vars(torch)), dict(vars(os))
+    with contextlib.suppress(Exception), warnings.catch_warnings():  # most of them make no sense
+        warnings.simplefilter("ignore")
+        eval(text, {"torch": torch, "os": os, "x": {"a": [1]}})
+    assert (dict(os.environ), dict(vars(torch)), dict(vars(os))) == before
 
 
 @settings(max_examples=200, deadline=None)
