@@ -115,7 +115,7 @@ def source(path: Path) -> Dataset:
     """
     from pydicom import dcmread
 
-    with _as_it_is():
+    with _as_it_is(path):
         if problem := dicom.no_object(path):
             raise PolypError(f"{path}: {problem}")
         about = dcmread(path, stop_before_pixels=True)
@@ -154,7 +154,7 @@ def segmentation(
         anatomic_regions=[codes.SCT.Colon],
     )
     fractional = mask.dtype.kind == "f"
-    with _as_it_is():
+    with _as_it_is(about.filename):
         made = highdicom.seg.Segmentation(
             source_images=[_still(about)],
             pixel_array=mask if fractional else mask.astype(np.uint8),
@@ -192,7 +192,7 @@ def report(
     from pydicom.sr.codedict import codes
 
     sr = highdicom.sr
-    with _as_it_is():
+    with _as_it_is(about.filename):
         device = sr.DeviceObserverIdentifyingAttributes(highdicom.UID(), algorithm.name, MAKER, algorithm.version)
         polyps = _Groups(highdicom, about, algorithm)
         content = sr.MeasurementReport(
@@ -233,6 +233,7 @@ class DicomOutput:
         self.kind, self.folder = kind, Path(output_dir).resolve()
         self.about = bundle_root, weights, threshold
         self.series = Series()
+        self.source = lru_cache(maxsize=1)(source)  # of several frames of one file
 
     def attach(self, engine: Any) -> None:
         from ignite.engine import Events
@@ -252,7 +253,7 @@ class DicomOutput:
 
     def _objects(self, path: str, output: Mapping[str, Any]) -> Iterator[tuple[str, Dataset]]:
         file, number = dicom.source_of(path)
-        about = _source(file)
+        about = self.source(file)
         if self.kind == "sr":
             regions = [Region(polyp, i, number) for i, polyp in enumerate(output["polyps"], start=1)]
             yield "", report(about, regions, self.algorithm, self.series.next(about), number)
@@ -262,9 +263,6 @@ class DicomOutput:
             maps["_probability"] = to_pixels(output["probability"].float())
         for ending, values in maps.items():
             yield ending, segmentation(about, values, self.algorithm, self.series.next(about), number)
-
-
-_source = lru_cache(maxsize=1)(source)  # of several frames of one file
 
 
 class _Groups:
@@ -351,9 +349,19 @@ def _refer(made: Dataset, about: Dataset, frame: int | None) -> None:
 
 
 @contextmanager
-def _as_it_is() -> Iterator[None]:
-    """Values of the source are passed on whatever they are; warnings, which would quote them, are not shown."""
+def _as_it_is(path: object = "the source") -> Iterator[None]:
+    """Values of the source are passed on whatever they are; neither warnings nor errors, which quote them, are shown.
+
+    Raises:
+        PolypError: a value of which no object can be made, as a date that is none.
+    """
     from pydicom.config import disable_value_validation
 
-    with quiet(), disable_value_validation():
-        yield
+    try:
+        with quiet(), disable_value_validation():
+            yield
+    except (PolypError, OSError):
+        raise
+    except Exception as error:
+        what = f"what it says of its patient or study is no DICOM ({type(error).__name__})"
+        raise PolypError(f"{path}: no DICOM object can be made of it; {what}") from None

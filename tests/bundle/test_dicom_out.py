@@ -119,6 +119,16 @@ def test_a_patient_whose_tags_break_the_rules_is_kept_as_he_is(tmp_path, capfd, 
     assert "Zebrowska" not in shown.out + shown.err + caplog.text
 
 
+def test_a_date_that_is_none_gets_one_line_without_it(tmp_path):
+    with dicom_out._as_it_is():
+        path = dicoms.write(tmp_path / "a.dcm", dicoms.scene(), StudyDate="Zebrowska")
+    about = dicom_out.source(path)
+    with pytest.raises(PolypError, match=r"a\.dcm: no DICOM object can be made of it") as caught:
+        dicom_out.segmentation(about, probability() > 0.5, BY, dicom_out.Series().next(about))
+    assert "Zebrowska" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
 def test_a_source_may_lack_what_may_be_empty(tmp_path):
     ds = dicoms.dataset(dicoms.scene())
     for name in (*dicoms.PATIENT, "StudyDate", "StudyTime", "StudyID"):

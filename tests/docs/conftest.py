@@ -79,9 +79,9 @@ def draw_dicom(home: Path) -> None:
     from tests import dicoms
 
     frames = {path.stem: files.read_rgb(path) for path in sorted((home / "frames").iterdir())}
-    first, second, *_ = frames.values()
+    first = next(iter(frames.values()))
     dicoms.write(home / "study/IM0001", first)
-    dicoms.write(home / "study/cine.dcm", np.stack([first, second[: len(first), : first.shape[1]]]), dicoms.MULTI)
+    dicoms.write(home / "study/cine.dcm", np.stack([first, first[:, ::-1]]), dicoms.MULTI)
     film = dicoms.dataset(first, dicoms.VIDEO, NumberOfFrames=50)
     stream = (home / "clip.mp4").read_bytes()
     dicoms.compressed(film, [stream + b"\0" * (len(stream) % 2)], dicoms.H264, "YBR_PARTIAL_420")
