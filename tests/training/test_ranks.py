@@ -238,7 +238,11 @@ def test_ray_train_is_a_second_way_in(small, dataset, tmp_path, monkeypatch):
 
     from polyp_monai.bundle.launch import train_rank
 
-    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_AUTH_MODE", "disabled")):
+    for name, value in (
+        ("RAY_USAGE_STATS_ENABLED", "0"),
+        ("RAY_AUTH_MODE", "disabled"),
+        ("RAY_memory_monitor_refresh_ms", "0"),  # whatever else fills this machine
+    ):
         monkeypatch.setenv(name, value)
     home = str(Path(__file__).resolve().parents[2])
     ray.init(address="local", num_cpus=4, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": home}})
