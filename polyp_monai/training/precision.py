@@ -1,7 +1,7 @@
 """In which precision the network computes, and whether it is compiled: `amp` and `compile` of configs/train.yaml.
 
 float16 is MONAI's own way, with a scaled loss, on CUDA. bfloat16 has the range of float32, so nothing is scaled: the
-network alone runs in it, losses and optimizer stay in float32.
+network alone trains in it; losses, optimizer and validation stay in float32.
 """
 
 from __future__ import annotations
