@@ -384,7 +384,7 @@ def _is_many(path: Path) -> bool:
     return path.is_dir() or path.suffix.lower() == ".json" or (not path.exists() and glob.has_magic(str(path)))
 
 
-def _found(source: Path, skip: bool) -> list[Path]:
+def _found(source: Path, skip: bool) -> list[str]:
     """The frames that a folder, glob or data list names; what is passed over is named in the log."""
     found = datalist.find_frames(str(source))
     if not found.frames:

@@ -49,6 +49,7 @@ RANGES = {  # lowest and highest sensible value
 }
 KINDS: dict[str, Callable[[str], Any]] = {  # of keys whose default is an expression, or does not tell what they take
     "device": values.device,
+    "part": values.part,
     "runtime": values.one_of(*runtime.RUNTIMES, runtime.AUTO),
     "tta": values.one_of("none", "flip"),
     "fit": values.one_of("stretch", "area", "windows"),

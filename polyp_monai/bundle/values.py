@@ -93,6 +93,16 @@ def share_of_frames(text: str) -> tuple[int, int]:
     return int(split), int(total)
 
 
+def part(text: str) -> str | None:
+    """K/N, the K-th of N parts; null for all of them."""
+    from polyp_monai.data.predicted import part_of
+
+    if text.lower() in ("null", "none"):
+        return None
+    part_of(text)
+    return text
+
+
 def ratios(text: str) -> tuple[float, float, float]:
     """T,V,S: shares of training, validation and test."""
     try:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser, complete
-from polyp_monai.errors import FramesLeftOutError, counted
+from polyp_monai.errors import FramesLeftOutError, PolypError, counted
 
 PREDICT = """Write a mask for each frame: PNG of 0 and 255, or NIfTI with the affine of its NIfTI input.
 
 INPUT is a file, folder, glob or data list; folders keep their tree below --out. A first word that names a bundle, by
 name or by folder, is the BUNDLE, which else is efficient_unet with the weights that it comes with; --bundle says it
 where an input has the name of a bundle. predictions.csv beside the masks holds a row a frame: polyps, their share of
-the frame, confidence. A frame that cannot be read is named, the others are predicted, and the exit status is 1. Any
-option of configs/inference.yaml (below) can follow as --KEY VALUE.
+the frame, confidence. A frame that cannot be read is named, the others are predicted, and the exit status is 1.
+--skip-existing goes on where a run was interrupted. Jobs of an array share the frames by --part 1/8 ... 8/8, and a run
+without --part, but with --skip-existing, then joins their tables. Any option of configs/inference.yaml (below) can
+follow as --KEY VALUE.
 """
 
 EXAMPLES = """examples:
@@ -26,6 +29,7 @@ EXAMPLES = """examples:
   polyp predict runs/unet 'frames/**/*.png' --out masks --overlay --probability
   polyp predict efficient_unet frames --out masks --runtime auto
   polyp predict frames --skip-existing --json
+  polyp predict frames --out masks --part 3/8 --skip-existing
 """
 
 LISTED = 50  # frames that are printed
@@ -42,34 +46,48 @@ def declare(parser: Parser) -> None:
 
 
 def predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
-    from polyp_monai.bundle import locate, overrides, predictions
-    from polyp_monai.data import datalist
+    from polyp_monai.bundle import locate, overrides
+    from polyp_monai.data import datalist, predicted, remote
 
     out = Path(os.path.abspath(args.out))
     inputs: list[str] = []
     given: dict[str, Any] = {}
     with mistakes.collecting():
+        if remote.is_address(args.out):
+            raise PolypError(f"{args.out}: masks go to a folder of this machine; give another --out")
         bundle, inputs = common.bundle_of(args.inputs, args.bundle)
         root = locate.find(bundle)
         given = overrides.check(root, "inference", args.given, args.settings)
         common.weights(root, given)
-    inputs = [os.path.abspath(item) for item in inputs]
-    wanted = {key: given.get(key, False) for key in ("overwrite", "probability", "overlay", "skip_existing", "strict")}
+    inputs = [remote.absolute(item) for item in inputs]
+    keys = ("overwrite", "probability", "overlay", "skip_existing", "strict")
+    wanted = {key: given.get(key, False) for key in keys} | {"part": given.get("part")}
     with mistakes.collecting():
-        predictions.read(out)
+        predicted.check(out)
     with mistakes.collecting():
         samples = datalist.frames(inputs, out, **wanted)
     mistakes.check()
     if not samples:
-        return Outcome(
-            f"every frame has its mask in {args.out} already", {"out": str(out), "frames": [], "left_out": []}
-        )
-    return _run(root, inputs, out, given, samples)
+        return _nothing_to_do(args.out, out, given.get("part"))
+    return _run(root, inputs, out, given, samples, args.json)
 
 
-def _run(root: Path, inputs: list[str], out: Path, given: dict[str, Any], samples: list[dict]) -> Outcome:
+def _nothing_to_do(named: str, out: Path, part: str | None) -> Outcome:
+    from polyp_monai.data import datalist, lock
+
+    if not part:
+        with lock.held(out):
+            datalist.join(out)
+    which = f" of part {part}" if part else ""
+    text = f"every frame{which} has its mask in {named} already"
+    return Outcome(text, {"out": str(out), "frames": [], "left_out": []})
+
+
+def _run(
+    root: Path, inputs: list[str], out: Path, given: dict[str, Any], samples: Collection[dict], as_json: bool
+) -> Outcome:
     from polyp_monai.bundle import predictions, run
-    from polyp_monai.data import files
+    from polyp_monai.data import datalist, predicted
 
     status = 0
     try:
@@ -77,19 +95,19 @@ def _run(root: Path, inputs: list[str], out: Path, given: dict[str, Any], sample
     except FramesLeftOutError as error:
         print(f"polyp: error: {error}", file=sys.stderr)
         status = 1
-    rows, left_out = [], []
-    known = predictions.read(out)
-    for sample in samples:
-        row = known.get(f"{sample['output']}{files.mask_suffix(sample['image'])}")
-        if row is not None and row["image"] == sample["image"]:
+    table = predicted.table(out, given.get("part"))
+    asked = {datalist.mask_name(s["image"], s["output"]): s["image"] for s in samples if "problem" not in s}
+    left_out = [s["image"] for s in samples if "problem" in s]
+    rows = []
+    for row in predicted.rows(table) if table.exists() else ():
+        if asked.get(row["mask"]) == row["image"]:
+            del asked[row["mask"]]
             rows.append(predictions.typed(row))
-        else:
-            left_out.append(sample["image"])
-    content = {"out": str(out), "frames": rows, "left_out": left_out}
-    return Outcome("\n".join(_lines(rows, out)), content, status)
+    content = {"out": str(out), "frames": rows, "left_out": [*left_out, *asked.values()]}
+    return Outcome("\n".join(_lines(rows, out, table.name)), content, status)
 
 
-def _lines(rows: list[dict[str, Any]], out: Path) -> list[str]:
+def _lines(rows: list[dict[str, Any]], out: Path, table: str) -> list[str]:
     from polyp_monai.bundle import predictions
 
     lines = [predictions.line(row) for row in rows[:LISTED]]
@@ -97,4 +115,4 @@ def _lines(rows: list[dict[str, Any]], out: Path) -> list[str]:
         polyps = sum(row["polyps"] > 0 for row in rows)
         lines.append(f"and {counted(len(rows) - LISTED, 'frame')} more; {polyps} of {len(rows)} show a polyp")
     place = os.path.relpath(out)
-    return [*lines, f"masks are in {place}, a row a frame in {place}/{predictions.NAME}"] if rows else lines
+    return [*lines, f"masks are in {place}, a row a frame in {place}/{table}"] if rows else lines

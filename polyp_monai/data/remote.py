@@ -1,0 +1,144 @@
+"""Files elsewhere: s3://, gs:// and memory:// addresses, by fsspec. The one place that knows them.
+
+What reads a file takes an address as it takes a path: it is copied to a temporary file, read, and removed. Credentials
+come from where the store's own tools look for them (environment, profile, role of the machine); none is ever printed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from polyp_monai.errors import PolypError
+
+PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "memory": "fsspec"}
+_ADDRESS = re.compile(rf"({'|'.join(PACKAGES)})://", re.IGNORECASE)
+_SECRET = re.compile(r"://[^/]*@|\?.*")
+
+
+def is_address(path: Any) -> bool:
+    """Whether `path` is a text that names something elsewhere; file:// is here."""
+    return isinstance(path, str) and _ADDRESS.match(path) is not None
+
+
+def absolute(text: str) -> str:
+    """An address as it is, a path (file:// too) as an absolute one."""
+    return text.rstrip("/") if is_address(text) else os.path.abspath(re.sub("^file://", "", text, flags=re.IGNORECASE))
+
+
+def shown(address: str) -> str:
+    """An address without what may be a password in it."""
+    return _SECRET.sub(lambda found: "://***@" if found[0].startswith("://") else "", address)
+
+
+def relative(path: str, below: str) -> str:
+    """What follows `below` and a slash in `path`, either addresses or paths."""
+    return path[len(below) :].lstrip("/")
+
+
+def join(folder: str, name: str) -> str:
+    """`name` below a folder or address; one that is absolute stays."""
+    return name if is_address(name) or os.path.isabs(name) else f"{folder}/{name}"
+
+
+def filesystem(address: str) -> tuple[Any, str]:
+    """fsspec's file system for an address, and the path in it.
+
+    Raises:
+        PolypError: its package is not installed, or the address holds credentials.
+    """
+    if shown(address) != address:
+        raise PolypError(f"{shown(address)}: holds a password or options; set them in the environment instead")
+    scheme = address.partition(":")[0].lower()
+    try:
+        import fsspec
+
+        # a store changes while we look: no list of it is kept
+        system = fsspec.filesystem(scheme, **({} if scheme == "memory" else {"use_listings_cache": False}))
+    except ImportError as error:
+        extra = "" if scheme == "gs" else " (the extra 'scale': pip install 'polyp_monai[scale]')"
+        raise PolypError(f"{address}: needs the package {PACKAGES[scheme]}{extra}") from error
+    return system, system._strip_protocol(address)
+
+
+@contextmanager
+def clear(address: str) -> Iterator[None]:
+    """What a store refuses, as one line without its credentials.
+
+    Raises:
+        PolypError: absent, not allowed, or the store cannot be reached.
+    """
+    try:
+        yield
+    except PolypError:
+        raise
+    except FileNotFoundError as error:
+        raise PolypError(f"{shown(address)}: no such file or folder") from error
+    except PermissionError as error:
+        raise PolypError(f"{shown(address)}: not allowed; are the credentials those of this store?") from error
+    except Exception as error:  # each store has errors of its own kinds
+        if type(error).__module__.partition(".")[0] not in _STORES and not isinstance(error, OSError):
+            raise
+        kind = type(error).__name__
+        if "Credentials" in kind:
+            raise PolypError(f"{shown(address)}: no credentials; set those of the store in the environment") from error
+        raise PolypError(f"{shown(address)}: the store cannot be read ({kind}); try again") from error
+
+
+_STORES = ("botocore", "aiobotocore", "s3fs", "gcsfs", "google", "aiohttp", "fsspec")
+
+
+def is_folder(address: str) -> bool:
+    """Raises PolypError when there is nothing, or the store cannot be reached."""
+    system, path = filesystem(address)
+    with clear(address):
+        return system.info(path)["type"] == "directory"
+
+
+def read_bytes(address: str) -> bytes:
+    """Raises PolypError when it cannot be read."""
+    system, path = filesystem(address)
+    with clear(address):
+        return system.cat_file(path)
+
+
+def walk(address: str) -> Iterator[str]:
+    """Every file below an address but hidden ones, sorted; the names of one folder are held at a time."""
+    system, path = filesystem(address)
+    with clear(address):
+        entries = sorted((entry["name"].rstrip("/"), entry["type"]) for entry in system.ls(path, detail=True))
+    for name, kind in entries:
+        last = name.rpartition("/")[2]
+        if last.startswith(".") or name.strip("/") == path.strip("/"):  # a store may list the folder itself
+            continue
+        if kind == "directory":
+            yield from walk(f"{address}/{last}")
+        else:
+            yield f"{address}/{last}"
+
+
+@contextmanager
+def fetched(address: str) -> Iterator[Path]:
+    """A copy of a file in a temporary folder, under its own name; what is said of the copy is said of the address.
+
+    Raises:
+        PolypError: it cannot be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="polyp-") as folder:
+        copy = Path(folder) / address.rpartition("/")[2]
+        _copy(address, copy)
+        try:
+            yield copy
+        except PolypError as error:
+            raise PolypError(str(error).replace(str(copy), address)) from error
+
+
+def _copy(address: str, target: Path) -> None:
+    system, path = filesystem(address)
+    with clear(address):
+        system.get_file(path, str(target))
