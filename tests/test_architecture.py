@@ -15,7 +15,7 @@ HOME = Path(__file__).resolve().parents[1]
 TIERS = (  # from the top; a room may import its own tier and lower ones
     ("cli",),
     ("api",),
-    ("data_prep", "video", "export", "evaluation", "report"),
+    ("data_prep", "video", "export", "evaluation", "report", "bulk"),
     ("bundle", "runtime", "training"),
     ("data", "networks", "inferers", "losses", "provenance", "sharing"),
     ("metrics", "errors"),

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from polyp_monai.cli import common
+from polyp_monai.cli import bulk, common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser, complete
 from polyp_monai.errors import FramesLeftOutError, PolypError, counted
 
@@ -30,6 +30,7 @@ EXAMPLES = """examples:
   polyp predict efficient_unet frames --out masks --runtime auto
   polyp predict frames --skip-existing --json
   polyp predict frames --out masks --part 3/8 --skip-existing
+  polyp predict runs/unet --manifest frames.parquet --out rows --engine ray
 """
 
 LISTED = 50  # frames that are printed
@@ -39,16 +40,26 @@ def declare(parser: Parser) -> None:
     parser.description, parser.epilog = PREDICT, EXAMPLES
     parser.usage = "polyp predict [BUNDLE] INPUT [INPUT ...] [options]"
     parser.set_defaults(run=predict)
-    parser.add_argument("inputs", metavar="[BUNDLE] INPUT", nargs="+", help="file, folder, glob or data list")
+    about = "file, folder, glob or data list; addresses (s3://) too"
+    parser.add_argument("inputs", metavar="[BUNDLE] INPUT", nargs="*", help=about)
     complete(parser.option("bundle", "BUNDLE", "name or folder (efficient_unet)"), common.complete_bundle)
     parser.option("out", "DIR", "where the masks go (masks)", default="masks")
     common.setting(parser)
+    bulk.declare(parser)
 
 
 def predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai.bundle import locate, overrides
     from polyp_monai.data import datalist, predicted, remote
 
+    if args.engine == "ray" and (args.inputs or args.manifest):
+        return bulk.predict(args, mistakes)
+    for name in ("manifest", "address", "workers"):
+        if getattr(args, name) is not None:
+            mistakes.misused(f"--{name}: is for --engine ray")
+    if not args.inputs:
+        mistakes.misused("missing: [BUNDLE] INPUT (see `polyp predict --help`)")
+    mistakes.check()
     out = Path(os.path.abspath(args.out))
     inputs: list[str] = []
     given: dict[str, Any] = {}

@@ -45,8 +45,9 @@ def declare(parser: Parser) -> None:
 def train(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai.bundle import locate, overrides
 
+    sets: list[str] = []
     with mistakes.collecting():
-        common.prepared(args.data)
+        sets = common.prepared(args.data)
     with mistakes.collecting():
         root = locate.template(args.bundle, args.out)
         given = overrides.check(root, "train", args.given, args.settings)
@@ -57,7 +58,7 @@ def train(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         given["tracking"] = args.tracking
     from polyp_monai.bundle import run
 
-    root = run.train(args.bundle, args.data, args.out, given)
+    root = run.train(args.bundle, sets, args.out, given)
     weights = Path(given.get("ckpt_dir", root / "models")) / "model.pt"
     return _outcome(root, weights, Path(given.get("output_dir", root / "eval")) / "training.csv")
 

@@ -18,6 +18,15 @@ from polyp_monai.errors import PolypError
 LONGEST_NAME = 255  # bytes, on every usual file system
 
 
+def local(dataset_dir: str | Path) -> Path:
+    """A data set's folder, absolute; one at an address as a copy in the cache, which is brought up to date.
+
+    Raises:
+        PolypError: the address cannot be read.
+    """
+    return remote.mirror(str(dataset_dir)) if remote.is_address(dataset_dir) else Path(dataset_dir).resolve()
+
+
 def read(dataset_dir: str | Path) -> dict:
     """The content of `dataset_dir`/datalist.json. Raises PolypError when it is absent or no data list."""
     path = Path(dataset_dir) / "datalist.json"

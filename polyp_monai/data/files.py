@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from polyp_monai.data import remote
 from polyp_monai.errors import PolypError
 
 if TYPE_CHECKING:
@@ -88,13 +89,16 @@ def read_picture(path: str | Path, upright: bool = False) -> Picture:
     """Read one PNG, JPEG, TIFF, BMP, WebP, HEIC or 2D NIfTI file.
 
     Args:
-        path: the file.
+        path: the file, or its address (s3://).
         upright: apply the EXIF orientation, as viewers do; else the pixels stay as they are stored.
 
     Raises:
         PolypError: absent, unreadable, truncated, of an unknown format, or not two-dimensional; HEIC without its
             decoder.
     """
+    if remote.is_address(path):
+        with remote.fetched(str(path)) as copy:
+            return read_picture(copy, upright)
     path = Path(path)
     if suffix_of(path) not in SUFFIXES:
         raise PolypError(f"{path}: unknown image format; known are {', '.join(SUFFIXES)}")
@@ -368,11 +372,8 @@ def write_png(path: str | Path, pixels: np.ndarray) -> None:
         Image.fromarray(pixels).save(partial, format="PNG", compress_level=1)
 
 
-def write_mask(path: str | Path, mask: np.ndarray, like: Picture | None = None) -> None:
-    """Write an (H, W) mask of {0, 1}: {0, 255} in a PNG, {0, 1} in a NIfTI with affine and shape of `like`."""
-    if suffix_of(path) in NIFTI_SUFFIXES:
-        write_nifti(path, mask.astype(np.uint8), like)
-        return
+def mask_png(mask: np.ndarray) -> bytes:
+    """An (H, W) mask of {0, 1} as a PNG of {0, 255}."""
     import cv2
 
     # even areas need no filter and no search for repeats: three times as fast as Pillow, and smaller
@@ -383,8 +384,17 @@ def write_mask(path: str | Path, mask: np.ndarray, like: Picture | None = None) 
         cv2.IMWRITE_PNG_STRATEGY_RLE,
     )
     _, encoded = cv2.imencode(".png", mask.astype(np.uint8) * 255, cheap)
+    return encoded.tobytes()
+
+
+def write_mask(path: str | Path, mask: np.ndarray, like: Picture | None = None) -> None:
+    """Write an (H, W) mask of {0, 1}: {0, 255} in a PNG, {0, 1} in a NIfTI with affine and shape of `like`."""
+    if suffix_of(path) in NIFTI_SUFFIXES:
+        write_nifti(path, mask.astype(np.uint8), like)
+        return
+    encoded = mask_png(mask)
     with atomic(path) as partial:
-        partial.write_bytes(encoded.tobytes())
+        partial.write_bytes(encoded)
 
 
 def write_nifti(path: str | Path, values: np.ndarray, like: Picture | None = None) -> None:

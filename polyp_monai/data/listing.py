@@ -33,8 +33,10 @@ class DiskSet:
     def __contains__(self, name: str) -> bool:
         return self._base.execute("SELECT 1 FROM member WHERE name = ?", [os.fsencode(name)]).fetchone() is not None
 
-    def add(self, name: str) -> None:
-        self._base.execute("INSERT OR IGNORE INTO member VALUES (?)", [os.fsencode(name)])
+    def add(self, name: str) -> bool:
+        """Returns whether it is new."""
+        done = self._base.execute("INSERT OR IGNORE INTO member VALUES (?)", [os.fsencode(name)])
+        return done.rowcount == 1
 
 
 class Listing:

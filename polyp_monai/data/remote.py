@@ -6,10 +6,13 @@ come from where the store's own tools look for them (environment, profile, role 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ from typing import Any
 from polyp_monai.errors import PolypError
 
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "memory": "fsspec"}
+PATIENCE = 600.0  # seconds: another process may be making the same copy
+READERS = 8  # files that are copied at a time
 _ADDRESS = re.compile(rf"({'|'.join(PACKAGES)})://", re.IGNORECASE)
 _SECRET = re.compile(r"://[^/]*@|\?.*")
 
@@ -124,21 +129,79 @@ def walk(address: str) -> Iterator[str]:
 
 @contextmanager
 def fetched(address: str) -> Iterator[Path]:
-    """A copy of a file in a temporary folder, under its own name; what is said of the copy is said of the address.
+    """A copy of a file, or folder, in a temporary folder, under its own name; what is said of it names the address.
 
     Raises:
         PolypError: it cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="polyp-") as folder:
         copy = Path(folder) / address.rpartition("/")[2]
-        _copy(address, copy)
+        for name in [""] if not is_folder(address) else [relative(path, address) for path in walk(address)]:
+            _copy(f"{address}/{name}".rstrip("/"), copy / name)
         try:
             yield copy
         except PolypError as error:
             raise PolypError(str(error).replace(str(copy), address)) from error
 
 
+@contextmanager
+def here(path: str | Path) -> Iterator[str | Path]:
+    """A path as it is; an address as a copy, as `fetched` makes it."""
+    if not is_address(path):
+        yield path
+        return
+    with fetched(str(path)) as copy:
+        yield copy
+
+
+def mirror(address: str) -> Path:
+    """A folder, or file, as a lasting copy in the cache of this machine; returns its path.
+
+    What changed, by size and time or sum, is copied again, and what has gone is removed. POLYP_CACHE is the cache's
+    folder, else ~/.cache/polyp_monai.
+
+    Raises:
+        PolypError: it cannot be read.
+    """
+    from polyp_monai.data import files, lock
+
+    cache = Path(os.environ.get("POLYP_CACHE") or "~/.cache/polyp_monai").expanduser()
+    base = cache / "mirror" / hashlib.sha256(address.encode()).hexdigest()[:16]
+    copy, kept = base / address.rpartition("/")[2], base / "mirror.json"
+    system, path = filesystem(address)
+    with clear(address):  # a file is found below itself, by the name ""
+        stamps = {relative(name, path): _stamp(about) for name, about in system.find(path, detail=True).items()}
+    if not stamps:
+        raise PolypError(f"{shown(address)}: no such file or folder")
+    with lock.held(base, patience=PATIENCE):
+        known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+        for gone in known.keys() - stamps.keys():
+            (copy / gone).unlink(missing_ok=True)
+        new = sorted(name for name in stamps if known.get(name) != stamps[name] or not (copy / name).is_file())
+        with ThreadPoolExecutor(READERS) as pool:
+            list(pool.map(lambda name: _renew(f"{address}/{name}".rstrip("/"), copy / name), new))
+        if known != stamps:
+            files.write_json(kept, stamps)
+    return copy
+
+
+def _renew(address: str, target: Path) -> None:
+    from polyp_monai.data import files
+
+    with files.atomic(target) as partial:
+        _copy(address, partial)
+
+
+def _stamp(about: dict[str, Any]) -> str:
+    """What changes when a file does, as far as its store tells."""
+    when = next(
+        (about[key] for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created") if key in about), ""
+    )
+    return f"{about.get('size')} {when}"
+
+
 def _copy(address: str, target: Path) -> None:
     system, path = filesystem(address)
+    target.parent.mkdir(parents=True, exist_ok=True)
     with clear(address):
         system.get_file(path, str(target))

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from polyp_monai import provenance
 from polyp_monai.bundle.predictor import Predictor
-from polyp_monai.data import files, lock, outputs
+from polyp_monai.data import files, lock, outputs, remote
 from polyp_monai.errors import PolypError
 from polyp_monai.video import overlay
 from polyp_monai.video.address import open_source
@@ -79,7 +79,8 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
             stack.enter_context(lock.held(path.parent, path.name))
         _check(options)  # the run that held one of them may have just ended
         stack.enter_context(_one_thread())
-        source = stack.enter_context(open_source(options.source, options.rate))
+        place = stack.enter_context(remote.here(options.source))
+        source = stack.enter_context(open_source(place, options.rate))
         predictor = Predictor.of_bundle(root, given)
         finder = Finder.of(predictor, options.smooth, options.half_life, options.on, options.crop, latency)
         events = Events()
