@@ -55,7 +55,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Result:
+class JobResult:
     """How many rows there are, how many of them failed, and the errors of the first few."""
 
     rows: int
@@ -63,7 +63,7 @@ class Result:
     errors: list[str]
 
 
-def run(job: Job) -> Result:
+def run(job: Job) -> JobResult:
     """Do a job, or what is left of it.
 
     Raises:
@@ -84,7 +84,7 @@ def run(job: Job) -> Result:
             about |= _counted(store, about["frames"])
             store.write_json(ABOUT, about)
         store.remove(CHECKPOINT)  # after the job is known to be complete: without it all would be done again
-    return Result(about["frames"], about["failed"], about["errors"])
+    return JobResult(about["frames"], about["failed"], about["errors"])
 
 
 def _held(store: Store) -> Any:

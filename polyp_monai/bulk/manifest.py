@@ -25,7 +25,7 @@ LONGEST = 2000  # frames of a video in one row: their masks lie in memory togeth
 GROUP = 50_000  # rows of the manifest that are written at a time
 
 
-class Entry(NamedTuple):
+class ManifestRow(NamedTuple):
     """`first`, `last`: frames of a video; None of a picture."""
 
     id: str
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
     last: int | None = None
 
 
-def of_inputs(inputs: Iterable[str]) -> Iterator[Entry]:
+def of_inputs(inputs: Iterable[str]) -> Iterator[ManifestRow]:
     """The frames that folders, files and data lists name, while they are listed; the id is the path.
 
     Raises:
@@ -44,10 +44,10 @@ def of_inputs(inputs: Iterable[str]) -> Iterator[Entry]:
         for entry, _ in datalist.named(item):
             if entry.picture:
                 files.check_name(entry.path)
-                yield Entry(entry.path, entry.path)
+                yield ManifestRow(entry.path, entry.path)
 
 
-def of_file(place: str) -> Iterator[Entry]:
+def of_file(place: str) -> Iterator[ManifestRow]:
     """The rows of a user's manifest.
 
     Args:
@@ -65,7 +65,7 @@ def of_file(place: str) -> Iterator[Entry]:
         raise PolypError(f"{place}: no such manifest")
     try:
         rows = dataset.dataset(store.path(place.rpartition("/")[2]), filesystem=store.arrow, format="parquet")
-        names = [name for name in Entry._fields if name in rows.schema.names]
+        names = [name for name in ManifestRow._fields if name in rows.schema.names]
         if missing := {"id", "path"} - set(names):
             found = shortened(rows.schema.names) or "none"
             raise PolypError(f"{place}: the column {' and '.join(sorted(missing))} is missing; there are {found}")
@@ -73,7 +73,7 @@ def of_file(place: str) -> Iterator[Entry]:
         for batch in rows.to_batches(columns=names):
             columns = [batch.column(name).cast(types[name]).to_pylist() for name in names]
             for cells in zip(*columns, strict=True):
-                yield _checked(Entry(**dict(zip(names, cells, strict=True))), place, folder)
+                yield _checked(ManifestRow(**dict(zip(names, cells, strict=True))), place, folder)
     except pa.ArrowInvalid as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise PolypError(f"{place}: cannot be read as a manifest ({reason}); it is a Parquet file") from error
@@ -81,7 +81,7 @@ def of_file(place: str) -> Iterator[Entry]:
         raise PolypError(f"{place}: cannot be read as a manifest ({error}); it is a Parquet file") from error
 
 
-def _checked(entry: Entry, place: str, folder: str) -> Entry:
+def _checked(entry: ManifestRow, place: str, folder: str) -> ManifestRow:
     if not entry.id or not entry.path:
         raise PolypError(f"{place}: the row {entry.id or entry.path or '?'} lacks its {'path' if entry.id else 'id'}")
     entry = entry._replace(path=remote.absolute(remote.join(folder, entry.path)))
@@ -98,7 +98,7 @@ def _checked(entry: Entry, place: str, folder: str) -> Entry:
     return entry
 
 
-def digest(entries: Iterable[Entry]) -> str:
+def digest(entries: Iterable[ManifestRow]) -> str:
     """What the rows of a manifest are, whatever its file looks like."""
     found = hashlib.sha256()
     for entry in entries:
@@ -106,11 +106,11 @@ def digest(entries: Iterable[Entry]) -> str:
     return found.hexdigest()
 
 
-def _line(entry: Entry) -> bytes:
+def _line(entry: ManifestRow) -> bytes:
     return "\0".join(map(str, entry)).encode() + b"\n"
 
 
-def write(entries: Iterable[Entry], store: Store) -> tuple[int, str]:
+def write(entries: Iterable[ManifestRow], store: Store) -> tuple[int, str]:
     """The job's copy; returns the count of its rows, and their digest. Held in memory: `GROUP` rows.
 
     Raises:

@@ -11,11 +11,11 @@ from polyp_monai.bulk.store import Store  # noqa: E402
 from tests.cli.conftest import fails  # noqa: E402
 
 
-def parquet(path, **columns):
+def parquet(target, /, **columns):
     import pyarrow as pa
 
-    pq.write_table(pa.table(columns), path)
-    return path
+    pq.write_table(pa.table(columns), target)
+    return target
 
 
 def test_the_jobs_copy_has_a_number_a_row_and_absolute_paths(tmp_path):
