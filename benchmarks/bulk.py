@@ -123,7 +123,8 @@ def main() -> None:
     options.add_argument("--workers", type=int, default=2, help="processes with a network, on either side (2)")
     options.add_argument("--bundle", help="folder of a trained bundle (a small one, trained here)")
     args = options.parse_args()
-    os.environ |= {"RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    os.environ |= {"RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    os.environ |= {"OMP_NUM_THREADS": "1"}
     os.environ |= {"AWS_ACCESS_KEY_ID": "here", "AWS_SECRET_ACCESS_KEY": "here", "AWS_DEFAULT_REGION": "us-east-1"}
     import s3fs
     from moto.server import ThreadedMotoServer

@@ -1,11 +1,12 @@
-"""Time and peak memory of prepare, predict, evaluate and an epoch against the number of frames and of processes.
+"""Core seconds and peak memory of prepare, predict, evaluate and an epoch against the number of frames and processes.
 
     python benchmarks/scaling.py [--counts 100 1000 10000] [--processes 1 2] [--out docs/images/scaling.svg]
 
 Frames are synthetic, 96 x 96, and the network is small: what is measured is what grows with the frames. Every point is
-a real `polyp` process, or as many as parts. The exponent is that of the power law through the times of the two largest
-counts, the start (the time for the fewest frames, less those frames' share) left out; 1 is a cost that grows as the
-frames do. Memory is the peak of one process.
+a real `polyp` process, or as many as parts. Core seconds are those that the processes computed, so that what else the
+machine does counts little. The exponent is that of the power law through the two largest counts, the start (what the
+fewest frames take, less those frames' share) left out; 1 is a cost that grows as the frames do. Memory is the peak of
+one process.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import math
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -37,7 +37,8 @@ COLORS = {
 MEASURE = """
 import resource, subprocess, sys
 status = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_maxrss, used.ru_utime + used.ru_stime)
 sys.exit(status)
 """
 
@@ -60,19 +61,20 @@ def pictures(folder: Path, count: int) -> None:
 
 
 def measured(*commands: list[str]) -> tuple[float, float]:
-    """Seconds of processes beside each other, and the highest peak of their memory in MiB."""
-    began = time.perf_counter()
+    """Core seconds of processes beside each other, and the highest peak of their memory in MiB."""
     running = [
         subprocess.Popen([sys.executable, "-c", MEASURE, *POLYP, *command], stdout=subprocess.PIPE, text=True)
         for command in commands
     ]
-    peaks = []
+    peaks, seconds = [], 0.0
     for process, command in zip(running, commands, strict=True):
         out, _ = process.communicate()
         if process.returncode:
             raise AssertionError(f"polyp {' '.join(command)} failed")
-        peaks.append(int(out) / (1 << (20 if sys.platform == "darwin" else 10)))  # macOS counts bytes, Linux KiB
-    return time.perf_counter() - began, max(peaks)
+        peak, used = out.split()
+        peaks.append(int(peak) / (1 << (20 if sys.platform == "darwin" else 10)))  # macOS counts bytes, Linux KiB
+        seconds += float(used)
+    return seconds, max(peaks)
 
 
 def points(folder: Path, count: int, processes: list[int]) -> dict[str, tuple[float, float]]:
@@ -104,8 +106,8 @@ def exponent(taken: dict[int, float]) -> float:
 
 
 def draw(table: dict[str, dict[int, tuple[float, float]]], path: Path) -> None:
-    """Two plots side by side, seconds and MiB against frames, as one SVG."""
-    panels = [("seconds", 0), ("peak memory of a process, MiB", 1)]
+    """Two plots side by side, core seconds and MiB against frames, as one SVG."""
+    panels = [("core seconds", 0), ("peak memory of a process, MiB", 1)]
     counts = sorted(next(iter(table.values())))
     lines = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 330" font-family="sans-serif" font-size="12">']
     lines.append('<rect width="760" height="330" fill="white"/>')
@@ -150,7 +152,7 @@ def main() -> None:
     args = options.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     table: dict[str, dict[int, tuple[float, float]]] = {}
-    print(f"{machine()}, load {os.getloadavg()[0]:.0f}\n{'':16}{'frames':>8}{'seconds':>10}{'MiB':>8}", flush=True)
+    print(f"{machine()}, load {os.getloadavg()[0]:.0f}\n{'':16}{'frames':>8}{'core s':>10}{'MiB':>8}", flush=True)
     for count in sorted(args.counts):
         with TemporaryDirectory(prefix="polyp-bench-") as folder:
             for name, point in points(Path(folder), count, args.processes).items():

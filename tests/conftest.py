@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
 from pathlib import Path
@@ -98,7 +99,7 @@ def bucket(monkeypatch):
     """A `Bucket` for this process and those that it starts."""
     pytest.importorskip("moto.server")
     s3fs = pytest.importorskip("s3fs")
-    made = Bucket("s3://polyps")
+    made = Bucket(f"s3://polyps-{secrets.token_hex(4)}")  # the server's contents outlive a test
     made.start()
     host, made.port = made.server.get_host_and_port()
     for name, value in {
@@ -109,7 +110,7 @@ def bucket(monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
-    s3fs.S3FileSystem().mkdir("polyps")
+    s3fs.S3FileSystem().mkdir(made)
     yield made
     made.server.stop()
     s3fs.S3FileSystem.clear_instance_cache()

@@ -28,6 +28,14 @@ from polyp_monai.errors import PolypError, counted
 logger = logging.getLogger(__name__)
 
 ABOUT, ROWS, CHECKPOINT = "job.json", "rows", "checkpoint"
+LISTING, RUNNING, COMPLETE = "listing", "running", "complete"  # states of a job
+_OTHER = {
+    "bundle": "another bundle",
+    "weights": "other weights",
+    "settings": "other settings",
+    "inputs": "other inputs",
+    "manifest": "another manifest",
+}
 BLOCK = (16, 500)  # fewest and most rows that are done, written and lost together
 SPARE = 3  # processors of each machine that no worker takes: without them reading and writing would wait for ever
 FILTER = 2**30  # bytes that Ray reserves to know which rows are written
@@ -78,7 +86,7 @@ def run(job: Job) -> JobResult:
     store = Store(job.out)
     with _held(store):
         about = _begin(job, store)
-        if about["state"] != "complete":
+        if about["state"] != COMPLETE:
             with _cluster(job.address):
                 _predict(job, store, about["frames"])
             about |= _counted(store, about["frames"])
@@ -97,27 +105,34 @@ def _held(store: Store) -> Any:
 
 def _begin(job: Job, store: Store) -> dict[str, Any]:
     """What is known of the job: of an earlier run, or noted now."""
-    about = store.read_json(ABOUT)
+    about, identity = store.read_json(ABOUT), _identity(job)
+    if about is not None and "identity" not in about:
+        raise PolypError(f"{job.out}/{ABOUT}: no job of polyp's; give another --out")
+    if about is None and any(store.exists(name) for name in (ROWS, CHECKPOINT, manifest.NAME)):
+        raise PolypError(f"{job.out}: holds {ROWS} or {manifest.NAME} that no job is known of; give another --out")
     if about and job.overwrite:
-        store.remove(ABOUT, CHECKPOINT, ROWS, manifest.NAME)
+        store.remove(CHECKPOINT, ROWS, manifest.NAME, ABOUT)  # what tells whose they are goes last
         about = None
-    identity = _identity(job)
-    if about:
+    if about and about["state"] != LISTING:
         if job.source:
             identity["manifest"] = manifest.digest(manifest.of_file(job.source))
-        for key, value in identity.items():
-            if about["identity"].get(key) != value:
-                raise PolypError(f"{job.out}: holds a job of another {key}; give another --out, or --overwrite")
-        if about["state"] != "complete":
+        for key, what in _OTHER.items():
+            if about["identity"].get(key) != identity.get(key):
+                raise PolypError(f"{job.out}: holds a job of {what}; give another --out, or --overwrite")
+        if about["state"] != COMPLETE:
             logger.info(f"{job.out}: goes on with a job of {counted(about['frames'], 'row')}")
         return about
-    if store.names(ROWS, "") or store.exists(CHECKPOINT):
-        raise PolypError(f"{job.out}: holds rows that no job is known of; give another --out")
+    about = {"identity": identity, "state": LISTING, "polyp_monai": polyp_monai.__version__}
+    store.write_json(ABOUT, about)
     entries = manifest.of_file(job.source) if job.source else manifest.of_inputs(job.inputs)
-    count, digest = manifest.write(entries, store)
+    try:
+        about["frames"], digest = manifest.write(entries, store)
+    except PolypError:
+        store.remove(manifest.NAME, ABOUT)
+        raise
     if job.source:
         identity["manifest"] = digest
-    about = {"identity": identity, "frames": count, "state": "running", "polyp_monai": polyp_monai.__version__}
+    about["state"] = RUNNING
     store.write_json(ABOUT, about)
     return about
 
@@ -140,16 +155,18 @@ def _cluster(address: str | None) -> Iterator[None]:
     if mine and address is None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it tells Ray's makers of each start
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else it leaves one in the home folder
+        os.environ.setdefault("RAY_worker_niceness", "0")  # else all other work of the machine goes first
         cores = os.cpu_count() or 1
-        options: dict[str, Any] = {"num_cpus": cores + SPARE, "include_dashboard": False}
+        options: dict[str, Any] = {"address": "local", "num_cpus": cores + SPARE, "include_dashboard": False}
     else:
-        options = {"address": address or "auto"}
+        options = {"address": address}
     try:
         if mine:
             ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
-        raise PolypError(f"--address {address}: no Ray cluster can be reached ({reason})") from error
+        what = f"--address {address}: no Ray cluster can be reached" if address else "Ray cannot be started here"
+        raise PolypError(f"{what} ({reason})") from error
     try:
         yield
     finally:
@@ -240,4 +257,4 @@ def _counted(store: Store, frames: int) -> dict[str, Any]:
             f"{store.place}: {counted(int((seen == 0).sum()), 'row')} missing, {(seen > 1).sum()} more than once; "
             "--overwrite does the job again"
         )
-    return {"state": "complete", "failed": failed, "errors": errors}
+    return {"state": COMPLETE, "failed": failed, "errors": errors}

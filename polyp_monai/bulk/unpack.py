@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from polyp_monai.bulk.job import ABOUT, ROWS
+from polyp_monai.bulk.job import ABOUT, COMPLETE, ROWS
 from polyp_monai.bulk.store import NEEDED
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
@@ -27,7 +27,7 @@ def unpack(job: Path, folder: Path) -> None:
         from pyarrow import parquet
     except ImportError as error:
         raise PolypError(f"{job}: {NEEDED}") from error
-    if json.loads((job / ABOUT).read_text(encoding="utf-8"))["state"] != "complete":
+    if json.loads((job / ABOUT).read_text(encoding="utf-8"))["state"] != COMPLETE:
         raise PolypError(f"{job}: the job is not complete; the command that began it goes on")
     for path in sorted((job / ROWS).glob("*.parquet")):
         for batch in parquet.ParquetFile(path).iter_batches(BATCH, columns=["path", "mask", "masks"]):

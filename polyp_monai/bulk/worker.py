@@ -51,7 +51,7 @@ class Attempts:
         return self._begun[key] - 1
 
     def end(self, key: int) -> None:
-        del self._begun[key]
+        self._begun.pop(key, None)  # a block may be done twice at a time, where its first result was lost
 
 
 class Worker:

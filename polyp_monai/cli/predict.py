@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,11 @@ def _nothing_to_do(named: str, out: Path, part: str | None) -> Outcome:
 
 
 def _run(
-    root: Path, inputs: list[str], out: Path, given: dict[str, Any], samples: Collection[dict], as_json: bool
+    root: Path, inputs: list[str], out: Path, given: dict[str, Any], samples: Iterable[dict], as_json: bool
 ) -> Outcome:
     from polyp_monai.bundle import predictions, run
     from polyp_monai.data import datalist, predicted
+    from polyp_monai.data.listing import DiskSet
 
     status = 0
     try:
@@ -106,24 +107,29 @@ def _run(
     except FramesLeftOutError as error:
         print(f"polyp: error: {error}", file=sys.stderr)
         status = 1
-    table = predicted.table(out, given.get("part"))
-    asked = {datalist.mask_name(s["image"], s["output"]): s["image"] for s in samples if "problem" not in s}
-    left_out = [s["image"] for s in samples if "problem" in s]
-    rows = []
+    table, asked = predicted.table(out, given.get("part")), DiskSet()
+    for sample in samples:
+        if "problem" not in sample:
+            asked.add(datalist.mask_name(sample["image"], sample["output"]))
+    rows: list[dict[str, Any]] = []
+    count = polyps = 0
     for row in predicted.rows(table) if table.exists() else ():
-        if asked.get(row["mask"]) == row["image"]:
-            del asked[row["mask"]]
-            rows.append(predictions.typed(row))
-    content = {"out": str(out), "frames": rows, "left_out": [*left_out, *asked.values()]}
-    return Outcome("\n".join(_lines(rows, out, table.name)), content, status)
+        if row["mask"] in asked:
+            count, polyps = count + 1, polyps + (row["polyps"] != "0")
+            if as_json or count <= LISTED:
+                rows.append(predictions.typed(row))
+    if not as_json:
+        return Outcome("\n".join(_lines(rows, count, polyps, table)), None, status)
+    there = {row["image"] for row in rows}
+    left_out = [sample["image"] for sample in samples if sample["image"] not in there]
+    return Outcome("", {"out": str(out), "frames": rows, "left_out": left_out}, status)
 
 
-def _lines(rows: list[dict[str, Any]], out: Path, table: str) -> list[str]:
+def _lines(rows: list[dict[str, Any]], count: int, polyps: int, table: Path) -> list[str]:
     from polyp_monai.bundle import predictions
 
-    lines = [predictions.line(row) for row in rows[:LISTED]]
-    if len(rows) > LISTED:
-        polyps = sum(row["polyps"] > 0 for row in rows)
-        lines.append(f"and {counted(len(rows) - LISTED, 'frame')} more; {polyps} of {len(rows)} show a polyp")
-    place = os.path.relpath(out)
-    return [*lines, f"masks are in {place}, a row a frame in {place}/{table}"] if rows else lines
+    lines = [predictions.line(row) for row in rows]
+    if count > len(rows):
+        lines.append(f"and {counted(count - len(rows), 'frame')} more; {polyps} of {count} show a polyp")
+    place = os.path.relpath(table.parent)
+    return [*lines, f"masks are in {place}, a row a frame in {place}/{table.name}"] if rows else lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections.abc import Collection, Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import cache, reduce
 from itertools import takewhile
 from pathlib import Path
@@ -116,7 +116,7 @@ def labelled_frames(
     return samples
 
 
-class Frames(Collection):
+class Frames:
     """Samples to predict: `image` (absolute path, or address) and `output` (relative path without suffix, one a frame).
 
     A sample that cannot be predicted says why in `problem`. `passed_over` are files that are no pictures of a format
@@ -134,9 +134,6 @@ class Frames(Collection):
         for frame in self._listing:
             sample = {"image": frame.path, "output": frame.output}
             yield {**sample, "problem": f"{frame.path}: {frame.problem}"} if frame.problem else sample
-
-    def __contains__(self, sample: object) -> bool:
-        return any(sample == other for other in self)
 
 
 def frames(
@@ -220,8 +217,8 @@ def claim(
 
 def join(output_dir: str | Path) -> None:
     """Put tables and ledgers of all parts into one each."""
-    predicted.tidy(output_dir)
     if (ledger := outputs.Ledger(output_dir, "predict", joined=True)).parts:
+        predicted.tidy(output_dir)
         ledger.claim(())
 
 

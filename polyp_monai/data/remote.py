@@ -11,7 +11,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,16 +128,20 @@ def walk(address: str) -> Iterator[str]:
 
 
 @contextmanager
-def fetched(address: str) -> Iterator[Path]:
-    """A copy of a file, or folder, in a temporary folder, under its own name; what is said of it names the address.
+def fetched(address: str, names: Iterable[str] = ("",)) -> Iterator[Path]:
+    """A copy of a file in a temporary folder, under its own name; what is said of it names the address.
+
+    Args:
+        address: of the file, or of a folder.
+        names: of the files in the folder.
 
     Raises:
         PolypError: it cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="polyp-") as folder:
         copy = Path(folder) / address.rpartition("/")[2]
-        for name in [""] if not is_folder(address) else [relative(path, address) for path in walk(address)]:
-            _copy(f"{address}/{name}".rstrip("/"), copy / name)
+        for name in names:
+            _copy(join(address, name).rstrip("/"), copy / name)
         try:
             yield copy
         except PolypError as error:
@@ -146,11 +150,13 @@ def fetched(address: str) -> Iterator[Path]:
 
 @contextmanager
 def here(path: str | Path) -> Iterator[str | Path]:
-    """A path as it is; an address as a copy, as `fetched` makes it."""
+    """A path as it is; the address of a file or folder as a copy, as `fetched` makes it."""
     if not is_address(path):
         yield path
         return
-    with fetched(str(path)) as copy:
+    address = absolute(str(path))
+    names = [relative(found, address) for found in walk(address)] if is_folder(address) else [""]
+    with fetched(address, names) as copy:
         yield copy
 
 

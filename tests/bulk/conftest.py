@@ -33,6 +33,7 @@ def ray_home(tmp_path, monkeypatch) -> Path:
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     (tmp_path / "decoder").mkdir()
     (tmp_path / "decoder/sitecustomize.py").write_text(DECODER)
     home = Path(__file__).resolve().parents[2]

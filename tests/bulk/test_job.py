@@ -65,7 +65,7 @@ def test_rows_hold_what_polyp_predict_finds_and_errors_are_rows(trained, dataset
     assert [mask["frame"] for mask in rows["n8"]["masks"]] == [10, 11, 12]
     assert main(words) == 1  # it is complete, and says so again
     other = [word if word != "0.3" else "0.4" for word in words]
-    assert "another settings" in fails(capsys, *other)
+    assert "a job of other settings" in fails(capsys, *other)
 
 
 def test_each_row_once_though_actor_node_and_driver_die(trained, dataset, ray_home, bucket, monkeypatch):
@@ -80,7 +80,8 @@ def test_each_row_once_though_actor_node_and_driver_die(trained, dataset, ray_ho
     images = sorted((dataset / "images").iterdir())
     for number in range(COUNT):
         shutil.copy(images[number % len(images)], frames / f"{number:04d}.jpg")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 5})
+    cluster = Cluster()
+    cluster.add_node(num_cpus=5)
     node = cluster.add_node(num_cpus=5)
     words = [sys.executable, "-m", "polyp_monai", "predict", trained, frames, "--out", f"{bucket}/job"]
     words = [*map(str, words), "--engine", "ray", "--address", cluster.address]

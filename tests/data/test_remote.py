@@ -92,7 +92,7 @@ def test_a_password_is_never_shown(capsys, trained, tmp_path):
 def test_s3(bucket, trained, dataset, tmp_path, capsys):
     pytest.importorskip("s3fs")
     image = sorted((dataset / "images").iterdir())[0]
-    fsspec.filesystem("s3").put(str(image), "polyps/frames/a.jpg")
+    fsspec.filesystem("s3").put(str(image), f"{bucket}/frames/a.jpg")
     out = tmp_path / "out"
     assert main(["predict", str(trained), f"{bucket}/frames", "--out", str(out)]) == 0
     assert Image.open(out / "a.png").size == Image.open(image).size
