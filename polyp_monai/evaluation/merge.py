@@ -89,7 +89,7 @@ def merge(
     ledger = outputs.Ledger(out, "merge")
     ledger.check(RUN_FILES, overwrite)
     scored: list[Scored] = []
-    rows = []
+    rows: list[dict[str, Any]] = []
     for member in found:
         scored += _evaluate(member, data, split, given, overwrite, rows)
     about = {"bundle": " + ".join(m.root.name for m in found), "runs": [str(m.root) for m in found]}
