@@ -72,7 +72,7 @@ def _joined(configs: Sequence[BundleConfig]) -> dict[str, Any]:
 
     from polyp_monai.training import checkpoints
 
-    state = {}
+    state: dict[str, Any] = {}
     for number, config in enumerate(configs):
         with torch.random.fork_rng():  # a network is built with drawn weights
             network = checkpoints.load_weights(config["network_def"], config.root / "models/model.pt")

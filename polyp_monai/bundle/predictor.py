@@ -48,7 +48,7 @@ class Segmented(NamedTuple):
         return find_polyps(within, threshold, (0, 0, width, height))
 
 
-class Prepared(NamedTuple):
+class Fitted(NamedTuple):
     """A frame that was read and fitted: its sample, and the transforms of its own that know the way back."""
 
     sample: dict
@@ -143,7 +143,7 @@ class Predictor:
         with self._turn, torch.no_grad():
             return self.network(frames)
 
-    def prepare(self, frame: str | files.Picture) -> Prepared:
+    def prepare(self, frame: str | files.Picture) -> Fitted:
         """Read and fit one frame, for `infer` and `finish`; for callers that make up batches of their own.
 
         Raises:
@@ -156,9 +156,9 @@ class Predictor:
         _, samples, failure, _ = _read(transforms[0], [(0, frame)], skip=False)
         if failure is not None:
             raise failure
-        return Prepared(samples[0], transforms)
+        return Fitted(samples[0], transforms)
 
-    def finish(self, prepared: Prepared, output: dict) -> Segmented:
+    def finish(self, prepared: Fitted, output: dict) -> Segmented:
         """The mask of a frame, of what `infer` gave for it; once for each."""
         found = _finished(0, prepared.transforms[1], output)
         self._spare.append(prepared.transforms)

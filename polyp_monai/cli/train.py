@@ -82,7 +82,7 @@ def train(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         given["tracking"] = args.tracking
     from polyp_monai.bundle import run
 
-    if args.print:
+    if args.print and world:
         line = run.torchrun_line(args.bundle, sets, args.out, given, world)
         return Outcome([line], {"line": line})
     root = run.train(args.bundle, sets, args.out, given, world=world)

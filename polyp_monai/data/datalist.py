@@ -214,7 +214,7 @@ def _mark_problems(listing: Listing, probability: bool, overlay: bool, dicom_out
         problem = frame.problem or _too_long(frame, probability, overlay, dicom_out)
         if dicom_out != PNG and dicom.holds(frame.path):
             any_dicom = True
-            problem = problem or dicom.no_object(frame.path)
+            problem = problem or dicom.no_object(frame.path) or ""
         if problem and not frame.problem:
             listing.mark(frame, problem)
     if dicom_out != PNG and not any_dicom:

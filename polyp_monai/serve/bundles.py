@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from polyp_monai.api import Bundle, Prediction
-from polyp_monai.bundle.predictor import Prepared, Segmented
+from polyp_monai.bundle.predictor import Fitted, Segmented
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.evaluation import conformal
@@ -92,7 +92,7 @@ class ServedBundle:
     def close(self) -> None:
         self.batches.close()
 
-    def _prepare(self, content: bytes, name: str) -> tuple[Prepared, files.Picture]:
+    def _prepare(self, content: bytes, name: str) -> tuple[Fitted, files.Picture]:
         picture = files.decode_picture(content, name, upright=True, most_pixels=self.limits.pixels)
         try:
             return self.predictor.prepare(picture), picture
@@ -101,7 +101,7 @@ class ServedBundle:
 
     def _answer(
         self,
-        prepared: Prepared,
+        prepared: Fitted,
         output: dict,
         pixels: np.ndarray | None,
         threshold: float | None,
