@@ -44,7 +44,7 @@ def shown(address: str) -> str:
 
 def relative(path: str, below: str) -> str:
     """What follows `below` and a slash in `path`, either addresses or paths."""
-    return path[len(below) :].lstrip("/")
+    return path[len(below) :].lstrip("/" + os.sep)
 
 
 def join(folder: str, name: str) -> str:

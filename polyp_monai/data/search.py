@@ -155,8 +155,8 @@ def unreadable_line(reasons: Mapping[Any, str]) -> str:
 
 def passed_over_line(paths: Iterable[str | Path], folder: Path | None = None) -> str:
     """One line on files of another format: how many, and the first few names."""
-    places = map(Path, paths) if folder else paths
-    names = [p.relative_to(folder).as_posix() if folder and p.is_relative_to(folder) else str(p) for p in places]
+    below = f"{folder}{os.sep}" if folder else ""
+    names = [str(path).removeprefix(below) for path in paths]
     where = f"{folder}: " if folder else ""
     plural = "file is" if len(names) == 1 else "files are"
     return f"{where}{len(names)} {plural} passed over, no picture of a known format: {shortened(names)}"
