@@ -200,7 +200,8 @@ def _predict(job: Job, store: Store, frames: int) -> None:
     from polyp_monai.bulk.worker import Attempts, Worker
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    attempts = ray.remote(num_cpus=0, scheduling_strategy=here)(Attempts).remote()  # type: ignore[arg-type]
+    remote: Any = ray.remote  # whose types know no such strategy
+    attempts = remote(num_cpus=0, scheduling_strategy=here)(Attempts).remote()
     room, needs = _room()
     workers = job.workers or room
     block = min(max(frames // (workers * 8), BLOCK[0]), BLOCK[1])

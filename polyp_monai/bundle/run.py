@@ -50,7 +50,7 @@ def run(root: Path, config: str, overrides: dict[str, Any], log: bool = True) ->
     out = overrides.get("output_dir")
     # a training holds the whole folder of its bundle
     held: Any = lock.held(out) if out and config != "train" else nullcontext()
-    if overrides.get("part"):
+    if out and overrides.get("part"):
         held = lock.held_part(out, predicted.tag(overrides["part"]))
     with held, scripts_of(root), clear_errors():
         from polyp_monai.bundle.workflow import Workflow

@@ -79,7 +79,7 @@ def _predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
 
     out = Path(os.path.abspath(args.out))
     inputs: list[str] = []
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {"overwrite": True}  # of wrong options: they are said, not what would be in their way
     with mistakes.collecting():
         if remote.is_address(args.out):
             raise PolypError(f"{args.out}: masks go to a folder of this machine; give another --out")

@@ -6,7 +6,7 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, reduce
 from itertools import takewhile
 from pathlib import Path
@@ -190,7 +190,7 @@ def frames(
     if strict and (bad := [sample["problem"] for sample in every if "problem" in sample]):
         raise PolypError(bad[0] + (f"; and {len(bad) - 1} more" if len(bad) > 1 else ""))
     fresh = not out.is_dir() or not any(out.iterdir())
-    sources: DiskSet | tuple = () if fresh else _real_paths(listing)
+    sources: DiskSet | tuple[()] = () if fresh else _real_paths(listing)
     _check_targets(every, out, sources, DiskSet(), probability, overlay, dicom_out)
     if part is not None:
         number, parts = predicted.part_of(part)
@@ -312,7 +312,7 @@ def _too_long(frame: Listed, probability: bool, overlay: bool, dicom_out: str) -
 def _check_targets(
     samples: Iterable[dict],
     output_dir: str | Path,
-    sources: Container[str],
+    sources: DiskSet | set[str] | tuple[()],
     claimed: DiskSet | set[str],
     probability: bool = False,
     overlay: bool = False,

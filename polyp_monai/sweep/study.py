@@ -236,7 +236,7 @@ def results(study: optuna.Study) -> dict[str, Any]:
     """The study as JSON has it: a row a trial, the best, and how much each option mattered."""
     import optuna
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for trial in study.get_trials(deepcopy=False):
         start, end = trial.datetime_start, trial.datetime_complete
         rows.append(
