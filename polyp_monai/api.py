@@ -28,7 +28,7 @@ import numpy as np
 
 from polyp_monai import provenance
 from polyp_monai.bundle import locate
-from polyp_monai.data import datalist, dicom, files, outputs, search
+from polyp_monai.data import datalist, dicom, files, outputs, remote, search
 from polyp_monai.errors import PolypError, counted
 from polyp_monai.metrics.regions import Polyp, find_polyps
 
@@ -235,8 +235,8 @@ class Bundle:
             return list(self._predictions(source, errors == "skip"))
         if isinstance(source, Iterator):
             return self._predictions(source, errors == "skip")
-        if isinstance(source, (str, os.PathLike)) and _is_many(Path(source)):
-            return self._predictions(_found(Path(source), errors == "skip"), errors == "skip")
+        if isinstance(source, (str, os.PathLike)) and _is_many(os.fspath(source)):
+            return self._predictions(_found(os.fspath(source), errors == "skip"), errors == "skip")
         return next(self._predictions([source], skip=False))
 
     def _predictions(self, frames: Iterable[Any], skip: bool) -> Iterator[Prediction]:
@@ -277,7 +277,10 @@ class Bundle:
 
         latency = Latency()
         finder = Finder.of(self.predictor, smooth, half_life, confirm, crop, latency)
-        with source if isinstance(source, Source) else open_source(source, fps) as frames:
+        with (
+            remote.here(source) as place,
+            place if isinstance(place, Source) else open_source(place, fps) as frames,
+        ):
             for item in Pipeline(frames, [finder], latency, realtime or frames.live):
                 yield TrackedFrame(item.frame.index, item.frame.time, item.polyps, item.frame.image)
             if frames.damaged:
@@ -312,8 +315,9 @@ class Bundle:
         given = overrides.check(root, "evaluate", overrides.words({**self._given, **keys}))
         place = Path(out) if out else Path("results") / self.name / split if self._folder else None
         place = (place or locate.results(root, split)).absolute()
-        datalist.read(data)
-        about = {"dataset_dir": str(Path(data).resolve()), "split": split, "output_dir": str(place)}
+        folder = datalist.local(data)
+        datalist.read(folder)
+        about = {"dataset_dir": str(folder), "split": split, "output_dir": str(place)}
         with run.random_state_kept():
             run.run(root, "evaluate", {**about, **given}, log=False)
         return json.loads((place / "summary.json").read_text(encoding="utf-8"))
@@ -340,7 +344,7 @@ class Bundle:
         if self._folder and not out:
             raise PolypError(f"{self.name}: comes from a zip, so say with out=DIR where the trained bundle goes")
         kept: dict[str, Any] = {key: self._given[key] for key in ("device", "image_size") if key in self._given}
-        folders = [data] if isinstance(data, (str, Path)) else data
+        folders = [datalist.local(folder) for folder in ([data] if isinstance(data, (str, Path)) else data)]
         bundle = root.name if locate.is_shipped(root) else str(root)
         source = locate.template(bundle, str(out) if out else None)
         given = overrides.check(source, "train", overrides.words({**kept, **keys}))
@@ -393,7 +397,7 @@ class _Asked:
     def __iter__(self) -> Iterator[str | files.Picture]:
         for position, frame in enumerate(self._frames):
             if isinstance(frame, (str, os.PathLike)):
-                path = os.path.abspath(frame)
+                path = remote.absolute(os.fspath(frame))
                 self._waiting[position] = path, None
                 yield path
             else:
@@ -408,15 +412,18 @@ class _Asked:
         return self._waiting.pop(position)
 
 
-def _is_many(path: Path) -> bool:
+def _is_many(source: str) -> bool:
+    if remote.is_address(source):
+        return source.lower().endswith(".json") or remote.is_folder(source)
+    path = Path(source)
     if dicom.holds(path):
-        return len(datalist.find_frames(str(path)).frames) > 1
-    return path.is_dir() or path.suffix.lower() == ".json" or (not path.exists() and glob.has_magic(str(path)))
+        return len(datalist.find_frames(source).frames) > 1
+    return path.is_dir() or path.suffix.lower() == ".json" or (not path.exists() and glob.has_magic(source))
 
 
-def _found(source: Path, skip: bool) -> list[Path]:
+def _found(source: str, skip: bool) -> list[str]:
     """The frames that a folder, glob or data list names; what is passed over is named in the log."""
-    found = datalist.find_frames(str(source))
+    found = datalist.find_frames(source)
     if not found.frames:
         raise PolypError(f"{source}: no frames there; known formats are {', '.join(files.SUFFIXES)}")
     if found.problems:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import absl.logging
 import hypothesis
@@ -99,3 +101,39 @@ def trained(tmp_path_factory, dataset) -> Path:
     out = tmp_path_factory.mktemp("runs") / "unet"
     assert main(["train", "unet", "--data", str(dataset), "--out", str(out), *small_options(epochs="2")]) == 0
     return out
+
+
+class Bucket(str):
+    """The address of a bucket on an S3 server of this process; what is in it outlives the server's stop."""
+
+    server: Any
+
+    def start(self, port: int = 0) -> None:
+        from moto.server import ThreadedMotoServer
+
+        self.server = ThreadedMotoServer(port=port or self.port, verbose=False)
+        self.server.start()
+
+    port = 0
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A `Bucket` for this process and those that it starts."""
+    pytest.importorskip("moto.server")
+    s3fs = pytest.importorskip("s3fs")
+    made = Bucket(f"s3://polyps-{secrets.token_hex(4)}")  # the server's contents outlive a test
+    made.start()
+    host, made.port = made.server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{made.port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem().mkdir(made)
+    yield made
+    made.server.stop()
+    s3fs.S3FileSystem.clear_instance_cache()

@@ -16,7 +16,7 @@ TIERS = (  # from the top; a room may import its own tier and lower ones
     ("cli", "napari_plugin"),
     ("serve",),
     ("api",),
-    ("data_prep", "video", "export", "evaluation", "report", "sweep"),
+    ("data_prep", "video", "export", "evaluation", "report", "sweep", "bulk"),
     ("bundle", "runtime", "training"),
     ("data", "networks", "inferers", "losses", "provenance", "sharing"),
     ("metrics", "errors"),

@@ -51,6 +51,7 @@ RANGES = {  # lowest and highest sensible value
 }
 KINDS: dict[str, Callable[[str], Any]] = {  # of keys whose default is an expression, or does not tell what they take
     "device": values.device,
+    "part": values.or_null(values.part),
     "runtime": values.one_of(*runtime.RUNTIMES, runtime.AUTO),
     "tta": values.one_of("none", "flip"),
     "amp": values.one_of("auto", "off", "bf16", "fp16"),

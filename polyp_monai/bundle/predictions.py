@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -10,13 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from polyp_monai.data import files
-from polyp_monai.errors import PolypError, counted
+from polyp_monai.data import datalist, files, predicted
+from polyp_monai.errors import counted
 from polyp_monai.metrics.regions import find_polyps
-
-NAME = "predictions.csv"
-COLUMNS = ("image", "mask", "width", "height", "polyps", "polyp_share", "confidence", "boxes")
-_AS_TEXT: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}  # any name of a file
 
 
 class FindPolypsd:
@@ -40,10 +35,14 @@ class PredictionTable:
     """Ignite handler that writes the rows while frames are predicted, so that an interrupted run keeps its own.
 
     Rows of earlier runs into the folder stay, but for those of masks that are written again.
+
+    Args:
+        output_dir: folder of the masks.
+        part: "K/N", of a run that does one part of the frames: it has a table of its own.
     """
 
-    def __init__(self, output_dir: str) -> None:
-        self.folder = Path(output_dir).resolve()
+    def __init__(self, output_dir: str, part: str | None = None) -> None:
+        self.folder, self.part = Path(output_dir).resolve(), part
 
     def attach(self, engine: Any) -> None:
         from ignite.engine import Events
@@ -55,10 +54,10 @@ class PredictionTable:
     def _append(self, engine: Any) -> None:
         pairs = zip(engine.state.batch, engine.state.output, strict=True)
         rows = [self._row(sample, output) for sample, output in pairs]
-        path = self.folder / NAME
+        path = predicted.table(self.folder, self.part)
         fresh = not path.exists()
-        with open(path, "a", **_AS_TEXT) as file:
-            file.write(files.csv_text([COLUMNS] * fresh + rows))
+        with open(path, "a", **predicted.AS_TEXT) as file:
+            file.write(files.csv_text([predicted.COLUMNS] * fresh + rows))
 
     @staticmethod
     def _row(sample: Mapping[str, Any], output: Mapping[str, Any]) -> tuple:
@@ -67,32 +66,11 @@ class PredictionTable:
         share = sum(polyp.area for polyp in polyps) / (width * height)
         confidence = f"{max(polyp.confidence for polyp in polyps):.4f}" if polyps else ""
         boxes = "; ".join(" ".join(f"{corner:.0f}" for corner in polyp.box) for polyp in polyps)
-        mask = f"{sample['output']}{files.mask_suffix(image)}"
+        mask = datalist.mask_name(image, sample["output"])
         return image, mask, width, height, len(polyps), f"{share:.6f}", confidence, boxes
 
     def _tidy(self) -> None:
-        """One row a mask, the latest, and none that a killed run left torn."""
-        rows = read(self.folder)
-        if not rows:
-            return
-        with files.atomic(self.folder / NAME) as partial, open(partial, "w", **_AS_TEXT) as file:
-            file.write(files.csv_text([COLUMNS, *([row[name] for name in COLUMNS] for row in rows.values())]))
-
-
-def read(folder: str | Path) -> dict[str, dict[str, str]]:
-    """Mask, relative to `folder` -> row of its predictions.csv; empty where there is none.
-
-    Raises:
-        PolypError: a file of that name that polyp did not write.
-    """
-    path = Path(folder) / NAME
-    if not path.exists():
-        return {}
-    with open(path, **_AS_TEXT) as file:
-        rows = csv.DictReader(file)
-        if tuple(rows.fieldnames or COLUMNS) != COLUMNS:
-            raise PolypError(f"{path}: is there already, and polyp did not write it; give another output folder")
-        return {row["mask"]: row for row in rows if None not in row.values() and None not in row}
+        predicted.tidy(self.folder, self.part)
 
 
 def typed(row: Mapping[str, str]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from polyp_monai.bundle.read import BundleConfig, clear_errors, recipe_digest
 from polyp_monai.data import files
 from polyp_monai.data.transforms import FitFrame, SavePredictiond, in_geometry_of, to_pixels
 from polyp_monai.errors import PolypError, root_cause
+from polyp_monai.metrics.regions import Polyp, find_polyps
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,12 @@ class Segmented(NamedTuple):
     mask: np.ndarray
     probability: np.ndarray
     geometry: files.Picture
+
+    def polyps(self, threshold: float) -> list[Polyp]:
+        """The connected regions of the mask, which was cut at `threshold`, largest first."""
+        within = np.where(self.mask, np.maximum(self.probability, threshold), 0).astype(np.float32)
+        height, width = self.mask.shape
+        return find_polyps(within, threshold, (0, 0, width, height))
 
 
 class FittedFrame(NamedTuple):

@@ -14,7 +14,7 @@ from polyp_monai.bundle import launch, locate, model_file
 from polyp_monai.bundle.launch import World
 from polyp_monai.bundle.options import read_settings
 from polyp_monai.bundle.read import check_hashes, check_root, clear_errors, scripts_of
-from polyp_monai.data import datalist, files, lock
+from polyp_monai.data import datalist, files, lock, predicted
 from polyp_monai.errors import PolypError
 from polyp_monai.training import checkpoints
 
@@ -49,7 +49,9 @@ def run(root: Path, config: str, overrides: dict[str, Any], log: bool = True) ->
     given = {key: "$None" if value is None else value for key, value in _tracked(overrides, config).items()}
     out = overrides.get("output_dir")
     # a training holds the whole folder of its bundle
-    held = lock.held(out) if out and config != "train" else nullcontext()
+    held: Any = lock.held(out) if out and config != "train" else nullcontext()
+    if out and overrides.get("part"):
+        held = lock.held_part(out, predicted.tag(overrides["part"]))
     with held, scripts_of(root), clear_errors():
         from polyp_monai.bundle.workflow import Workflow
 

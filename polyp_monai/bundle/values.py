@@ -101,6 +101,14 @@ def fold(text: str) -> str:
     return text
 
 
+def part(text: str) -> str:
+    """K/N, the K-th of N parts, as text."""
+    from polyp_monai.data.predicted import part_of
+
+    part_of(text)
+    return text
+
+
 def or_null(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     """Also null."""
     return lambda text: None if text.lower() in ("null", "none") else kind(text)

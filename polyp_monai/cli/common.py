@@ -32,6 +32,17 @@ def keep_inverted(parser: Parser) -> None:
     parser.flag("keep-inverted", "take masks that are polyp on more than half of the frame and along its edge")
 
 
+def place(text: str) -> Path:
+    """A path of this machine; what is at an address is copied to the cache.
+
+    Raises:
+        PolypError: it cannot be read.
+    """
+    from polyp_monai.data import remote
+
+    return remote.mirror(text.rstrip("/")) if remote.is_address(text) else Path(text.removeprefix("file://"))
+
+
 def setting(parser: Parser) -> None:
     """--set, the way around the checks of --KEY VALUE."""
     parser.option(
@@ -51,12 +62,17 @@ def complete_bundle(prefix: str, **_: Any) -> list[str]:
 
 
 def prepared(folders: Iterable[str]) -> list[str]:
-    """Absolute paths of folders that `polyp prepare` wrote. Raises PolypError for one that it did not."""
+    """Absolute paths of folders that `polyp prepare` wrote; one at an address is copied to the cache.
+
+    Raises:
+        PolypError: a folder that it did not write.
+    """
     from polyp_monai.data import datalist
 
-    for folder in folders:
-        datalist.read(folder)
-    return [str(Path(folder).resolve()) for folder in folders]
+    places = [datalist.local(folder) for folder in folders]
+    for place in places:
+        datalist.read(place)
+    return [str(place) for place in places]
 
 
 def weights(root: Path, given: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from polyp_monai.bundle import values
@@ -127,8 +128,9 @@ def _summary(folder: Path) -> dict[str, Any]:
 def declare_score(parser: Parser) -> None:
     parser.description, parser.epilog = SCORE, SCORE_EXAMPLES
     parser.set_defaults(run=score)
-    parser.option("pred", "DIR", "folder of masks or probability maps", Path, required=True)
-    parser.option("truth", "DIR", "folder of true masks", Path, required=True)
+    about = "folder of masks or probability maps, or of a job of `polyp predict --engine ray`"
+    parser.option("pred", "DIR", about, common.place, required=True)
+    parser.option("truth", "DIR", "folder of true masks", common.place, required=True)
     parser.option("out", "DIR", "where report and tables go", Path, required=True)
     common.overwrite(parser, "the run")
     common.data(parser, "prepared set, or its data list, that knows images, groups and tags", kind=Path)
@@ -140,18 +142,24 @@ def declare_score(parser: Parser) -> None:
 
 
 def score(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
+    from polyp_monai.bulk import unpack
     from polyp_monai.data import lock, outputs
     from polyp_monai.evaluation import RUN_FILES, external
 
     matched: tuple = ()
     with mistakes.collecting():
         outputs.Ledger(args.out, "score").check(RUN_FILES, args.overwrite)
-    with mistakes.collecting():
-        external.check_place(args.out, args.pred, args.truth)
-        matched = external.match(args.pred, args.truth, args.data)
-    mistakes.check()
-    with lock.held(args.out):
-        return _score(args, *matched)
+    with TemporaryDirectory(prefix="polyp-") as folder:
+        with mistakes.collecting():
+            external.check_place(args.out, args.pred, args.truth)
+            masks = args.pred
+            if unpack.is_job(masks):
+                masks = Path(folder)
+                unpack.unpack(args.pred, masks)
+            matched = external.match(masks, args.truth, args.data)
+        mistakes.check()
+        with lock.held(args.out):
+            return _score(args, *matched)
 
 
 def _score(

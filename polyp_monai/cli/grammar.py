@@ -155,7 +155,9 @@ class Parser(argparse.ArgumentParser):
             return kind(text)
         except ValueError as error:
             self._mistakes.lines.append(f"--{name} {text}: {error}")
-            return default
+        except PolypError as error:  # it names what was given
+            self._mistakes.lines += error.lines
+        return default
 
     def _split(self, words: list[str]) -> tuple[list[str], dict[str, str]]:
         """The words for argparse, and the keys of the config.

@@ -64,8 +64,8 @@ def merge(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         found = merging.members(roots, Path(data))
         summary = merging.merge(found, Path(data), args.split, out, given, overwrite)
     lines = run_folder.headline(summary) if "frames_with_polyp" in summary else []
-    lines += [merging.table(summary), f"look at {os.path.relpath(out / 'report.html')}"]
-    return Outcome("\n".join(lines), {"out": str(out), "summary": summary})
+    lines += [*merging.table(summary).splitlines(), f"look at {os.path.relpath(out / 'report.html')}"]
+    return Outcome(lines, {"out": str(out), "summary": summary})
 
 
 def declare_ensemble(parser: Parser) -> None:
@@ -82,5 +82,5 @@ def ensemble(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
 
     root = ensembles.write(args.runs, args.out)
     place = os.path.relpath(root)
-    text = f"{place} predicts the mean of {counted(len(args.runs), 'run')}; polyp predict {place} FRAMES"
-    return Outcome(text, {"bundle": str(root), "runs": args.runs})
+    line = f"{place} predicts the mean of {counted(len(args.runs), 'run')}; polyp predict {place} FRAMES"
+    return Outcome([line], {"bundle": str(root), "runs": args.runs})

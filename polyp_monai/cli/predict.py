@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from polyp_monai.cli import common
+from polyp_monai.cli import bulk, common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser, complete
-from polyp_monai.errors import FramesLeftOutError, counted, say
+from polyp_monai.errors import FramesLeftOutError, PolypError, counted, say
 
 PREDICT = """Write a mask for each frame: PNG of 0 and 255, or NIfTI with the affine of its NIfTI input.
 
@@ -18,8 +19,10 @@ INPUT is a file, folder, glob or data list; folders keep their tree below --out.
 of several frames counts as a folder of them. A first word that names a bundle, by
 name or by folder, is the BUNDLE, which else is efficient_unet with the weights that it comes with; --bundle says it
 where an input has the name of a bundle. predictions.csv beside the masks holds a row a frame: polyps, their share of
-the frame, confidence. A frame that cannot be read is named, the others are predicted, and the exit status is 1. Any
-option of configs/inference.yaml (below) can follow as --KEY VALUE.
+the frame, confidence. A frame that cannot be read is named, the others are predicted, and the exit status is 1.
+--skip-existing goes on where a run was interrupted. Jobs of an array share the frames by --part 1/8 ... 8/8, and a run
+without --part, but with --skip-existing, then joins their tables. Any option of configs/inference.yaml (below) can
+follow as --KEY VALUE.
 """
 
 EXAMPLES = """examples:
@@ -29,6 +32,8 @@ EXAMPLES = """examples:
   polyp predict frames --skip-existing --json
   polyp predict study --out masks --dicom-out seg
   polyp predict --ensemble runs/fold1 --ensemble runs/fold2 photo.jpg --out both
+  polyp predict frames --out masks --part 3/8 --skip-existing
+  polyp predict runs/unet --manifest frames.parquet --out rows --engine ray
 """
 
 LISTED = 50  # frames that are printed
@@ -38,15 +43,25 @@ def declare(parser: Parser) -> None:
     parser.description, parser.epilog = PREDICT, EXAMPLES
     parser.usage = "polyp predict [BUNDLE] INPUT [INPUT ...] [options]"
     parser.set_defaults(run=predict)
-    parser.add_argument("inputs", metavar="[BUNDLE] INPUT", nargs="+", help="file, folder, glob or data list")
+    about = "file, folder, glob or data list; addresses (s3://) too"
+    parser.add_argument("inputs", metavar="[BUNDLE] INPUT", nargs="*", help=about)
     complete(parser.option("bundle", "BUNDLE", "name or folder (efficient_unet)"), common.complete_bundle)
     parser.option("ensemble", "RUN", "instead of BUNDLE, twice or more: the mean of several", action="append")
     parser.option("out", "DIR", "where the masks go (masks)", default="masks")
     common.calibration(parser)
     common.setting(parser)
+    bulk.declare(parser)
 
 
 def predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
+    if args.engine == "ray" and (args.inputs or args.manifest):
+        return bulk.predict(args, mistakes)
+    for name in ("manifest", "address", "workers"):
+        if getattr(args, name) is not None:
+            mistakes.misused(f"--{name}: is for --engine ray")
+    if not args.inputs:
+        mistakes.misused("missing: [BUNDLE] INPUT (see `polyp predict --help`)")
+    mistakes.check()
     if not args.ensemble:
         return _predict(args, mistakes)
     from polyp_monai.bundle import ensemble
@@ -59,35 +74,51 @@ def predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
 
 
 def _predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
-    from polyp_monai.bundle import locate, overrides, predictions
-    from polyp_monai.data import datalist
+    from polyp_monai.bundle import locate, overrides
+    from polyp_monai.data import datalist, predicted, remote
 
     out = Path(os.path.abspath(args.out))
     inputs: list[str] = []
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {"overwrite": True}  # of wrong options: they are said, not what would be in their way
     with mistakes.collecting():
+        if remote.is_address(args.out):
+            raise PolypError(f"{args.out}: masks go to a folder of this machine; give another --out")
         bundle, inputs = common.bundle_of(args.inputs, args.bundle)
         root = locate.find(bundle)
         given = overrides.check(root, "inference", args.given, args.settings)
         common.weights(root, given)
         given |= common.calibrated(root, args.calibration, given)
-    inputs = [os.path.abspath(item) for item in inputs]
-    wanted = {key: given.get(key, False) for key in ("overwrite", "probability", "overlay", "skip_existing", "strict")}
+    inputs = [remote.absolute(item) for item in inputs]
+    keys = ("overwrite", "probability", "overlay", "skip_existing", "strict")
+    wanted = {key: given.get(key, False) for key in keys} | {"part": given.get("part")}
     wanted["dicom_out"] = given.get("dicom_out", datalist.PNG)
     with mistakes.collecting():
-        predictions.read(out)
+        predicted.check(out)
     with mistakes.collecting():
         samples = datalist.frames(inputs, out, **wanted)
     mistakes.check()
     if not samples:
-        line = f"every frame has its mask in {args.out} already"
-        return Outcome([line], {"out": str(out), "frames": [], "left_out": []})
-    return _run(root, inputs, out, given, samples)
+        return _nothing_to_do(args.out, out, given.get("part"))
+    return _run(root, inputs, out, given, samples, args.json)
 
 
-def _run(root: Path, inputs: list[str], out: Path, given: dict[str, Any], samples: list[dict]) -> Outcome:
+def _nothing_to_do(named: str, out: Path, part: str | None) -> Outcome:
+    from polyp_monai.data import datalist, lock
+
+    if not part:
+        with lock.held(out):
+            datalist.join(out)
+    which = f" of part {part}" if part else ""
+    line = f"every frame{which} has its mask in {named} already"
+    return Outcome([line], {"out": str(out), "frames": [], "left_out": []})
+
+
+def _run(
+    root: Path, inputs: list[str], out: Path, given: dict[str, Any], samples: Iterable[dict], as_json: bool
+) -> Outcome:
     from polyp_monai.bundle import predictions, run
-    from polyp_monai.data import files
+    from polyp_monai.data import datalist, predicted
+    from polyp_monai.data.listing import DiskSet
 
     status = 0
     try:
@@ -95,24 +126,33 @@ def _run(root: Path, inputs: list[str], out: Path, given: dict[str, Any], sample
     except FramesLeftOutError as error:
         say(f"polyp: error: {error}")
         status = 1
-    rows, left_out = [], []
-    known = predictions.read(out)
+    table, asked = predicted.table(out, given.get("part")), DiskSet()
     for sample in samples:
-        row = known.get(f"{sample['output']}{files.mask_suffix(sample['image'])}")
-        if row is not None and row["image"] == sample["image"]:
-            rows.append(predictions.typed(row))
-        else:
-            left_out.append(sample["image"])
-    content = {"out": str(out), "frames": rows, "left_out": left_out}
-    return Outcome(_lines(rows, out), content, status)
+        if "problem" not in sample:
+            asked.add(_key(datalist.mask_name(sample["image"], sample["output"]), sample["image"]))
+    rows: list[dict[str, Any]] = []
+    count = polyps = 0
+    for row in predicted.rows(table) if table.exists() else ():
+        if _key(row["mask"], row["image"]) in asked:
+            count, polyps = count + 1, polyps + (row["polyps"] != "0")
+            if as_json or count <= LISTED:
+                rows.append(predictions.typed(row))
+    if not as_json:
+        return Outcome(_lines(rows, count, polyps, table), None, status)
+    there = {row["image"] for row in rows}
+    left_out = [sample["image"] for sample in samples if sample["image"] not in there]
+    return Outcome([], {"out": str(out), "frames": rows, "left_out": left_out}, status)
 
 
-def _lines(rows: list[dict[str, Any]], out: Path) -> list[str]:
+def _key(mask: str, image: str) -> str:
+    return f"{mask}\0{image}"  # a row of an earlier run may be of another image
+
+
+def _lines(rows: list[dict[str, Any]], count: int, polyps: int, table: Path) -> list[str]:
     from polyp_monai.bundle import predictions
 
-    lines = [predictions.line(row) for row in rows[:LISTED]]
-    if len(rows) > LISTED:
-        polyps = sum(row["polyps"] > 0 for row in rows)
-        lines.append(f"and {counted(len(rows) - LISTED, 'frame')} more; {polyps} of {len(rows)} show a polyp")
-    place = os.path.relpath(out)
-    return [*lines, f"masks are in {place}, a row a frame in {place}/{predictions.NAME}"] if rows else lines
+    lines = [predictions.line(row) for row in rows]
+    if count > len(rows):
+        lines.append(f"and {counted(count - len(rows), 'frame')} more; {polyps} of {count} show a polyp")
+    place = os.path.relpath(table.parent)
+    return [*lines, f"masks are in {place}, a row a frame in {place}/{table.name}"] if rows else lines

@@ -41,7 +41,7 @@ def declare(parser: Parser) -> None:
     parser.description, parser.epilog = PREPARE, EXAMPLES
     parser.set_defaults(run=prepare)
     complete(parser.add_argument("set", metavar="SET", help=", ".join(registry.SETS)), lambda **_: registry.SETS)
-    parser.option("source", "PATH", "folder or zip of the publisher", Path)
+    parser.option("source", "PATH", "folder or zip of the publisher", common.place)
     parser.option("out", "DIR", "folder to write", Path, required=True)
     common.overwrite(parser, "another data set, or another split of it,")
     parser.flag("skip-bad", "leave out what cannot be used instead of refusing")
@@ -58,13 +58,13 @@ def declare(parser: Parser) -> None:
     seed = values.whole(0, values.LARGEST_SEED)
     parser.option("seed", "N", "of every random choice (0)", seed, group=split, default=0)
     own = parser.add_argument_group("folder")
-    parser.option("images", "DIR", "folder of the images, with what is below it", Path, group=own)
-    parser.option("masks", "DIR", "folder of the masks: same relative path as the image", Path, group=own)
+    parser.option("images", "DIR", "folder of the images, with what is below it", common.place, group=own)
+    parser.option("masks", "DIR", "folder of the masks: same relative path as the image", common.place, group=own)
     parser.option("mask-suffix", "TEXT", "end of the masks' names: _mask for a_mask.png of a.jpg", group=own)
     parser.option(
         "missing-mask", "", "empty: an image without a mask has no polyp", values.one_of("error", "empty"), group=own
     )
-    parser.option("negatives", "DIR", "folder of images without a polyp, and without masks", Path, group=own)
+    parser.option("negatives", "DIR", "folder of images without a polyp, and without masks", common.place, group=own)
     parser.option("group-regex", "REGEX", "first capture group on the name is the group", group=own)
     parser.option("group-csv", "FILE", "table with the columns name and group", Path, group=own)
     parser.option("name", "NAME", "name of the data set (the source folder's)", group=own)

@@ -77,7 +77,7 @@ def sweep(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         studies.work(study, wanted, args.trials)
     finally:
         content = _report(studies.results(study), out)
-    return Outcome(_text(content, out), content)
+    return Outcome(_lines(content, out), content)
 
 
 def _report(content: dict[str, Any], out: Path) -> dict[str, Any]:
@@ -95,9 +95,10 @@ def _report(content: dict[str, Any], out: Path) -> dict[str, Any]:
     return content | {"out": str(out)}
 
 
-def _text(content: dict[str, Any], out: Path) -> str:
+def _lines(content: dict[str, Any], out: Path) -> list[str]:
     best, place = content["best"], os.path.relpath(out)
     if best is None:
-        return f"no trial was finished; look at {place}/report.html"
+        return [f"no trial was finished; look at {place}/report.html"]
     options = " ".join(f"--{key} {value}" for key, value in best["options"].items())
-    return f"best of {len(content['trials'])} trials: {best['score']:.4f} with {options}\nlook at {place}/report.html"
+    found = f"best of {len(content['trials'])} trials: {best['score']:.4f} with {options}"
+    return [found, f"look at {place}/report.html"]

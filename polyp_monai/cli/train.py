@@ -64,9 +64,10 @@ def _address(text: str) -> str:
 def train(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai.bundle import launch, locate, options, overrides
 
+    sets: list[str] = []
     with mistakes.collecting():
-        common.prepared(args.data)
-    world = None
+        sets = common.prepared(args.data)
+    world: launch.World | None = None
     with mistakes.collecting():
         root = locate.template(args.bundle, args.out)
         given = overrides.check(root, "train", args.given, args.settings)
@@ -82,11 +83,11 @@ def train(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai.bundle import run
 
     if args.print and world:
-        line = run.torchrun_line(args.bundle, args.data, args.out, given, world)
-        return Outcome(line, {"line": line})
-    root = run.train(args.bundle, args.data, args.out, given, world=world)
+        line = run.torchrun_line(args.bundle, sets, args.out, given, world)
+        return Outcome([line], {"line": line})
+    root = run.train(args.bundle, sets, args.out, given, world=world)
     if args.node_rank:
-        return Outcome("", {"bundle": str(root)})
+        return Outcome([], {"bundle": str(root)})
     weights = Path(given.get("ckpt_dir", root / "models")) / "model.pt"
     return _outcome(root, weights, Path(given.get("output_dir", root / "eval")) / "training.csv")
 

@@ -6,16 +6,27 @@ import glob
 import hashlib
 import json
 import os
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache, reduce
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from polyp_monai.data import ALL, SPLITS, dicom, files, folds, outputs, search
+from polyp_monai.data import ALL, SPLITS, dicom, files, folds, outputs, predicted, remote, search
+from polyp_monai.data.listing import DiskSet, Listed, Listing
 from polyp_monai.errors import PolypError, counted
 
 PNG = "png"  # of --dicom-out: the mask alone
 LONGEST_NAME = 255  # bytes, on every usual file system
+
+
+def local(dataset_dir: str | Path) -> Path:
+    """A data set's folder, absolute; one at an address as a copy in the cache, which is brought up to date.
+
+    Raises:
+        PolypError: the address cannot be read.
+    """
+    return remote.mirror(str(dataset_dir)) if remote.is_address(dataset_dir) else Path(dataset_dir).resolve()
 
 
 def read(dataset_dir: str | Path) -> dict:
@@ -23,12 +34,12 @@ def read(dataset_dir: str | Path) -> dict:
     path = Path(dataset_dir) / "datalist.json"
     if not path.is_file():
         raise PolypError(f"{path}: no such file; make it with `polyp prepare SET --source PATH --out {dataset_dir}`")
-    return _read_list(path)
+    return _read_list(str(path))
 
 
-def _read_list(path: Path) -> dict:
+def _read_list(path: str) -> dict:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(remote.read_bytes(path) if remote.is_address(path) else Path(path).read_bytes())
     except (OSError, ValueError) as error:
         raise PolypError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(content, dict) or not any(isinstance(content.get(split), list) for split in SPLITS):
@@ -110,7 +121,8 @@ def labelled_frames(
         for s in read_split(folder, name, fold)
     ]
     if output_dir is not None:
-        _check_targets(samples, output_dir, {s[key] for s in samples for key in ("image", "label")})
+        sources = {os.path.realpath(s[key]) for s in samples for key in ("image", "label")}
+        _check_targets(samples, output_dir, sources, set())
     return samples
 
 
@@ -120,16 +132,24 @@ def digest(*splits: Sequence[dict]) -> str:
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
-class Frames(list):
-    """Samples to predict: `image` (absolute path) and `output` (relative path without suffix, one a frame).
+class Frames:
+    """Samples to predict: `image` (absolute path, or address) and `output` (relative path without suffix, one a frame).
 
     A sample that cannot be predicted says why in `problem`. `passed_over` are files that are no pictures of a format
-    that is read here. The three together are all that the inputs name. `burned_in`: DICOM files with text in them.
+    that is read here. The three together, with the frames of other parts and those that are done, are all that the
+    inputs name. They lie on disk, however many they are. `burned_in`: DICOM files with text in them.
     """
 
-    def __init__(self, samples: Iterable[dict], passed_over: Sequence[Path], burned_in: Sequence[Path] = ()) -> None:
-        super().__init__(samples)
-        self.passed_over, self.burned_in = list(passed_over), list(burned_in)
+    def __init__(self, listing: Listing, passed_over: Sequence[str] = (), burned_in: Sequence[Path] = ()) -> None:
+        self._listing, self.passed_over, self.burned_in = listing, passed_over, burned_in
+
+    def __len__(self) -> int:
+        return len(self._listing)
+
+    def __iter__(self) -> Iterator[dict]:
+        for frame in self._listing:
+            sample = {"image": frame.path, "output": frame.output}
+            yield {**sample, "problem": f"{frame.path}: {frame.problem}"} if frame.problem else sample
 
 
 def frames(
@@ -141,43 +161,80 @@ def frames(
     skip_existing: bool = False,
     strict: bool = False,
     dicom_out: str = PNG,
+    part: str | None = None,
 ) -> Frames:
     """The frames that a prediction is asked for.
 
     Args:
-        inputs: a file, folder, glob or data list (JSON), or several. Folders are searched in depth and keep their tree
-            in `output`; names that would meet get as much of their path as tells them apart.
+        inputs: a file, folder, glob or data list (JSON), or several; addresses too. Folders are searched in depth and
+            keep their tree in `output`; names that would meet get as much of their path as tells them apart.
         output_dir: where the masks will go; nothing there is overwritten unless `overwrite`, and then only what an
             earlier prediction wrote; an input never is.
         probability, overlay: whether these files will be written too.
-        skip_existing: leave out frames whose mask is in `output_dir` already.
+        skip_existing: leave out frames that are done: their mask is in `output_dir`, whole, and one that
+            `polyp predict` wrote has its row in the table. `overwrite` does them again.
         strict: whether a file that would be passed over, or a frame with a problem, is an error.
         dicom_out: "seg" or "sr": a DICOM object of this kind will be written too, of each frame that came as DICOM.
+        part: "K/N", the K-th of N parts: frame K, K + N, K + 2 N ... of all.
 
     Raises:
         PolypError: an input that is not there, holds no frame, or whose mask would overwrite a file.
     """
     out = Path(os.path.abspath(output_dir))
-    found, passed_over, problems, burned_in = _gather([inputs] if isinstance(inputs, (str, Path)) else inputs, out)
+    listing, passed_over, burned_in = _gather([inputs] if isinstance(inputs, (str, Path)) else inputs, str(out))
     if passed_over and strict:
         raise PolypError(search.passed_over_line(passed_over))
-    names = _tell_apart({path: relative for path, relative in found.items() if path not in problems})
-    samples = [{"image": str(path), "output": names.get(path, "")} for path in found]
-    for sample in samples:
-        problem = problems.get(Path(sample["image"])) or _too_long(sample, probability, overlay, dicom_out)
-        if dicom_out != PNG and dicom.holds(sample["image"]):
-            problem = problem or dicom.no_object(sample["image"])
-        if problem:
-            sample["problem"] = f"{sample['image']}: {problem}"
-    if dicom_out != PNG and not any(dicom.holds(path) for path in found):
-        raise PolypError(f"--dicom-out {dicom_out}: none of the {counted(len(found), 'frame')} is DICOM")
-    if skip_existing:
-        samples = [s for s in samples if "problem" in s or not _done(s, out, dicom_out)]
-    if strict and (bad := [s["problem"] for s in samples if "problem" in s]):
+    _tell_apart(listing)
+    _mark_problems(listing, probability, overlay, dicom_out)
+    every = Frames(listing, passed_over, burned_in)
+    if strict and (bad := [sample["problem"] for sample in every if "problem" in sample]):
         raise PolypError(bad[0] + (f"; and {len(bad) - 1} more" if len(bad) > 1 else ""))
-    ledger = outputs.Ledger(out, "predict")
-    _check_targets(samples, output_dir, found, ledger, overwrite, probability, overlay, dicom_out)
-    return Frames(samples, passed_over, burned_in)
+    fresh = not out.is_dir() or not any(out.iterdir())
+    sources: DiskSet | tuple[()] = () if fresh else _real_paths(listing)
+    _check_targets(every, out, sources, DiskSet(), probability, overlay, dicom_out)
+    if part is not None:
+        number, parts = predicted.part_of(part)
+        listing.keep(lambda frame: (frame.position - number) % parts == 0)
+    if not fresh:
+        ledger = outputs.Ledger(out, "predict", joined=True)
+        resumed = skip_existing and not overwrite
+        if resumed:
+            done = predicted.Done(ledger)
+            listing.keep(lambda frame: bool(frame.problem) or not done.holds(*_results(frame, dicom_out)))
+        for sample in every:
+            if "problem" not in sample:  # what a run left that was interrupted may go
+                ledger.check(targets(sample, probability, overlay, dicom_out), overwrite or resumed)
+    return every
+
+
+def _mark_problems(listing: Listing, probability: bool, overlay: bool, dicom_out: str) -> None:
+    """Raises PolypError when there is no frame that a DICOM object can be written of, and one is asked for."""
+    any_dicom = False
+    for frame in listing:
+        problem = frame.problem or _too_long(frame, probability, overlay, dicom_out)
+        if dicom_out != PNG and dicom.holds(frame.path):
+            any_dicom = True
+            problem = problem or dicom.no_object(frame.path) or ""
+        if problem and not frame.problem:
+            listing.mark(frame, problem)
+    if dicom_out != PNG and not any_dicom:
+        raise PolypError(f"--dicom-out {dicom_out}: none of the {counted(len(listing), 'frame')} is DICOM")
+
+
+def _results(frame: Listed, dicom_out: str) -> list[str]:
+    """The mask of a frame, and its DICOM object."""
+    return targets({"image": frame.path, "output": frame.output}, dicom_out=dicom_out)
+
+
+def _real_paths(listing: Listing) -> DiskSet:
+    """The files of this machine that the frames are, links followed."""
+    real, found = cache(os.path.realpath), DiskSet()
+    for frame in listing:
+        if remote.is_address(frame.path):
+            continue
+        folder, name = os.path.split(frame.path)
+        found.add(os.path.realpath(frame.path) if os.path.islink(frame.path) else os.path.join(real(folder), name))
+    return found
 
 
 def claim(
@@ -186,13 +243,24 @@ def claim(
     probability: bool = False,
     overlay: bool = False,
     dicom_out: str = PNG,
+    part: str | None = None,
 ) -> None:
-    """Note in the folder's ledger what a prediction is about to write there."""
-    good = [s for s in samples if "problem" not in s]
-    if good:
-        outputs.Ledger(output_dir, "predict").claim(
-            n for s in good for n in targets(s, probability, overlay, dicom_out)
-        )
+    """Note in the folder's ledger what a prediction is about to write there; each part has a ledger of its own."""
+    names = [name for s in samples if "problem" not in s for name in targets(s, probability, overlay, dicom_out)]
+    if names:
+        outputs.Ledger(output_dir, "predict", predicted.tag(part), joined=not part).claim(names)
+
+
+def join(output_dir: str | Path) -> None:
+    """Put tables and ledgers of all parts into one each."""
+    if (ledger := outputs.Ledger(output_dir, "predict", joined=True)).parts:
+        predicted.tidy(output_dir)
+        ledger.claim(())
+
+
+def mask_name(image: str, output: str) -> str:
+    """The mask of a frame, relative to its folder."""
+    return f"{output}{files.mask_suffix(image)}"
 
 
 def targets(sample: dict, probability: bool = False, overlay: bool = False, dicom_out: str = PNG) -> list[str]:
@@ -204,64 +272,64 @@ def targets(sample: dict, probability: bool = False, overlay: bool = False, dico
     return [f"{sample['output']}{end}" for end in ends]
 
 
-def _done(sample: dict, out: Path, dicom_out: str) -> bool:
-    return all((out / name).exists() for name in targets(sample, dicom_out=dicom_out))
-
-
-def _gather(inputs: Iterable[str], out: Path) -> tuple[dict[Path, Path], list[Path], dict[Path, str], list[Path]]:
-    """Frames and what to keep of their paths, files that are passed over, problems of frames and folders, and DICOM
-    files with text in their pixels."""
-    found: dict[Path, Path] = {}
-    passed_over: dict[Path, None] = {}
-    problems: dict[Path, str] = {}
-    burned_in: dict[Path, None] = {}
-    for item in inputs:
-        if not str(item):
+def _gather(inputs: Iterable[str], out: str) -> tuple[Listing, list[str], list[Path]]:
+    """Frames, with what to keep of their paths for a name and the problems of those that cannot be read; what is
+    passed over; and DICOM files with text in their pixels."""
+    listing = Listing()
+    passed_over: dict[str, None] = {}
+    burned_in: dict[str, None] = {}
+    for item in map(str, inputs):
+        if not item:
             raise PolypError("the name of an input is empty; give a file, a folder or a glob")
-        matches, others, unreadable, with_text = find_frames(str(item))
-        if Path(os.path.abspath(item)) in out.parents:  # masks of an earlier run, written below the input folder
-            matches = [(path, name) for path, name in matches if out not in path.parents]
-            others = [path for path in others if out not in path.parents]
-        if not matches:
+        item = remote.absolute(item)
+        above = out.startswith(os.path.join(item, ""))  # masks of an earlier run, written below the input folder
+        empty, others = True, []
+        for entry, below in named(item):
+            if above and entry.path.startswith(os.path.join(out, "")):
+                continue
+            if entry.picture:
+                listing.add(entry.path, "" if entry.reason else _without_suffix(below), entry.reason)
+                empty = False
+            else:
+                others.append(entry.path)
+            if entry.burned_in:
+                burned_in[entry.burned_in] = None
+        if empty:
             other = f"; {search.passed_over_line(others)}" if others else ""
             raise PolypError(f"{item}: no frames there; known formats are {', '.join(files.SUFFIXES)}{other}")
-        for path, relative in matches:
-            found.setdefault(path, relative)
         passed_over |= dict.fromkeys(others)
-        problems |= unreadable
-        burned_in |= dict.fromkeys(with_text)
-    return found, list(passed_over), problems, list(burned_in)
+    return listing, list(passed_over), list(map(Path, burned_in))
 
 
-def _too_long(sample: dict, probability: bool, overlay: bool, dicom_out: str) -> str | None:
-    for name in targets(sample, probability, overlay, dicom_out):
-        if any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(name).parts):
-            return f"its name is too long for a file {Path(name).name[:20]}...{Path(name).name[-20:]}; shorten it"
-    return None
+def _too_long(frame: Listed, probability: bool, overlay: bool, dicom_out: str) -> str:
+    for name in targets({"image": frame.path, "output": frame.output}, probability, overlay, dicom_out):
+        if any(len(os.fsencode(part)) > LONGEST_NAME for part in name.split("/")):
+            last = name.rpartition("/")[2]
+            return f"its name is too long for a file {last[:20]}...{last[-20:]}; shorten it"
+    return ""
 
 
 def _check_targets(
-    samples: list[dict],
+    samples: Iterable[dict],
     output_dir: str | Path,
-    inputs: Iterable[str | Path],
-    ledger: outputs.Ledger | None = None,
-    overwrite: bool = False,
+    sources: DiskSet | set[str] | tuple[()],
+    claimed: DiskSet | set[str],
     probability: bool = False,
     overlay: bool = False,
     dicom_out: str = PNG,
 ) -> None:
-    """Raises PolypError when what will be written replaces an input, another frame's file, or a file that
-    `ledger` does not let go."""
-    sources, claimed = {Path(path).resolve() for path in inputs}, set()
+    """Raises PolypError when what will be written replaces one of `sources` or another frame's file.
+
+    `claimed`: empty; the names are put there.
+    """
     for sample in samples:
         if "problem" in sample:
             continue
         for name in targets(sample, probability, overlay, dicom_out):
-            target = Path(output_dir) / name
-            if target.resolve() in sources or target.parent.is_file():  # of a frame the file that it is in
+            target = os.path.join(output_dir, name)
+            inside = sources and os.path.isfile(os.path.dirname(target))  # of a frame the file that it is in
+            if inside or (sources and os.path.realpath(target) in sources):
                 raise PolypError(f"{target}: is an input and would be overwritten; give another output folder")
-            if ledger is not None:
-                ledger.check([name], overwrite)
             if name.casefold() in claimed:
                 raise PolypError(f"{target}: two frames would be written there; predict them into two folders")
             claimed.add(name.casefold())
@@ -275,58 +343,72 @@ def _below(path: Path) -> Path:
 class Matches(NamedTuple):
     """What one input names.
 
-    `frames`: (absolute path, path to keep below an output folder) of each. `passed_over`: files of no known format.
+    `frames`: (path, path to keep below an output folder) of each, absolute. `passed_over`: files of no known format.
     `problems`: path -> reason, of those frames that cannot be read; a folder that cannot be listed counts as a frame.
     `burned_in`: DICOM files that say that text is burned into their pixels.
     """
 
-    frames: list[tuple[Path, Path]]
-    passed_over: list[Path]
-    problems: dict[Path, str]
-    burned_in: Sequence[Path] = ()
+    frames: list[tuple[str, Path]]
+    passed_over: list[str]
+    problems: dict[str, str]
+    burned_in: list[Path]
 
 
 def find_frames(item: str) -> Matches:
-    """Every frame that one input names.
+    """`named` as lists."""
+    found = Matches([], [], {}, [])
+    burned_in: dict[str, None] = {}
+    for entry, below in named(item):
+        found.frames.append((entry.path, below)) if entry.picture else found.passed_over.append(entry.path)
+        if entry.reason:
+            found.problems[entry.path] = entry.reason
+        if entry.burned_in:
+            burned_in[entry.burned_in] = None
+    found.burned_in.extend(map(Path, burned_in))
+    return found
+
+
+def named(item: str) -> Iterator[tuple[search.Entry, Path]]:
+    """Every file that one input names, sorted, and what an output keeps of its path.
 
     Args:
-        item: a file, folder, glob or data list (JSON); or scan.dcm/3, a frame of a DICOM file.
+        item: a file, folder, glob or data list (JSON), or an address of one, but for a glob; or scan.dcm/3, a frame of
+            a DICOM file.
 
     Raises:
         PolypError: nothing there, or a broken data list.
     """
-    path = Path(os.path.abspath(item))
-    if path.is_dir():
-        return _below_root(search.search(path), path)
-    if path.suffix.lower() == ".json" and path.is_file():
-        content = _read_list(path)
-        entries = [Path(entry["image"]) for name in SPLITS for entry in content.get(name) or []]
-        return Matches([(Path(os.path.abspath(path.parent / p)), _below(p)) for p in entries], [], {})
-    if dicom.holds(path):
-        return _frames_of_dicom(path)
-    if os.path.lexists(path):
-        return Matches([(path, Path(path.name))], [], {})
-    if glob.has_magic(item):
-        found, deep = search.Found(), "**" in item
-        for name in sorted(glob.glob(str(path), recursive=True)):
-            if not (deep and Path(name).is_dir()):  # what is in a folder below ** matches by itself
-                found.add(Path(name))
-        return _below_root(found, Path(*_fixed_parts(path)))
-    raise PolypError(f"{item}: no such file, folder or data list")
+    item = remote.absolute(item)
+    away = remote.is_address(item)
+    if remote.is_folder(item) if away else os.path.isdir(item):
+        for entry in search.walk(item):
+            yield entry, Path(remote.relative(entry.path, item))
+    elif item.lower().endswith(".json") and (away or os.path.isfile(item)):
+        content, folder = _read_list(item), os.path.dirname(item)
+        for split in SPLITS:
+            for entry in content.get(split) or []:
+                path = entry["image"]
+                yield search.Entry(remote.absolute(remote.join(folder, path)), True), _below(Path(path))
+    elif not away and dicom.holds(item):
+        yield from _frames_of_dicom(item)
+    elif away or os.path.lexists(item):
+        yield search.Entry(item, True), Path(Path(item).name)
+    elif glob.has_magic(item):
+        root, deep = str(Path(*_fixed_parts(Path(item)))), "**" in item
+        for name in sorted(glob.iglob(item, recursive=True), key=lambda name: Path(name).parts):
+            if not (deep and os.path.isdir(name)):  # what is in a folder below ** matches by itself
+                for entry in search.entries_of(name):
+                    yield entry, Path(remote.relative(entry.path, root))
+    else:
+        raise PolypError(f"{item}: no such file, folder or data list")
 
 
-def _below_root(found: search.Found, root: Path) -> Matches:
-    frames = sorted([*found.images, *found.unreadable])
-    return Matches([(path, path.relative_to(root)) for path in frames], found.others, found.unreadable, found.burned_in)
-
-
-def _frames_of_dicom(path: Path) -> Matches:
-    """Every frame of a file, or the one of it that `path` names; a file without any says so when it is read."""
-    file, number = dicom.source_of(path)
-    found = search.Found()
-    found.add(file)
-    frames = [path] if number else found.images or [file]
-    return Matches([(frame, frame.relative_to(file.parent)) for frame in frames], [], {}, found.burned_in)
+def _frames_of_dicom(item: str) -> Iterator[tuple[search.Entry, Path]]:
+    """Every frame of a file, or the one of it that `item` names; a file without any says so when it is read."""
+    file, number = dicom.source_of(item)
+    frames = [entry for entry in search.entries_of(str(file)) if entry.picture] or [search.Entry(str(file), True)]
+    for entry in [frames[0]._replace(path=item)] if number else frames:
+        yield entry, Path(remote.relative(entry.path, str(file.parent)))
 
 
 def _fixed_parts(pattern: Path) -> list[str]:
@@ -339,15 +421,20 @@ def _fixed_parts(pattern: Path) -> list[str]:
     return split_of
 
 
-def _tell_apart(found: dict[Path, Path]) -> dict[Path, str]:
+def _tell_apart(listing: Listing) -> None:
     """One output name a frame. Names that meet are replaced by the path below the folder that all inputs share."""
-    names = {path: _without_suffix(relative) for path, relative in found.items()}
-    if len(set(names.values())) < len(names):
-        shared = os.path.commonpath([path.parent for path in found])
-        names = {path: _without_suffix(path.relative_to(shared)) for path in found}
-    meets = Counter(names.values())  # a.png and a.jpg of one folder
-    suffixes = {path: files.suffix_of(path).replace(".", "_") for path in names}
-    return {path: name + suffixes[path] if meets[name] > 1 else name for path, name in names.items()}
+    if listing.meet():
+        folders = (Path(frame.path).parent.parts for frame in listing if not frame.problem)
+        shared = len(reduce(_beginning, folders))
+        listing.rename(lambda frame: _without_suffix(Path(*Path(frame.path).parts[shared:])))
+    if listing.meet():  # a.png and a.jpg of one folder
+        listing.rename(lambda frame: frame.output + files.suffix_of(frame.path).replace(".", "_"), among_equals=True)
+
+
+def _beginning(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    """What two paths have in common, from their root."""
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return tuple(piece for piece, _ in same)
 
 
 def _without_suffix(path: Path) -> str:

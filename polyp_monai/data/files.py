@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polyp_monai.data import dicom
+from polyp_monai.data import dicom, remote
 from polyp_monai.errors import PolypError
 
 if TYPE_CHECKING:
@@ -109,13 +109,17 @@ def read_picture(path: str | Path, upright: bool = False) -> Picture:
     """Read one PNG, JPEG, TIFF, BMP, WebP, HEIC or 2D NIfTI file, or a frame of a DICOM file.
 
     Args:
-        path: the file; scan.dcm/3 is the third frame of scan.dcm. DICOM is known by its content, whatever its name.
+        path: the file, or its address (s3://); scan.dcm/3 is the third frame of scan.dcm. DICOM is known by its
+            content, whatever its name.
         upright: apply the EXIF orientation, as viewers do; else the pixels stay as they are stored.
 
     Raises:
         PolypError: absent, unreadable, truncated, of an unknown format, or not two-dimensional; HEIC without its
             decoder.
     """
+    if remote.is_address(path):
+        with remote.fetched(str(path)) as copy:
+            return read_picture(copy, upright)
     path = Path(path)
     if dicom.holds(path):
         pixels = dicom.read(path)

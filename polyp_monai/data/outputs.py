@@ -19,22 +19,31 @@ from polyp_monai.errors import PolypError
 class Ledger:
     """Files of one command in one folder, by relative path with "/". `identity` is what else it remembers of its run.
 
+    Runs that share a folder, as parts of one job, have a ledger each: that of a part is named by it; `joined` reads
+    those of all parts as well.
+
     Raises:
         PolypError: the ledger is damaged.
     """
 
-    def __init__(self, folder: str | Path, command: str) -> None:
+    def __init__(self, folder: str | Path, command: str, part: str = "", joined: bool = False) -> None:
         self.folder, self.command = Path(folder), command
-        self.path = self.folder / f".polyp-{command}.json"
+        self.path = self.folder / f".polyp-{command}{part and '-'}{part}.json"
+        self.parts = sorted(self.folder.glob(f".polyp-{command}-*-of-*.json")) if joined else []
         self.files: set[str] = set()
         self.identity: dict[str, Any] | None = None  # None where the command never wrote
-        if not self.path.is_file():
+        for path in (self.path, *self.parts):
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
+        if not path.is_file():
             return
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
-            self.identity, self.files = dict(content["identity"]), set(content["files"])
+            content = json.loads(path.read_text(encoding="utf-8"))
+            self.identity = {**(self.identity or {}), **content["identity"]}
+            self.files |= set(content["files"])
         except (ValueError, KeyError, TypeError) as error:
-            raise PolypError(f"{self.path}: damaged ({error}); give another --out") from error
+            raise PolypError(f"{path}: damaged ({error}); give another --out") from error
 
     def check(self, names: Iterable[str], overwrite: bool, otherwise: str = "give another --out") -> None:
         """Raises PolypError, with what to do `otherwise`, when one of the files is there and must not be replaced."""
@@ -54,6 +63,9 @@ class Ledger:
         self.identity = {**(self.identity or {}), **(identity or {})}
         content = json.dumps({"identity": self.identity, "files": sorted(self.files)}, indent=0)
         files.write_text(self.path, content + "\n")  # ASCII: a name that is no UTF-8 comes back as it was
+        for path in self.parts:  # theirs are in it now
+            path.unlink(missing_ok=True)
+        self.parts = []
 
     def keep(self, names: Iterable[str]) -> None:
         """Remove the files of an earlier run that are not among `names`, and forget them."""

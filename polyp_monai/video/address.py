@@ -60,7 +60,8 @@ def _open_images(path: Path, rate: float) -> Source:
         found = search.Found()
         for name in [path] if path.is_file() else map(Path, glob.glob(str(path), recursive=True)):
             if not name.is_dir():
-                found.add(name)
+                for entry in search.entries_of(str(name)):
+                    found.add(entry)
     if not found.images:
         raise PolypError(f"{path}: no images there; known formats are {', '.join(files.SUFFIXES)}")
     if found.others:

@@ -205,7 +205,7 @@ def _pictures(container: av.container.InputContainer, stream: av.VideoStream, st
         stamp = frame.dts if by_dts else frame.pts
         seconds = None if stamp is None else float(stamp * unit)
         if turn is None:
-            turn, first = _turn(frame), seconds
+            turn, first = upright(frame), seconds
         yield seconds, turn(frame.to_ndarray(format="rgb24"))
         if seconds is not None:
             last = seconds + float((frame.duration or 0) * unit)
@@ -300,7 +300,7 @@ def _before(frames: list[av.VideoFrame], sent: deque[int | None], threads: int) 
     return [frame for frame in frames if failed is not None and frame.pts is not None and frame.pts < failed]
 
 
-def _turn(frame: av.VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
+def upright(frame: av.VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
     """The quarter turns and mirrorings that bring the stored picture upright, by the container's display matrix."""
     data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:

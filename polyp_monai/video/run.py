@@ -21,7 +21,7 @@ from tqdm import tqdm
 from polyp_monai import provenance
 from polyp_monai.bundle import dicom_out
 from polyp_monai.bundle.predictor import Predictor
-from polyp_monai.data import dicom, files, lock, outputs
+from polyp_monai.data import dicom, files, lock, outputs, remote
 from polyp_monai.errors import PolypError, counted
 from polyp_monai.video import overlay, pace
 from polyp_monai.video.address import open_source
@@ -89,8 +89,9 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
             stack.enter_context(lock.held(path.parent, path.name))
         _check(options)  # the run that held one of them may have just ended
         stack.enter_context(_one_thread())
-        about = dicom_out.source(Path(options.source)) if options.sr else None
-        source = stack.enter_context(open_source(options.source, options.rate))
+        place = stack.enter_context(remote.here(options.source))
+        about = dicom_out.source(Path(place)) if options.sr else None
+        source = stack.enter_context(open_source(place, options.rate))
         choose = (options.realtime or source.live) and not any(given.get(k, "auto") != "auto" for k in pace.CHOICES)
         predictor = pace.keeping_up(root, given, source.rate) if choose else Predictor.of_bundle(root, given)
         finder = Finder.of(predictor, options.smooth, options.half_life, options.on, options.crop, latency)

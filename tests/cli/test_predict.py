@@ -17,7 +17,7 @@ from PIL import Image
 
 from polyp_monai.bundle import predictions
 from polyp_monai.cli.main import main
-from polyp_monai.data import lock
+from polyp_monai.data import lock, predicted
 from tests.cli.conftest import fails
 
 
@@ -249,7 +249,7 @@ def test_skip_existing_goes_on_where_a_run_stopped(trained, dataset, tmp_path, c
     before = [(out / f"{image.stem}.png").stat().st_mtime_ns for image in images[:2]]
     assert main([*map(str, [*words, *images]), "--skip-existing"]) == 0
     assert [(out / f"{image.stem}.png").stat().st_mtime_ns for image in images[:2]] == before
-    rows = predictions.read(out)
+    rows = {r["mask"]: r for r in predicted.rows(predicted.table(out))}
     assert list(rows) == [f"{image.stem}.png" for image in images]
     capsys.readouterr()
     assert main([*map(str, [*words, *images]), "--skip-existing"]) == 0
@@ -319,3 +319,41 @@ def test_every_name_has_its_row(trained, dataset, tmp_path, capfd):
     shown = capfd.readouterr()
     assert {Path(row["image"]).name for row in json.loads(shown.out)["frames"]} == set(names)
     assert not set(shown.out + shown.err) & set("\x1b\u2028")
+
+
+def test_a_damaged_mask_is_done_again_and_a_whole_one_is_not(trained, dataset, tmp_path):
+    images, out = sorted((dataset / "images").iterdir())[:3], tmp_path / "out"
+    words = ["predict", str(trained), *map(str, images), "--out", str(out), "--skip-existing"]
+    assert main(words) == 0
+    masks = [out / f"{image.stem}.png" for image in images]
+    whole = [mask.read_bytes() for mask in masks]
+    masks[0].write_bytes(whole[0][:-20])  # cut
+    masks[1].write_bytes(whole[1][:50] + bytes([whole[1][50] ^ 255]) + whole[1][51:])  # a flipped byte
+    before = masks[2].stat().st_mtime_ns
+    assert main(words) == 0
+    assert [mask.read_bytes() for mask in masks] == whole
+    assert masks[2].stat().st_mtime_ns == before
+
+
+def test_parts_share_the_frames_and_a_last_run_joins_them(trained, dataset, tmp_path, capsys):
+    images, out = sorted((dataset / "images").iterdir())[:7], tmp_path / "out"
+    words = ["predict", str(trained), *map(str, images), "--threshold", "0.3"]
+    assert main([*words, "--out", str(tmp_path / "one")]) == 0
+    words += ["--out", str(out), "--skip-existing"]
+    with lock.held_part(out, "2-of-3"):  # another part is at work
+        assert "another run" in fails(capsys, *words)
+        assert main([*words, "--part", "1/3"]) == 0
+    with lock.held(out):
+        assert "another run" in fails(capsys, *words, "--part", "3/3")
+    assert main([*words, "--part", "3/3"]) == 0
+    assert sorted(path.name for path in out.glob("*.csv")) == ["predictions-1-of-3.csv", "predictions-3-of-3.csv"]
+    assert len(list(out.glob("*.png"))) == 5
+    assert main(words) == 0  # part 2 never ran
+    for name in [predicted.NAME, *(f"{image.stem}.png" for image in images)]:
+        ours, theirs = ((tmp_path / folder / name).read_bytes() for folder in ("out", "one"))
+        assert sorted(ours.splitlines()) == sorted(theirs.splitlines())
+    assert sorted(path.name for path in out.iterdir() if path.suffix != ".png") == [
+        ".polyp-predict.json",
+        predicted.NAME,
+    ]
+    assert "expected K/N" in fails(capsys, *words, "--part", "4/3", "--overwrite")

@@ -85,7 +85,7 @@ def test_a_file_of_several_frames_counts_as_a_folder_of_them(tmp_path):
     scan = dicoms.write(tmp_path / "in/scan.dcm", frames, dicoms.MULTI)
     dicoms.write(tmp_path / "in/1.2.3.4", dicoms.scene())
     dicoms.write(tmp_path / "in/1.2.3.5", dicoms.scene())
-    samples = datalist.frames(str(tmp_path / "in"), tmp_path / "out")
+    samples = list(datalist.frames(str(tmp_path / "in"), tmp_path / "out"))
     assert [s["output"] for s in samples] == ["1.2.3.4", "1.2.3.5", *(f"scan.dcm/{n:02}" for n in range(1, 13))]
     assert (files.read_rgb(samples[6]["image"]) == dicoms.scene(left=4)).all()
     assert [s["output"] for s in datalist.frames(str(scan / "3"), tmp_path / "out")] == ["scan.dcm/3"]

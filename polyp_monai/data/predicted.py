@@ -1,0 +1,129 @@
+"""What earlier predictions left in a folder: their tables, and which frames are done.
+
+A run over all frames writes predictions.csv. Parts of a job, which share the folder, write a table each; the next run
+without a part joins them.
+"""
+
+from __future__ import annotations
+
+import csv
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from polyp_monai.data import files
+from polyp_monai.data.listing import DiskSet
+from polyp_monai.data.outputs import Ledger
+from polyp_monai.errors import PolypError
+
+NAME = "predictions.csv"
+COLUMNS = ("image", "mask", "width", "height", "polyps", "polyp_share", "confidence", "boxes")
+AS_TEXT: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}  # any name of a file
+MOST_PARTS = 100_000
+
+
+def part_of(text: str) -> tuple[int, int]:
+    """(3, 8) of "3/8", the third of eight parts. Raises ValueError."""
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= MOST_PARTS):
+        raise ValueError("expected K/N, the K-th of N parts, such as 3/8")
+    return int(number), int(of)
+
+
+def tag(part: str | None) -> str:
+    """What the files of a part are named by: "3-of-8"; "" without a part."""
+    return "-of-".join(map(str, part_of(part))) if part else ""
+
+
+def table(folder: str | Path, part: str | None = None) -> Path:
+    """The table of a run, or of one part."""
+    return Path(folder) / (f"predictions-{tag(part)}.csv" if part else NAME)
+
+
+def tables(folder: str | Path) -> list[Path]:
+    """Those that are there: predictions.csv, then those of parts, which are newer than it, the latest last."""
+    parts = sorted(Path(folder).glob("predictions-*-of-*.csv"), key=lambda path: path.stat().st_mtime_ns)
+    return [path for path in (table(folder), *parts) if path.exists()]
+
+
+def rows(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a table, but for one that a killed run left torn.
+
+    Raises:
+        PolypError: a file of that name that polyp did not write.
+    """
+    with open(path, **AS_TEXT) as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or COLUMNS) != COLUMNS:
+            raise PolypError(f"{path}: is there already, and polyp did not write it; give another output folder")
+        yield from (row for row in reader if None not in row.values() and None not in row)
+
+
+def check(folder: str | Path) -> None:
+    """Raises PolypError when a table in the folder is none of polyp's."""
+    for path in tables(folder):
+        next(rows(path), None)
+
+
+def tidy(folder: str | Path, part: str | None = None) -> None:
+    """Write a table again with one row a mask, the latest; without a `part` those of all parts go into it."""
+    found = [table(folder, part)] if part else tables(folder)
+    if not any(path.exists() for path in found):
+        return
+    base = sqlite3.connect("")  # a temporary file: a table may be larger than memory
+    base.execute("CREATE TABLE latest(mask BLOB PRIMARY KEY, place INTEGER, row BLOB)")
+    for number, row in enumerate(row for path in found for row in rows(path)):
+        cells = ["\0".join(row[name] for name in COLUMNS), row["mask"]]
+        line, mask = (cell.encode("utf-8", "surrogateescape") for cell in cells)
+        base.execute(
+            "INSERT INTO latest VALUES (?, ?, ?) ON CONFLICT(mask) DO UPDATE SET row = excluded.row",
+            [mask, number, line],
+        )
+    with files.atomic(table(folder, part)) as partial, open(partial, "w", **AS_TEXT) as file:
+        file.write(files.csv_text([COLUMNS]))
+        for (line,) in base.execute("SELECT row FROM latest ORDER BY place"):
+            file.write(files.csv_text([line.decode("utf-8", "surrogateescape").split("\0")]))
+    base.close()
+    for path in found:
+        if path != table(folder, part):
+            path.unlink()
+
+
+class Done:
+    """The frames of a folder that need not be done again.
+
+    A mask must be whole. One that `polyp predict` wrote has its row too: it is written last, so that nothing of the
+    frame is lacking.
+
+    Args:
+        ledger: of the folder, with those of all parts.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self._in_table = DiskSet()
+        for path in tables(ledger.folder):
+            for row in rows(path):
+                self._in_table.add(row["mask"])
+
+    def holds(self, mask: str, *others: str) -> bool:
+        """`others`: files, written as a whole or not at all, that the frame needs besides."""
+        if mask in self.ledger.files and mask not in self._in_table:
+            return False
+        return all((self.ledger.folder / name).exists() for name in others) and is_whole(self.ledger.folder / mask)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a mask is there to its last byte, by the sums of check that its format holds."""
+    try:
+        if files.suffix_of(path) in files.NIFTI_SUFFIXES:
+            files.read_picture(path)
+            return True
+        from PIL import Image
+
+        with Image.open(path) as image:
+            image.verify()
+        return True
+    except Exception:  # a damaged file makes decoders raise anything
+        return False
