@@ -154,3 +154,15 @@ def test_from_python(study, sees_red, caplog):
     assert (bundle.predict(study / "cine.dcm/2").mask == found[1].mask).all()
     assert len(list(bundle.predict(study))) == 4
     assert "BurnedInAnnotation" in caplog.text
+
+
+def test_parts_of_a_study_go_on_until_each_frame_has_its_object(study, sees_red, tmp_path):
+    words = [study, "--out", tmp_path / "out", "--dicom-out", "seg", "--skip-existing"]
+    assert predict(sees_red, study, "--out", tmp_path / "out") == 0  # masks alone
+    assert predict(sees_red, *words, "--part", "1/2") == 0
+    objects = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.seg.dcm")}
+    assert len(objects) == 2
+    assert predict(sees_red, *words) == 0
+    assert {path: path.stat().st_mtime_ns for path in objects} == objects
+    assert len(list((tmp_path / "out").rglob("*.seg.dcm"))) == 4
+    assert len((tmp_path / "out/predictions.csv").read_text().splitlines()) == 1 + 4
