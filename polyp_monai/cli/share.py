@@ -204,6 +204,8 @@ def inspect(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
             root = archive.unpack(path, Path(folder) / path.name.removesuffix(".zip"))
         elif not path.exists():
             raise PolypError(f"{path}: no such bundle; give a folder or a zip")
+        if not (root / "configs").is_dir():
+            raise PolypError(f"{path}: holds no bundle (a folder configs/)")
         found = inspection.inspect(root)
         found.path = path
         signer = signature.verify(root, args.verify) if args.verify else None

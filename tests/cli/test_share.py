@@ -65,3 +65,10 @@ def test_a_bundle_is_packed_pushed_looked_at_and_fetched(trained, dataset, tmp_p
     assert "another --out" in fails(capsys, "pack", "mine")
     assert "exists already" in fails(capsys, "fetch", "shelf/mine.zip", "--out", "theirs")
     assert "no such export; known are onnx" in fails(capsys, "pack", "mine", "--out", "b.zip", "--with", "tflite")
+
+
+def test_what_is_no_bundle_is_not_called_clean(tmp_path, capsys):
+    (tmp_path / "folder").mkdir()
+    shutil.make_archive(str(tmp_path / "empty"), "zip", tmp_path / "folder")
+    for name in ("folder", "empty.zip"):
+        assert "holds no bundle" in fails(capsys, "inspect", tmp_path / name)
