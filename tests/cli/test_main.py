@@ -40,7 +40,7 @@ def test_every_command_has_help_with_an_example(command, ask, capsys):
         main(ask(command))
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    assert f"polyp {command} " in shown.split("example")[1]
+    assert f"polyp {command} " in shown.split("\nexample")[1]
     assert "--json" in shown
     assert max(map(len, shown.splitlines())) <= 120
 

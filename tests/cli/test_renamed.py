@@ -12,6 +12,7 @@ from polyp_monai.cli.main import COMMANDS, _declared
 from tests.cli.conftest import fails, mistakes
 
 WORDS = {  # what each command needs besides
+    "train": ["unet", "--data", "x"],
     "prepare": ["synthetic", "--out", "x"],
     "calibrate": ["x"],
     "score": ["--pred", "x", "--truth", "x", "--out", "y"],
