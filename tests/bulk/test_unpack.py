@@ -35,5 +35,5 @@ def test_rows_are_scored_as_files_are(dataset, tmp_path, capsys):
     (tmp_path / "job/job.json").write_text('{"state": "complete"}')
     assert main([*map(str, words)]) == 0
     summary = json.loads((tmp_path / "out/summary.json").read_text())
-    assert summary["truths_without_prediction"] == 1
+    assert summary["run"]["truths_without_prediction"] == 1
     assert len((tmp_path / "out/frames.csv").read_text().splitlines()) == 1 + 3
