@@ -40,3 +40,20 @@ def ray_home(tmp_path, monkeypatch) -> Path:
     paths = [str(tmp_path / "decoder"), str(home), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     return tmp_path
+
+
+@pytest.fixture
+def ray_here(ray_home):
+    """Ray on this machine, for one worker. Its start gives up after 30 s, which a busy machine exceeds at times."""
+    import ray
+
+    for attempt in range(5):
+        try:
+            ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+            break
+        except Exception:
+            ray.shutdown()
+            if attempt == 4:
+                raise
+    yield ray_home
+    ray.shutdown()

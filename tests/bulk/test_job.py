@@ -28,7 +28,7 @@ def rows_of(store) -> list[dict]:
     return [row for table in tables for row in table.to_pylist()]
 
 
-def test_rows_hold_what_polyp_predict_finds_and_errors_are_rows(trained, dataset, ray_home, capsys):
+def test_rows_hold_what_polyp_predict_finds_and_errors_are_rows(trained, dataset, ray_here, capsys):
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -36,25 +36,25 @@ def test_rows_hold_what_polyp_predict_finds_and_errors_are_rows(trained, dataset
     from tests.video.clips import encode
 
     images = sorted((dataset / "images").iterdir())[:6]
-    shutil.copy(images[0], ray_home / "killer.jpg")
-    (ray_home / "bad.jpg").write_bytes(images[0].read_bytes()[:500])
-    clip = encode(ray_home / "clip.mp4", 30)
+    shutil.copy(images[0], ray_here / "killer.jpg")
+    (ray_here / "bad.jpg").write_bytes(images[0].read_bytes()[:500])
+    clip = encode(ray_here / "clip.mp4", 30)
     paths = [*map(str, images), "killer.jpg", "bad.jpg", str(clip), str(clip), "none.png"]
     stretches = [None] * 8 + [10, 25, None], [None] * 8 + [12, 40, None]
     table = pa.table({"id": [f"n{i}" for i in range(11)], "path": paths, "first": stretches[0], "last": stretches[1]})
-    parquet.write_table(table, ray_home / "m.parquet")
-    out = ray_home / "rows"
-    words = ["predict", str(trained), "--manifest", str(ray_home / "m.parquet"), "--out", str(out), "--engine", "ray"]
+    parquet.write_table(table, ray_here / "m.parquet")
+    out = ray_here / "rows"
+    words = ["predict", str(trained), "--manifest", str(ray_here / "m.parquet"), "--out", str(out), "--engine", "ray"]
     words += ["--threshold", "0.3", "--workers", "1"]
     assert main(words) == 1
     error = capsys.readouterr().err
     assert "4 of 11 rows have no mask" in error
-    assert f"{ray_home}/killer.jpg: given up; 3 times the process that read it died" in error
+    assert f"{ray_here}/killer.jpg: given up; 3 times the process that read it died" in error
     rows = {row["id"]: row for row in rows_of(Store(str(out)))}
     assert sorted(rows, key=lambda name: int(name[1:])) == [f"n{i}" for i in range(11)]
     assert {name for name, row in rows.items() if row["status"] == "failed"} == {"n6", "n7", "n9", "n10"}
     assert "has 30 frames" in rows["n9"]["error"]
-    masks = ray_home / "masks"
+    masks = ray_here / "masks"
     assert main(["predict", str(trained), *map(str, images), "--out", str(masks), "--threshold", "0.3"]) == 0
     for number, image in enumerate(images):
         row = rows[f"n{number}"]
