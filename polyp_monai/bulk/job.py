@@ -39,6 +39,7 @@ _OTHER = {
 BLOCK = (16, 500)  # fewest and most rows that are done, written and lost together
 SPARE = 3  # processors of each machine that no worker takes: without them reading and writing would wait for ever
 FILTER = 2**30  # bytes that Ray reserves to know which rows are written
+STARTS = 3  # Ray gives itself 30 s to start, which a busy machine exceeds at times
 NAMED = 5  # failed frames that are named
 
 
@@ -160,13 +161,18 @@ def _cluster(address: str | None) -> Iterator[None]:
         options: dict[str, Any] = {"address": "local", "num_cpus": cores + SPARE, "include_dashboard": False}
     else:
         options = {"address": address}
-    try:
-        if mine:
-            ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        what = f"--address {address}: no Ray cluster can be reached" if address else "Ray cannot be started here"
-        raise PolypError(f"{what} ({reason})") from error
+    for left in reversed(range(STARTS)):
+        try:
+            if mine:
+                ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
+            break
+        except Exception as error:
+            ray.shutdown()
+            if left and "timed out during startup" in str(error):
+                continue
+            reason = str(error).strip().partition("\n")[0]
+            what = f"--address {address}: no Ray cluster can be reached" if address else "Ray cannot be started here"
+            raise PolypError(f"{what} ({reason})") from error
     try:
         yield
     finally:
