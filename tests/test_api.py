@@ -535,7 +535,7 @@ def test_every_public_class_has_a_name_of_its_own():
     assert [name for name, count in names.items() if count > 1] == []
 
 
-@pytest.mark.parametrize("what", [None, 3, b"efficient_unet", ["efficient_unet"]])
+@pytest.mark.parametrize("what", [None, 3, b"efficient_unet", {"efficient_unet"}])
 def test_what_is_no_name_of_a_bundle(what):
     with pytest.raises(PolypError, match=f"a bundle of {type(what).__name__}: expected its name, or the path"):
         polyp_monai.load(what)

@@ -93,7 +93,9 @@ def open_container(
     av = import_av()
     patience, bound = PATIENCE if live else None, {} if most_pixels is None else {"max_pixels": str(most_pixels)}
     try:
-        container = av.open(url, "r", kind, options, stream_options=[bound], timeout=patience, io_open=io_open)
+        container = av.open(
+            url, "r", kind, options, stream_options=[bound] if bound else None, timeout=patience, io_open=io_open
+        )
     except (av.FFmpegError, ValueError) as error:
         raise PolypError(f"{name}: {_not_opened(_reason(error), live)}") from error
     try:

@@ -41,6 +41,7 @@ def test_what_is_no_bundle_gets_a_word(here):
     for name, says in [
         ("", "name is empty"),
         ("unett", "no such bundle; did you mean unet"),
+        ("xyz", "no such bundle; give a bundle's folder, or one of .*unet"),
         ("mine", "named by its path, runs/mine"),
         ("a.zip", "polyp fetch a.zip"),
         ("empty", "no folder configs/"),

@@ -123,9 +123,10 @@ def test_values_have_the_type_of_the_default(bundle):
 
 
 def test_set_takes_any_key_and_expressions(bundle):
-    extra = ["validate::inferer::inferer::overlap=0.5", "epochs=$1 + 1", "train::random_transforms::3::rotation=30"]
+    overlap = "validate::inferer::inferer::inferer::overlap"
+    extra = [f"{overlap}=0.5", "epochs=$1 + 1", "train::random_transforms::3::rotation=30"]
     found = overrides.check(bundle, "train", {}, extra)
-    assert found["validate::inferer::inferer::overlap"] == 0.5
+    assert found[overlap] == 0.5
     assert found["epochs"] == "$1 + 1"
     assert found["train::random_transforms::3::rotation"] == 30
 

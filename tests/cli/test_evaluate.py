@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -139,6 +139,12 @@ def test_a_comparison_as_a_page(scored, tmp_path, capsys):
     assert main(["compare", *map(str, scored), "--out", str(tmp_path / "c.html")]) == 0
     assert f"look at {tmp_path / 'c.html'}" in capsys.readouterr().out
     assert "Comparison of 2 runs" in (tmp_path / "c.html").read_text()
+
+
+def without_a_width(content: bytes) -> bytes:
+    names, first, *others = csv.reader(content.decode().splitlines())
+    first[names.index("width")] = "abc"
+    return files.csv_text([names, first, *others]).encode()
 
 
 @pytest.mark.parametrize("command", ["report", "compare"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def test_every_command_has_help_with_an_example(command, ask, capsys):
         main(ask(command))
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    assert f"polyp {command} " in shown.split("\nexample")[1]
+    assert f"polyp {command} " in re.split("(?m)^examples?:", shown)[1]
     assert "--json" in shown
     assert max(map(len, shown.splitlines())) <= 120
 
