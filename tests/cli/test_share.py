@@ -30,7 +30,7 @@ def test_every_command_that_runs_a_bundle_takes_its_digest():
         return "trust" in _declared(Parser(prog=f"polyp {name}"), name, []).known
 
     assert [name for name in COMMANDS if takes(name)] == [
-        *("train", "evaluate", "predict", "export", "video", "pack", "card", "fetch")
+        *("train", "sweep", "evaluate", "predict", "export", "video", "pack", "card", "fetch")
     ]
 
 
