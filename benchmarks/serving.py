@@ -138,15 +138,18 @@ def main() -> None:
     args = parser.parse_args()
     with TemporaryDirectory(prefix="polyp-bench-") as folder:
         root = trainable(args.bundle, Path(folder), args.image_size)
-        measure(args, root)
+        process = Process(root, args.device)
+        try:
+            measure(args, root, process)
+        finally:
+            process.running.kill()
 
 
-def measure(args: argparse.Namespace, root: Path) -> None:
-    print(machine())
+def measure(args: argparse.Namespace, root: Path, process: Process) -> None:
+    print(machine(), flush=True)
     bundle = polyp_monai.load(root, device=args.device)
     bodies = [jpeg(seed, size) for seed, size in enumerate(SIZES * 2)]
     fitted = [bundle.predictor.prepare(files.decode_picture(body, "frame", upright=True)).sample for body in bodies]
-    process = Process(root, args.device)
     tally, each = Tally(), args.requests // args.rounds
     expected: list[object] = [None] * len(bodies)
     for number, body in enumerate(bodies):  # alone, one after the other: what all later answers are held against
