@@ -529,6 +529,8 @@ class Prediction:
         Raises:
             PolypError: another suffix, `path` is the frame itself, or a file is there that may not be replaced.
         """
+        if not isinstance(path, (str, Path)):
+            raise PolypError(f"a path of {type(path).__name__}: expected the name of a file")
         path = Path(path)
         if self.source is not None and path.resolve() == Path(self.source).resolve():
             raise PolypError(f"{path}: is the frame itself; give the mask another name")

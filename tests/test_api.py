@@ -241,6 +241,8 @@ def test_a_result_is_saved_and_drawn_as_polyp_predict_does(bundle, drawn, frames
         files.write_mask(tmp_path / name, result.mask.astype(np.uint8))
         with pytest.raises(PolypError, match="`polyp predict` did not write it"):
             result.save(tmp_path / name, overwrite=True)
+    with pytest.raises(PolypError, match="a path of NoneType"):
+        result.save(None)
     with pytest.raises(PolypError, match=r"written as \.png"):
         result.save(tmp_path / "mask.jpg")
 

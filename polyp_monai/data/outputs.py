@@ -89,8 +89,6 @@ def check_file(path: Path | None, command: str, overwrite: bool) -> None:
     if path is None:
         return
     files.check_folder(path.parent)
-    if not os.path.lexists(path):
-        return
     if path.is_dir():
         raise PolypError(f"{path}: is a folder; give the name of a file")
     ledger = Ledger(path.parent, command)
