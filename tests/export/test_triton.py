@@ -17,7 +17,7 @@ def test_a_repository(tiny, tmp_path, capsys):
     repository = tmp_path / "repository"
     words = ["export", str(tiny), "--format", "triton", "--out", str(repository)]
     assert main(words) == 0
-    assert sorted(str(p.relative_to(repository)) for p in repository.rglob("*") if p.is_file()) == [
+    assert sorted(str(p.relative_to(repository)) for p in repository.rglob("[!.]*") if p.is_file()) == [
         "tiny/1/model.onnx",
         "tiny/config.pbtxt",
     ]
