@@ -32,7 +32,7 @@ def prepared(tmp_path) -> Path:
             tmp_path / f"raw/masks/{name}.png", 0 * polyp if i in (2, 3) else 1 - polyp if i > 8 else polyp
         )
     out = tmp_path / "out"
-    assert main(["prepare", "folder", "--source", str(tmp_path / "raw"), "--out", str(out)]) == 0
+    assert main(["prepare", "folder", "--source", str(tmp_path / "raw"), "--out", str(out), "--keep-inverted"]) == 0
     return out
 
 
