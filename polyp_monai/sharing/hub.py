@@ -6,6 +6,7 @@ The client of huggingface_hub does the talking, with its settings: HF_TOKEN, HF_
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -141,9 +142,10 @@ def download(text: str, parts: Path, zipped: Path) -> None:
 def _client() -> HfApi:
     """The hub's client at HF_ENDPOINT, which is read now and not when the client is imported."""
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import logging
+    from huggingface_hub.utils import logging as hub_logging
 
-    logging.set_verbosity_error()  # it tries again by itself; what it then gives up on is said below
+    hub_logging.set_verbosity_error()  # it tries again by itself; what it then gives up on is said below
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line a request
     endpoint = os.environ.get("HF_ENDPOINT") or HUB
     parts = urlsplit(endpoint)
     if parts.scheme != "https" and parts.hostname not in LOCAL:
