@@ -93,7 +93,7 @@ def test_refusals_come_before_any_work(tmp_path):
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(PolypError, match="is a folder"):
         VideoSink(tmp_path / "folder.mp4", (96, 64), 25, overwrite=True)
-    with pytest.raises(OSError, match=r"old\.mp4"):
+    with pytest.raises(PolypError, match=r"old\.mp4: is a file"):
         VideoSink(tmp_path / "old.mp4" / "a.mp4", (96, 64), 25)
     assert (tmp_path / "old.mp4").read_bytes() == b"old"
 
