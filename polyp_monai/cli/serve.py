@@ -106,7 +106,7 @@ def serve(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         address = _address(args, listening.getsockname()[1])
         print(f"{address}  ({', '.join(service.bundles)}; Ctrl-C stops it)", flush=True)
         server.run(app, listening, args.tls_cert, args.tls_key)
-    return Outcome("stopped", {"address": address, "bundles": list(service.bundles)})
+    return Outcome(["stopped"], {"address": address, "bundles": list(service.bundles)})
 
 
 def named(bundles: Sequence) -> dict:
