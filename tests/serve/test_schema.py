@@ -29,25 +29,24 @@ def test_no_case_of_schemathesis_is_a_500(loaded):
     with running(loaded, Limits(body=2**20, seconds=10)) as (home, _):
         schema = schemathesis.openapi.from_url(f"{home}/openapi.json")
         operations = [found.ok() for found in schema.get_all_operations()]
-        each = -(-CASES // len(operations))
-        for operation in operations:
+        while sum(statuses.values()) < CASES:  # of a route without parameters there is one case
+            for operation in operations:
 
-            @settings(
-                max_examples=each,
-                deadline=None,
-                database=None,
-                phases=[Phase.generate],
-                suppress_health_check=list(HealthCheck),
-            )
-            def check(case) -> None:
-                answer = case.call(base_url=home, timeout=60)
-                statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
-                case.validate_response(answer, checks=[not_a_server_error])
+                @settings(
+                    max_examples=CASES // len(operations),
+                    deadline=None,
+                    database=None,
+                    phases=[Phase.generate],
+                    suppress_health_check=list(HealthCheck),
+                )
+                def check(case) -> None:
+                    answer = case.call(base_url=home, timeout=60)
+                    statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
+                    case.validate_response(answer, checks=[not_a_server_error])
 
-            schemathesis_strategy(operation)(check)()
+                schemathesis_strategy(operation)(check)()
     print(f"{sum(statuses.values())} cases over {len(operations)} operations: {dict(sorted(statuses.items()))}")
     assert not [status for status in statuses if status >= 500]
-    assert sum(statuses.values()) >= CASES * 0.8
 
 
 def schemathesis_strategy(operation):
