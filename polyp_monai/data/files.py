@@ -473,7 +473,8 @@ def written_by(path: str | Path) -> str | None:
         if suffix_of(path) in NIFTI_SUFFIXES:
             import nibabel
 
-            told = str(np.char.decode(nibabel.load(path).header["descrip"], "ascii"))
+            header: Any = nibabel.load(path).header
+            told = str(np.char.decode(header["descrip"], "ascii"))
         else:
             with Image.open(path) as image:
                 told = str(image.info.get("Software", ""))
