@@ -123,7 +123,7 @@ def test_values_have_the_type_of_the_default(bundle):
 
 
 def test_set_takes_any_key_and_expressions(bundle):
-    overlap = "validate::inferer::inferer::inferer::overlap"
+    overlap = "validate::inferer::inferer::overlap"
     extra = [f"{overlap}=0.5", "epochs=$1 + 1", "train::random_transforms::3::rotation=30"]
     found = overrides.check(bundle, "train", {}, extra)
     assert found[overlap] == 0.5
