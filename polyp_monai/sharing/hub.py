@@ -142,10 +142,11 @@ def download(text: str, parts: Path, zipped: Path) -> None:
 def _client() -> HfApi:
     """The hub's client at HF_ENDPOINT, which is read now and not when the client is imported."""
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import logging as hub_logging
+    from huggingface_hub.utils import logging as talk
 
-    hub_logging.set_verbosity_error()  # it tries again by itself; what it then gives up on is said below
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line a request
+    talk.set_verbosity_error()  # it tries again by itself; what it then gives up on is said below
+    for library in ("httpx", "httpx2"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     endpoint = os.environ.get("HF_ENDPOINT") or HUB
     parts = urlsplit(endpoint)
     if parts.scheme != "https" and parts.hostname not in LOCAL:

@@ -51,7 +51,7 @@ json.dump(about["label_names"], open(f"{out}/labels.json", "w"))
 def packed(trained, tmp_path_factory) -> Path:
     """A small trained bundle with TorchScript, unpacked."""
     folder = tmp_path_factory.mktemp("platforms")
-    return archive.unpack(pack.pack(trained, folder / "net.zip", ["torchscript"]), folder / "net")
+    return archive.unpack(pack.pack(trained, folder / "unet.zip", ["torchscript"]), folder / "unet")
 
 
 @pytest.fixture(scope="module")
