@@ -159,7 +159,7 @@ def main() -> None:
                 table.setdefault(name, {})[count] = point
                 print(f"{name:16}{count:8}{point[0]:10.1f}{point[1]:8.0f}", flush=True)
     draw(table, args.out)
-    for name, found in table.items():
+    for name, found in table.items() if len(args.counts) > 2 else ():  # fewer tell no law
         power = exponent({count: point[0] for count, point in found.items()})
         growth = found[max(found)][1] / found[min(found)][1]
         print(

@@ -358,4 +358,5 @@ def test_parts_share_the_frames_and_a_last_run_joins_them(trained, dataset, tmp_
         ".polyp-predict.json",
         predicted.NAME,
     ]
-    assert "expected K/N" in fails(capsys, *words, "--part", "4/3", "--overwrite")
+    words = ["predict", trained, images[0], "--out", tmp_path / "new", "--part"]
+    assert "expected K/N" in fails(capsys, *words, "4/3")
