@@ -87,12 +87,12 @@ def export(
     _check_choice(format, precision, data)
     target = _target(root.resolve(), format, precision, out, overwrite)
     source = _original(BundleConfig(root), precision, data, Path(weights).absolute() if weights else None)
-    for path in _files(target, format):
-        outputs.claim_file(path, "export")
     with _whole(target) as partial:
         _write(source, format, partial)
         finding = _check(source, format, partial)
         size = sum(p.stat().st_size for p in (partial, partial.with_suffix(".bin")) if p.exists())
+        for path in _files(target, format):  # now that it is kept
+            outputs.claim_file(path, "export")
     return Exported(target, size, finding)
 
 
