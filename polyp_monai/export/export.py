@@ -91,7 +91,7 @@ def export(
         _write(source, format, partial)
         finding = _check(source, format, partial)
         size = sum(p.stat().st_size for p in (partial, partial.with_suffix(".bin")) if p.exists())
-        for path in _files(target, format):
+        for path in _files(target, format):  # now that it is kept
             outputs.claim_file(path, "export")
     return Exported(target, size, finding)
 
