@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import secrets
 import shutil
@@ -29,12 +28,6 @@ SMALL = {  # a network and an image size that train in seconds
     "network_def::body::strides": "[2, 2]",
     "device": "cpu",
 }
-
-
-def pytest_runtest_logfinish():
-    """Leave what a test left behind alone: collecting it later, among other tests, has crashed the interpreter now and
-    then, in a dealloc of an extension; which one is not known yet."""
-    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ def load(path: Path, device: torch.device) -> ExportedNetwork:
 
     if path.suffix == ".xml" and path.is_file() and not path.with_suffix(".bin").is_file():
         raise PolypError(f"{path.with_suffix('.bin')}: is missing; it belongs beside {path.name}")
-    core = openvino.Core()
-    model = about.readable(lambda: core.read_model(path), path, "OpenVINO")
+    engine = core()
+    model = about.readable(lambda: engine.read_model(path), path, "OpenVINO")
     about.check_ports(_ports(model.inputs), _ports(model.outputs), path)
     section = SECTIONS[path.suffix]
     facts = about.parse(
@@ -36,13 +37,25 @@ def load(path: Path, device: torch.device) -> ExportedNetwork:
     )
     if path.suffix == ".xml":
         _check_bin(model, section, path)
-    request = core.compile_model(model, "CPU", settings(facts.precision)).create_infer_request()
+    request = engine.compile_model(model, "CPU", settings(facts.precision)).create_infer_request()
     version = ".".join(openvino.__version__.split(".")[:2])
     return ExportedNetwork(
         through_numpy(lambda pixels: request.infer({0: pixels})[0]),
         facts,
         f"OpenVINO {version} {facts.precision}, {torch.get_num_threads()} threads",
     )
+
+
+@cache
+def core() -> Any:
+    """The one engine of this process, which never ends.
+
+    On processors with AMX it gives the thread in which it first compiles a stack for signals, and frees that where it
+    ends, be it in another thread: the next Ctrl-C of the first one would then be written over other objects.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _check_bin(model, section: str, path: Path) -> None:

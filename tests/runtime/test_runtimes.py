@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import logging
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from polyp_monai.errors import PolypError
 from polyp_monai.export import agreement, writers
 from polyp_monai.export.export import checked_onnx
 from polyp_monai.networks import FrameNetwork
+from polyp_monai.runtime import openvino_runtime
 from polyp_monai.runtime.exported import same_logits
 from tests.runtime.conftest import change_version, save_weights
 
@@ -293,3 +297,24 @@ def test_a_cuda_device_gets_torch(tiny, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "description", "PyTorch", raising=False)
     runtime.network("auto", definition(), tiny / "models/model.pt", tiny, "cuda:0")
     assert asked == [torch.device("cuda:0")]
+
+
+class SignalStack(ctypes.Structure):
+    """stack_t of Linux."""
+
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's stack_t")
+def test_a_signal_finds_its_stack_when_another_thread_let_go_of_openvino(files):
+    """On processors with AMX OpenVINO sets the stack of this thread's signals: it must not be freed."""
+    held = [openvino_runtime.load(files[".xml"], CPU)]
+    thread = threading.Thread(target=held.clear)
+    thread.start()
+    thread.join()
+    gc.collect()
+    stack = SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+    if stack.start:
+        mapped = [line.split()[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines()]
+        assert any(int(low, 16) <= stack.start and stack.start + stack.size <= int(high, 16) for low, high in mapped)
