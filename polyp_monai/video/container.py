@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     import av
 
 PATIENCE = 10.0  # seconds a stream may keep silent
-CLIPS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf,h264,hevc"  # containers that refer to nothing outside
+CLIPS = (
+    "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,ogg,flv,asf,h264,hevc"  # containers that refer to nothing outside
+)
 
 
 def import_av() -> ModuleType:
@@ -97,6 +99,10 @@ def open_container(
             url, "r", kind, options, stream_options=[bound] if bound else None, timeout=patience, io_open=io_open
         )
     except (av.FFmpegError, ValueError) as error:
+        if bound and "stream_options" in str(error):  # of bare MPEG, whose streams are found by decoding them
+            raise PolypError(
+                f"{name}: is a bare MPEG stream, whose size is unknown before it is decoded; convert it to MP4"
+            ) from error
         raise PolypError(f"{name}: {_not_opened(_reason(error), live)}") from error
     try:
         stream = _video_stream(container, name)

@@ -15,6 +15,7 @@ from polyp_monai.serve.limits import Limits
 from polyp_monai.video.container import open_clip
 from polyp_monai.video.sink import VideoSink
 from tests.serve.conftest import drawn, encoded, running, served, until, web
+from tests.video.clips import encode
 
 pytest.importorskip("av")
 TOKEN = "a-token-of-some-length"
@@ -76,6 +77,14 @@ def test_large_clips_and_frames(loaded, clip):
     with served(loaded, Limits(pixels=5000)) as client:
         answer = client.post("/v1/video", content=clip.read_bytes())
         assert (answer.status_code, "too large" in answer.text) == (413, True)
+
+
+def test_a_bare_mpeg_stream(client, tmp_path):
+    """The size of a program stream is known once it is decoded: too late for a bound."""
+    of = {name: encode(tmp_path / name, 5, "mpeg2video").read_bytes() for name in ("a.mpg", "a.m2v")}
+    refused = client.post("/v1/video", content=of["a.mpg"])
+    assert (refused.status_code, "is a bare MPEG stream" in refused.text) == (400, True)
+    assert parsed(client.post("/v1/video", content=of["a.m2v"]).text)[-1][0] == "done"
 
 
 def test_clips_open_nothing_else(clip, tmp_path):
