@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     import av
 
 PATIENCE = 10.0  # seconds a stream may keep silent
-CLIPS = (
-    "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,ogg,flv,asf,h264,hevc"  # containers that refer to nothing outside
-)
+CLIPS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,ogg,flv,asf,h264,hevc"  # that refer to nothing outside
 
 
 def import_av() -> ModuleType:
