@@ -40,6 +40,7 @@ BLOCK = (16, 500)  # fewest and most rows that are done, written and lost togeth
 SPARE = 3  # processors of each machine that no worker takes: without them reading and writing would wait for ever
 FILTER = 2**30  # bytes that Ray reserves to know which rows are written
 STARTS = 3  # Ray gives itself 30 s to start, which a busy machine exceeds at times
+ROUNDS = 4  # in which what is missing is done again
 NAMED = 5  # failed frames that are named
 
 
@@ -88,9 +89,7 @@ def run(job: Job) -> JobResult:
     with _held(store):
         about = _begin(job, store)
         if about["state"] != COMPLETE:
-            with _cluster(job.address):
-                _predict(job, store, about["frames"])
-            about |= _counted(store, about["frames"])
+            about |= _counted(store, _all_rows(job, store, about["frames"]))
             store.write_json(ABOUT, about)
         store.remove(CHECKPOINT)  # after the job is known to be complete: without it all would be done again
     return JobResult(about["frames"], about["failed"], about["errors"])
@@ -245,24 +244,59 @@ def _reason(error: BaseException) -> str:
     return (lines[-1] if lines else type(error).__name__).rstrip(".")[:200]
 
 
-def _counted(store: Store, frames: int) -> dict[str, Any]:
-    """What the rows hold. Raises PolypError when one is missing, or twice."""
+def _all_rows(job: Job, store: Store, frames: int) -> list[str]:
+    """The files of all rows. Raises PolypError when one is missing in spite of all, or twice."""
     import numpy as np
+
+    counts = np.bincount(_checkpoint(store), minlength=frames)
+    if not counts.all():
+        with _cluster(job.address):
+            for _ in range(ROUNDS):
+                _predict(job, store, frames)
+                counts = np.bincount(_checkpoint(store), minlength=frames)
+                if counts.all():
+                    break
+    missing, twice = int((counts == 0).sum()), int((counts > 1).sum())
+    if missing or twice:
+        raise PolypError(
+            f"{store.place}: {counted(missing, 'row')} missing, {twice} more than once; --overwrite does the job again"
+        )
+    return store.names(ROWS, ".parquet")
+
+
+def _checkpoint(store: Store) -> Any:
+    """Have the checkpoint know the rows that stand, and no others; returns their numbers.
+
+    Ray renames what it notes before a block into what it notes after it. On S3 that is a copy and a deletion: a process
+    that dies in between leaves both, of which the first deletes the block, and the second passes it over for good.
+    """
+    import pyarrow as pa
     from pyarrow import parquet
 
-    seen = np.zeros(frames, np.uint8)
+    tables = [pa.table({"row": pa.array([], pa.int64())})]
+    for name in store.names(ROWS, ".parquet"):
+        try:
+            with store.system.open(name, "rb") as file:
+                tables.append(parquet.read_table(file, columns=["row"]))
+        except pa.ArrowInvalid:  # cut short by the end of its process
+            store.system.rm(name)
+    rows = pa.concat_tables(tables)
+    store.remove(CHECKPOINT)
+    if len(rows):
+        store.system.makedirs(store.path(CHECKPOINT), exist_ok=True)
+        parquet.write_table(rows, f"{store.path(CHECKPOINT)}/rows.parquet", filesystem=store.arrow)
+    return rows.column("row").to_numpy()
+
+
+def _counted(store: Store, names: list[str]) -> dict[str, Any]:
+    """How many rows failed, and why the first of them."""
+    from pyarrow import parquet
+
     failed = 0
     errors: list[str] = []
-    for name in store.names(ROWS, ".parquet"):
+    for name in names:
         with store.system.open(name, "rb") as file:
-            table = parquet.read_table(file, columns=["row", "status", "error"])
-        np.add.at(seen, table.column("row").to_numpy(), 1)
-        bad = [error for error in table.column("error").to_pylist() if error]
+            bad = [error for error in parquet.read_table(file, columns=["error"]).column(0).to_pylist() if error]
         failed += len(bad)
         errors += bad[: NAMED - len(errors)]
-    if (seen != 1).any():
-        raise PolypError(
-            f"{store.place}: {counted(int((seen == 0).sum()), 'row')} missing, {(seen > 1).sum()} more than once; "
-            "--overwrite does the job again"
-        )
     return {"state": COMPLETE, "failed": failed, "errors": errors}
