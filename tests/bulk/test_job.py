@@ -30,6 +30,7 @@ def rows_of(store) -> list[dict]:
 
 def test_rows_hold_what_polyp_predict_finds_and_errors_are_rows(trained, dataset, ray_here, capsys):
     import pyarrow as pa
+
     from polyp_monai.bulk.store import Store
     from tests.video.clips import encode
 
