@@ -98,8 +98,8 @@ def labelled_frames(
     output_dir: str | Path | None = None,
     fold: str | None = None,
 ) -> list[dict]:
-    """`read_split` reduced to what engines need: `image`, `label`, `name`, `group`, `tags`, `negative` (shows no polyp)
-    and `output` (of the written mask).
+    """`read_split` reduced to what engines need: `image`, `label`, `name`, `group`, `tags`, `negative` (shows no polyp),
+    `large` (shows one on more than half of it, as its data list says) and `output` (of the written mask).
 
     Of several folders (for training) the splits follow each other. `fold`: as of `read_split`, of each folder.
 
@@ -115,6 +115,7 @@ def labelled_frames(
             "group": s.get("group", ""),
             "tags": " ".join(s.get("tags", ())),
             "negative": s.get("polyp_area") == 0,
+            "large": float(s.get("polyp_area") or 0) > files.INVERTED[0],
             "output": _without_suffix(_below(Path(s["relative"]))).removeprefix("images/"),
         }
         for folder in folders
