@@ -70,6 +70,7 @@ def prepared(folders: Iterable[str]) -> list[str]:
     from polyp_monai.data import datalist
 
     places = [datalist.local(folder) for folder in folders]
+    datalist.check_distinct(places)
     for place in places:
         datalist.read(place)
     return [str(place) for place in places]
