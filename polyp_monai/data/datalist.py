@@ -40,6 +40,8 @@ def local(dataset_dir: str | Path) -> Path:
 def read(dataset_dir: str | Path) -> dict:
     """The content of `dataset_dir`/datalist.json. Raises PolypError when it is absent or no data list."""
     path = Path(dataset_dir) / LIST
+    if Path(dataset_dir).suffix == ".json" and not Path(dataset_dir).exists():
+        raise PolypError(f"{dataset_dir}: no such file")
     if not path.is_file():
         raise PolypError(f"{path}: no such file; make it with `polyp prepare SET --source PATH --out {dataset_dir}`")
     return read_list(path)

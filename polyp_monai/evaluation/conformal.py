@@ -174,10 +174,11 @@ def settings(
 
 
 def _number(promise: Mapping[str, Any], key: str, high: float) -> float:
-    value = float(promise[key])
-    if not 0 <= value <= high or math.isinf(value):
-        raise ValueError(f"{key} {value:g}: expected 0 {'to 1' if high == 1 else 'or more'}")
-    return value
+    value = promise[key]
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value <= high or math.isinf(value):
+        raise ValueError(f"{key} {value!r}: expected 0 {'to 1' if high == 1 else 'or more'}")
+    return float(value)
 
 
 def check_settings(path: str | Path, used: Mapping[str, Any]) -> None:
@@ -193,7 +194,7 @@ def check_settings(path: str | Path, used: Mapping[str, Any]) -> None:
 
 def _other(promise: Mapping[str, Any], used: Mapping[str, Any], given: bool = False) -> str:
     """The first setting of a promise that is another one now, in words. `given`: the promises set the presence."""
-    for key, value in (promise.get("settings") or {}).items():
+    for key, value in promise.get("settings", {}).items():
         if key in used and used[key] != value and not (given and key == "presence"):
             return f"{key} {value}, not {used[key]}"
     return ""
@@ -208,7 +209,8 @@ def _content(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise PolypError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(content, dict) or not all(isinstance(promise, dict) for promise in content.values()):
+    promises = list(content.values()) if isinstance(content, dict) else [None]
+    if not all(isinstance(one, dict) and isinstance(one.get("settings", {}), dict) for one in promises):
         raise PolypError(f"{path}: not as `polyp calibrate` writes it")
     return content
 

@@ -13,7 +13,7 @@ from typing import Any
 from polyp_monai.errors import PolypError, counted, summary
 from polyp_monai.metrics import registry
 
-ROUNDING = 1e-6  # by which a score may leave 0..1
+ROUNDING = 0.05  # by which a score may leave 0..1: the E-measure divides by one pixel less than there are
 PICTURES = ("image", "truth", "prediction")
 
 

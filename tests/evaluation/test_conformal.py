@@ -210,6 +210,8 @@ def test_a_second_promise_of_one_kind_needs_overwrite(alarms):
         ('{"missed": {"weights_sha256": "abc", "threshold": 7}}', "threshold 7: expected 0 to 1"),
         ('{"missed": {"weights_sha256": "abc", "threshold": NaN}}', "threshold nan: expected 0 to 1"),
         ('{"missed": {"weights_sha256": "abc", "threshold": -1}}', "threshold -1: expected 0 to 1"),
+        ('{"missed": {"weights_sha256": "abc", "threshold": true}}', "threshold True: expected 0 to 1"),
+        ('{"missed": {"weights_sha256": "abc", "threshold": 0.3, "settings": [1]}}', "not as `polyp calibrate` writes it"),
         ('{"false_alarms": {"weights_sha256": "abc", "highest": 2, "presence": 0}}', "highest 2: expected 0 to 1"),
         ('{"false_alarms": {"weights_sha256": "abc", "highest": 1, "presence": -1}}', "presence -1: expected 0 or more"),
     ],
