@@ -110,9 +110,7 @@ def read_split(dataset_dir: str | Path, name: str, fold: str | None = None) -> l
         }
         for key in ("image", "label"):
             if not Path(sample[key]).is_file():
-                raise PolypError(
-                    f"{sample[key]}: named in {root / LIST} but not there; prepare the set again"
-                )
+                raise PolypError(f"{sample[key]}: named in {root / LIST} but not there; prepare the set again")
         samples.append(sample)
     return samples
 

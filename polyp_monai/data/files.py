@@ -318,7 +318,7 @@ def _to_uint8(pixels: np.ndarray, path: str | Path) -> np.ndarray:
     if pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2:  # of either byte order
         return (pixels / 257).round().astype(np.uint8)
     low, high = _range(pixels, path)
-    if pixels.dtype.kind == "f" and -ROUNDING <= low and high <= 1 + ROUNDING:
+    if pixels.dtype.kind == "f" and low >= -ROUNDING and high <= 1 + ROUNDING:
         return (pixels.clip(0, 1) * 255).round().astype(np.uint8)
     if low < 0 or high > 255 or (pixels.dtype.kind == "f" and high < 2):  # of 0..255 it would be black
         raise PolypError(f"{path}: values from {low:g} to {high:g}; expected 0..255, 0..1 or unsigned 16 bit")
@@ -335,7 +335,7 @@ def _range(pixels: np.ndarray, path: str | Path) -> tuple[float, float]:
 def _of_one(values: np.ndarray, path: str | Path) -> np.ndarray:
     """Floats of a mask or map as 0..1: they are that, within rounding, or whole numbers of 0..255."""
     low, high = _range(values, path)
-    if -ROUNDING <= low and high <= 1 + ROUNDING:
+    if low >= -ROUNDING and high <= 1 + ROUNDING:
         return values.clip(0, 1)
     if low < 0 or high > 255 or (values != values.round()).any():
         raise PolypError(f"{path}: values from {low:g} to {high:g}; expected 0..1, or whole numbers of 0..255")
@@ -476,9 +476,7 @@ def _scaled(pixels: np.ndarray, path: str | Path, of_ones: bool, dim: bool) -> n
     if low < 0:
         raise PolypError(f"{path}: values from {low:g} to {highest:g}; a map is 0..1 or 0..255, not logits")
     if not dim and 1 < highest <= 127 and ((pixels == 0) | (pixels == highest)).all():
-        raise PolypError(
-            f"{path}: holds 0 and {highest:g} alone, too dark for a mask; --normalize minmax stretches it"
-        )
+        raise PolypError(f"{path}: holds 0 and {highest:g} alone, too dark for a mask; --normalize minmax stretches it")
     wide = 1 if highest <= 1 and of_ones else 255 if highest <= 255 else np.iinfo(pixels.dtype).max
     return pixels.astype(np.float32) / np.float32(wide)
 

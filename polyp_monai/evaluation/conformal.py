@@ -91,9 +91,7 @@ def _read(run: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
 def _check_split(run: Path, about: Mapping[str, Any], leaks: Mapping[str, Any]) -> None:
     """Raises PolypError for frames that the weights were trained on or will be tested on; warns of ones like those."""
     if (split := about.get("split")) in ("test", "training"):
-        raise PolypError(
-            f"{run}: is the {split} split; calibrate on another, with `polyp evaluate --split validation`"
-        )
+        raise PolypError(f"{run}: is the {split} split; calibrate on another, with `polyp evaluate --split validation`")
     if leaks.get("leaked"):
         line = f"{run}: {leaks.get('similar_in_training')} of {leaks.get('test')} frames are like frames of training"
         if split != "validation":
@@ -189,7 +187,9 @@ def check_settings(path: str | Path, used: Mapping[str, Any]) -> None:
         if other := _other(promise, used, given=ALARMS in content):
             raise PolypError(f"{path}: was found with {other}; calibrate again, or use the same")
     if not all("settings" in promise for promise in content.values()):
-        logger.warning(f"{path}: does not name the {', '.join(SETTINGS)} that it was found with, and holds for no other")
+        logger.warning(
+            f"{path}: does not name the {', '.join(SETTINGS)} that it was found with, and holds for no other"
+        )
 
 
 def _other(promise: Mapping[str, Any], used: Mapping[str, Any], given: bool = False) -> str:

@@ -117,7 +117,9 @@ def _meet(prediction: PredictedVideo, true: Iterator[TrueFrame], truth: Path, no
     steps = np.diff(numbers)
     if lacking := int((steps - 1).sum()):
         first = int(numbers[int((steps > 1).argmax())]) + 1
-        notes.append(f"{counted(lacking, 'frame')} without a row in {prediction.path}, not scored, the first is {first}")
+        notes.append(
+            f"{counted(lacking, 'frame')} without a row in {prediction.path}, not scored, the first is {first}"
+        )
     frames: list[ScoredFrame] = []
     appeared: dict[Hashable, tuple[int, float]] = {}
     unseen, beyond = [], 0

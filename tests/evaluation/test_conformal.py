@@ -79,7 +79,9 @@ def test_frames_like_those_of_training(tmp_path, caplog, split):
 
 
 def damaged_counts(run, polyp, background=None):
-    np.savez(run / "histograms.npz", polyp=polyp, background=histograms(*[0] * 20) if background is None else background)
+    np.savez(
+        run / "histograms.npz", polyp=polyp, background=histograms(*[0] * 20) if background is None else background
+    )
 
 
 @pytest.mark.parametrize(
@@ -211,9 +213,15 @@ def test_a_second_promise_of_one_kind_needs_overwrite(alarms):
         ('{"missed": {"weights_sha256": "abc", "threshold": NaN}}', "threshold nan: expected 0 to 1"),
         ('{"missed": {"weights_sha256": "abc", "threshold": -1}}', "threshold -1: expected 0 to 1"),
         ('{"missed": {"weights_sha256": "abc", "threshold": true}}', "threshold True: expected 0 to 1"),
-        ('{"missed": {"weights_sha256": "abc", "threshold": 0.3, "settings": [1]}}', "not as `polyp calibrate` writes it"),
+        (
+            '{"missed": {"weights_sha256": "abc", "threshold": 0.3, "settings": [1]}}',
+            "not as `polyp calibrate` writes it",
+        ),
         ('{"false_alarms": {"weights_sha256": "abc", "highest": 2, "presence": 0}}', "highest 2: expected 0 to 1"),
-        ('{"false_alarms": {"weights_sha256": "abc", "highest": 1, "presence": -1}}', "presence -1: expected 0 or more"),
+        (
+            '{"false_alarms": {"weights_sha256": "abc", "highest": 1, "presence": -1}}',
+            "presence -1: expected 0 or more",
+        ),
     ],
 )
 def test_a_file_that_promises_nothing(tmp_path, content, text):

@@ -209,7 +209,11 @@ def test_more_than_can_be_shown(few, monkeypatch):
         ),
         ("frames.csv", "name,width,height,polyp_pixels,predicted_pixels\na,0,9,1,1\n", "a is 0 x 9 pixels"),
         *[
-            ("frames.csv", f"name,width,height,polyp_pixels,predicted_pixels,dice\na,9,9,1,1,{dice}\n", f"line 2: dice is '{dice}'")
+            (
+                "frames.csv",
+                f"name,width,height,polyp_pixels,predicted_pixels,dice\na,9,9,1,1,{dice}\n",
+                f"line 2: dice is '{dice}'",
+            )
             for dice in ("7", "-1", "nan", "inf", "x")
         ],
         ("summary.json", '{"frames": 1}', "holds 6 rows of the 1 frame that summary.json tells of"),
