@@ -22,7 +22,7 @@ LONGEST_NAME = 255  # bytes, on every usual file system
 
 
 def local(dataset_dir: str | Path) -> Path:
-    """A data set's folder, absolute, also of its data list; one at an address as a copy in the cache, which is brought up to date.
+    """A data set's folder, absolute, also by its data list; one at an address as a copy in the cache, up to date.
 
     Raises:
         PolypError: another file, or an address that cannot be read.
@@ -121,7 +121,7 @@ def labelled_frames(
     output_dir: str | Path | None = None,
     fold: str | None = None,
 ) -> list[dict]:
-    """`read_split` reduced to what engines need: `image`, `label`, `name`, `group`, `tags`, `negative` (shows no polyp),
+    """`read_split` reduced to what engines need: `image`, `label`, `name`, `group`, `tags`, `negative` (no polyp),
     `large` (shows one on more than half of it, as its data list says) and `output` (of the written mask).
 
     Of several folders (for training) the splits follow each other. `fold`: as of `read_split`, of each folder.

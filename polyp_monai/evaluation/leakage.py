@@ -76,7 +76,7 @@ def save_fingerprints(
 
 
 def _warn_of_leaks(folder: str | Path, training: Sequence[_View], fold: str | None) -> None:
-    """Say how many frames of a set's other splits look like one that trains, or are of a group in its training split."""
+    """Say how many frames of a set's other splits look like one that trains, or share a group with its training."""
     content = datalist.read(folder)
     groups = {sample["group"] for sample in datalist.labelled_frames(folder, "training", fold=fold)} - {""}
     for split in ("validation", "test"):

@@ -79,7 +79,7 @@ def check_resumable(ckpt_dir: str | Path, recipe: Mapping[str, Any], network: nn
 
 
 def check_recipe(path: str | Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raises PolypError when a run that `path` keeps was trained by another recipe than the one that goes on with it."""
+    """Raises PolypError when the run in `path` was trained by another recipe than that of the run that goes on."""
     if other := {key: value for key, value in was.items() if now.get(key) != value}:
         said = ", ".join(OTHER.get(key, f"{key} {value}") for key, value in other.items())
         raise PolypError(f"{path}: was trained with {said}; resume with the same")

@@ -164,7 +164,7 @@ def test_a_split_that_is_misspelt(tmp_path):
 
 def test_a_split_that_is_there_twice(tmp_path):
     (listing(tmp_path) / "datalist.json").write_text('{"training": [{"image": "a.png"}], "training": []}')
-    with pytest.raises(PolypError, match="not readable as JSON .the key 'training' stands there twice"):
+    with pytest.raises(PolypError, match=r"not readable as JSON \(the key 'training' stands there twice"):
         datalist.read(tmp_path)
 
 
