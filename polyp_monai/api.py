@@ -79,8 +79,9 @@ def load(
         calibration: file that `polyp calibrate` wrote for these weights: its threshold, and its bound on false alarms.
 
     Raises:
-        PolypError: no such bundle, or one that is not trusted; a value out of range; a calibration of other weights;
-            weights that are damaged, or of another network. Of a bundle without weights only what needs them raises.
+        PolypError: no such bundle, or one that is not trusted; a value out of range; a calibration of other
+            weights or settings; weights that are damaged, or of another network. Of a bundle without weights only what
+            needs them raises.
     """
     from polyp_monai import runtime as runtimes
 
@@ -96,14 +97,14 @@ def load(
         raise PolypError(f"a bundle of {type(bundle).__name__}: expected its name, or the path of its folder or file")
     path, folder = Path(bundle), None
     if path.suffix in runtimes.READERS and path.is_file():
-        return Bundle(None, path.resolve(), settings | _promised(calibration, path, settings))
+        return _checked(Bundle(None, path.resolve(), settings | _promised(calibration, path, settings)), calibration)
     if path.suffix == ".zip" and path.is_file():
         folder = tempfile.TemporaryDirectory(prefix="polyp_monai-")
         root = _unpacked(path, Path(folder.name).resolve(), trust)
     else:
         root = locate.find(str(bundle), trust, ask=False)
     own = Path(settings.get("weights") or root / "models/model.pt")
-    return Bundle(root, None, settings | _promised(calibration, own, settings), folder)
+    return _checked(Bundle(root, None, settings | _promised(calibration, own, settings), folder), calibration)
 
 
 def _promised(calibration: str | Path | None, weights: Path, settings: Mapping[str, Any]) -> dict[str, float]:
@@ -118,6 +119,15 @@ def _promised(calibration: str | Path | None, weights: Path, settings: Mapping[s
     if found.keys() & settings.keys():
         raise PolypError(f"{calibration}: sets the threshold too; leave `threshold` out")
     return found
+
+
+def _checked(bundle: Bundle, calibration: str | Path | None) -> Bundle:
+    """`bundle`. Raises PolypError when `calibration` was found with other settings."""
+    if calibration is not None:
+        from polyp_monai.evaluation import conformal
+
+        conformal.check_settings(calibration, bundle.predictor.settings)
+    return bundle
 
 
 def _unpacked(archive: Path, folder: Path, digest: str | None) -> Path:

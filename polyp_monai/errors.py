@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 # moves a terminal's cursor, colors it, begins a line, or turns the text around
 _UNSHOWN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -21,9 +22,18 @@ class PolypError(Exception):
 
     status = 1
 
+    def __reduce__(self) -> Any:  # a process hands it to another, whatever the constructor takes
+        return _as_it_was, (type(self), self.args, self.__dict__)
+
     @property
     def lines(self) -> list[str]:
         return [str(self)]
+
+
+def _as_it_was(kind: type[PolypError], args: tuple, state: dict[str, Any]) -> PolypError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class CombinedError(PolypError):

@@ -26,7 +26,7 @@ class TTAInferer(Inferer):
         self.inferer = inferer
         if tta not in MODES:
             raise PolypError(f"--tta {tta}: expected {' or '.join(MODES)}")
-        self.mirrors = MODES[tta]
+        self.tta, self.mirrors = tta, MODES[tta]
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from polyp_monai.data.files import MaskError
 from polyp_monai.errors import CombinedError, PolypError, counted, exit_status, shortened, shown
 
 
@@ -89,3 +91,10 @@ def test_a_terminal_gets_no_character_that_it_would_obey(name, text, capsys):
 
     assert exit_status(fail) == 1
     assert capsys.readouterr().err == f"polyp: error: {text}: no such file\n"
+
+
+def test_an_error_is_the_same_in_another_process():
+    refused = pickle.loads(pickle.dumps(MaskError("dim-mask", "m.png", "is dark")))
+    assert (str(refused), refused.code) == ("m.png: is dark", "dim-mask")
+    several = pickle.loads(pickle.dumps(CombinedError(["one", "two"], 2)))
+    assert (several.lines, several.status) == (["one", "two"], 2)

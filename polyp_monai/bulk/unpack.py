@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from polyp_monai.bulk.job import ABOUT, COMPLETE, ROWS
 from polyp_monai.bulk.store import NEEDED
 from polyp_monai.data import files
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, summary
 
 BATCH = 64  # rows in memory at a time
 
@@ -21,18 +21,29 @@ def unpack(job: Path, folder: Path) -> None:
     """Write the masks of a complete job below `folder`, in the tree of their frames; of a video NAME_000012.png.
 
     Raises:
-        PolypError: the job is not complete.
+        PolypError: the job is not complete, or is damaged.
     """
     try:
         from pyarrow import parquet
     except ImportError as error:
         raise PolypError(f"{job}: {NEEDED}") from error
-    if json.loads((job / ABOUT).read_text(encoding="utf-8"))["state"] != COMPLETE:
-        raise PolypError(f"{job}: the job is not complete; the command that began it goes on")
-    for path in sorted((job / ROWS).glob("*.parquet")):
-        for batch in parquet.ParquetFile(path).iter_batches(BATCH, columns=["path", "mask", "masks"]):
-            for row in batch.to_pylist():
-                _write(folder / row["path"].rpartition("://")[2].lstrip("/"), row)
+    path = job / ABOUT
+    try:
+        if json.loads(path.read_text(encoding="utf-8")).get("state") != COMPLETE:
+            raise PolypError(f"{job}: the job is not complete; the command that began it goes on")
+        for path in sorted((job / ROWS).glob("*.parquet")):
+            for batch in parquet.ParquetFile(path).iter_batches(BATCH, columns=["path", "mask", "masks"]):
+                for row in batch.to_pylist():
+                    _write(_below(folder, row["path"]), row)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise PolypError(f"{path}: cannot be read ({summary(error)}); is it damaged?") from error
+
+
+def _below(folder: Path, name: str) -> Path:
+    place = PurePosixPath(name.rpartition("://")[2].lstrip("/"))
+    if ".." in place.parts:
+        raise ValueError(f"the path {name} leads out of the folder")
+    return folder / place
 
 
 def _write(place: Path, row: dict) -> None:

@@ -30,7 +30,7 @@ RANGES = {  # lowest and highest sensible value
     "cut": (32, 8192),
     "threshold": (0, 1),
     "presence": (0, 20),
-    "learning_rate": (0, 100),
+    "learning_rate": (1e-9, 100),
     "weight_decay": (0, 100),
     "warmup": (0, 1),
     "min_lr_ratio": (0, 1),
@@ -188,7 +188,7 @@ class _Check:
         if not key or not text:
             raise ValueError("expected KEY=VALUE")
         if key in ARGUMENTS:
-            raise PolypError(f"is set by {ARGUMENTS[key]}")
+            raise PolypError(_argument(key, self.config))
         try:
             current = at(self.resolved, key)
         except KeyError:
@@ -211,6 +211,8 @@ class _Check:
             runtime.check(self.checked)
         except PolypError as error:
             self.mistakes.append(str(error))
+        if self.checked.get("skip_existing") and self.checked.get("overwrite"):
+            self.mistakes.append("--skip_existing and --overwrite: one keeps what is done, one replaces it; give one")
         epochs, interval = self.resolved.get("epochs"), self.resolved.get("val_interval")
         if isinstance(epochs, int) and isinstance(interval, int) and interval > epochs:
             self.mistakes.append(
@@ -226,12 +228,19 @@ def own(key: str, config: str) -> bool:
 def explain(root: Path, config: str, key: str) -> str:
     """Why a word that looks like a key is no option; "" when nothing is known of it."""
     if key in ARGUMENTS:
-        return f"is set by {ARGUMENTS[key]}"
+        return _argument(key, config)
     if key == "output_dir":
         return "is set by --out"
     if _at_or_none(resolved(root, config), key.split("::")[0]) is None:
         return ""
     return f"is no option: configs/{config}.yaml makes it out of the options; {ESCAPE}"
+
+
+def _argument(key: str, config: str) -> str:
+    """Why what an argument of the command sets is no option."""
+    if key == "split" and config != "evaluate":
+        return f"is of `polyp evaluate`; configs/{config}.yaml has no such option"
+    return f"is set by {ARGUMENTS['inputs' if (key, config) == ('dataset_dir', 'inference') else key]}"
 
 
 def tracking(text: str) -> str:

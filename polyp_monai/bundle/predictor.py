@@ -134,6 +134,12 @@ class Predictor:
         return str(getattr(self.network, "description", type(self.network).__name__))
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What changes the probabilities beside the weights, by the names of the options."""
+        frame, tta = self.fit_image, {"tta": self._inferer.tta} if hasattr(self._inferer, "tta") else {}
+        return {"image_size": frame.image_size, "fit": frame.fit, "crop": frame.crop, **tta}
+
+    @property
     def fit_image(self) -> FitFrame:
         """The resize of a frame to the image size."""
         return self.fit.fit["image"]

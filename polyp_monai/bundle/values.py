@@ -41,6 +41,14 @@ def number(low: float = -math.inf, high: float = math.inf) -> Callable[[str], fl
     return kind
 
 
+def share(text: str) -> float:
+    """A number between 0 and 1, which are none."""
+    value = number(0, 1)(text)
+    if value in (0, 1):
+        raise ValueError("expected a number above 0 and below 1")
+    return value
+
+
 def within(value: Any, low: float, high: float) -> Any:
     """`value` itself. Raises ValueError outside of low..high."""
     if not low <= value <= high:

@@ -70,6 +70,7 @@ def prepared(folders: Iterable[str]) -> list[str]:
     from polyp_monai.data import datalist
 
     places = [datalist.local(folder) for folder in folders]
+    datalist.check_distinct(places)
     for place in places:
         datalist.read(place)
     return [str(place) for place in places]
@@ -88,17 +89,18 @@ def calibration(parser: Parser) -> None:
 
 
 def calibrated(root: Path, file: str | None, given: dict[str, Any]) -> dict[str, float]:
-    """The options by which the promises in `file` hold. Raises PolypError when they are of other weights, or the user
-    sets the same options."""
+    """The options by which the promises in `file` hold. Raises PolypError when they are of other weights or settings,
+    or the user sets the same options."""
     if file is None:
         return {}
     from polyp_monai import provenance
     from polyp_monai.bundle import options
     from polyp_monai.evaluation import conformal
 
-    threshold = given.get("threshold", options.resolved(root, "inference")["threshold"])
+    used = options.resolved(root, "inference") | given
+    known = {key: used[key] for key in conformal.SETTINGS if key in used and not options.is_expression(used[key])}
     weights = Path(given.get("weights") or root / "models/model.pt")
-    found = conformal.settings(file, provenance.digest(weights), threshold)
+    found = conformal.settings(file, provenance.digest(weights), used["threshold"], known)
     if both := sorted(given.keys() & found.keys()):
         raise PolypError(f"--{both[0]}: --calibration {file} sets it too; leave one of them out")
     return found

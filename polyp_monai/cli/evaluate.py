@@ -228,7 +228,7 @@ def declare_calibrate(parser: Parser) -> None:
     parser.description, parser.epilog = CALIBRATE, CALIBRATE_EXAMPLES
     parser.set_defaults(run=calibrate)
     parser.add_argument("folder", metavar="RUN", help="folder of a run on a calibration split")
-    share = values.number(0, 1)
+    share = values.share
     parser.option("max-miss-rate", "SHARE", "of a polyp's pixels (0.1, where nothing else is asked for)", share)
     parser.option("max-false-alarm-rate", "SHARE", "of frames without a polyp that get an outline", share)
     parser.flag("overwrite", "replace another promise of these weights")

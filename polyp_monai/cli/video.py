@@ -8,7 +8,7 @@ from pathlib import Path
 from polyp_monai.bundle import values
 from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser, complete
-from polyp_monai.errors import say
+from polyp_monai.errors import PolypError, say
 
 VIDEO = """Follow the polyps of a video: outline, box, number and confidence of each, a table of frames, a list of
 events.
@@ -89,6 +89,10 @@ def video(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         given = {"runtime": "auto"} | overrides.check(root, "inference", args.given)
         common.weights(root, given)
         given |= common.calibrated(root, args.calibration, given)
+        if args.calibration:  # which is about these weights, and no faster form of them
+            if args.fast:
+                raise PolypError("--fast: takes other weights than --calibration is about; leave one of them out")
+            given.setdefault("weights", str(root / "models/model.pt"))
         if args.fast:
             from polyp_monai.video import pace
 

@@ -10,40 +10,57 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, reduce
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from polyp_monai.data import ALL, SPLITS, dicom, files, folds, outputs, predicted, remote, search
 from polyp_monai.data.listing import DiskSet, Listed, Listing
 from polyp_monai.errors import PolypError, counted
 
+LIST = "datalist.json"
 PNG = "png"  # of --dicom-out: the mask alone
 LONGEST_NAME = 255  # bytes, on every usual file system
 
 
 def local(dataset_dir: str | Path) -> Path:
-    """A data set's folder, absolute; one at an address as a copy in the cache, which is brought up to date.
+    """A data set's folder, absolute, also by its data list; one at an address as a copy in the cache, up to date.
 
     Raises:
-        PolypError: the address cannot be read.
+        PolypError: another file, or an address that cannot be read.
     """
-    return remote.mirror(str(dataset_dir)) if remote.is_address(dataset_dir) else Path(dataset_dir).resolve()
+    if remote.is_address(dataset_dir):
+        return remote.mirror(str(dataset_dir))
+    place = Path(dataset_dir).resolve()
+    if place.name == LIST and place.is_file():
+        return place.parent
+    if place.is_file():
+        raise PolypError(f"{dataset_dir}: is a file; give the folder of a {LIST}")
+    return place
 
 
 def read(dataset_dir: str | Path) -> dict:
     """The content of `dataset_dir`/datalist.json. Raises PolypError when it is absent or no data list."""
-    path = Path(dataset_dir) / "datalist.json"
+    path = Path(dataset_dir) / LIST
+    if Path(dataset_dir).suffix == ".json" and not Path(dataset_dir).exists():
+        raise PolypError(f"{dataset_dir}: no such file")
     if not path.is_file():
         raise PolypError(f"{path}: no such file; make it with `polyp prepare SET --source PATH --out {dataset_dir}`")
-    return _read_list(str(path))
+    return read_list(path)
 
 
-def _read_list(path: str) -> dict:
+def read_list(path: str | Path) -> dict:
+    """The content of one data list, whatever its name. Raises PolypError as `read`."""
+    path = str(path)
     try:
-        content = json.loads(remote.read_bytes(path) if remote.is_address(path) else Path(path).read_bytes())
+        text = remote.read_bytes(path) if remote.is_address(path) else Path(path).read_bytes()
+        content = json.loads(text, object_pairs_hook=_each_once)
     except (OSError, ValueError) as error:
         raise PolypError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(content, dict) or not any(isinstance(content.get(split), list) for split in SPLITS):
         raise PolypError(f"{path}: not a data list; it has none of the splits {', '.join(SPLITS)}")
+    for name in content.keys() - set(SPLITS):
+        entries = content[name]
+        if isinstance(entries, list) and any(isinstance(entry, dict) and "image" in entry for entry in entries):
+            raise PolypError(f"{path}: has a split {name!r}; known are {', '.join(SPLITS)}")
     for name in SPLITS:
         entries = content.get(name) or []
         if not isinstance(entries, list):
@@ -54,8 +71,16 @@ def _read_list(path: str) -> dict:
     return content
 
 
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
+    return content
+
+
 def read_split(dataset_dir: str | Path, name: str, fold: str | None = None) -> list[dict]:
-    """The samples of one split, or of all, with `image` and `label` as absolute paths that exist.
+    """The samples of one split, or of all, with `image` and `label` as absolute paths that exist, and their `split`.
 
     With `fold`, "K/N", "validation" is the Kth fold of training and validation together and "training" the others.
 
@@ -68,15 +93,15 @@ def read_split(dataset_dir: str | Path, name: str, fold: str | None = None) -> l
         raise PolypError(f"split {name!r} is unknown; known are {', '.join((*SPLITS, ALL))}")
     if fold is not None:
         entries = [*(content.get("training") or []), *(content.get("validation") or [])]
-        content = content | folds.split(entries, fold, str(root / "datalist.json"))
-    entries = [entry for p in SPLITS if name in (p, ALL) for entry in content.get(p) or []]
+        content = content | folds.split(entries, fold, str(root / LIST))
+    entries = [entry | {"split": p} for p in SPLITS if name in (p, ALL) for entry in content.get(p) or []]
     if not entries:
         filled = ", ".join(p for p in SPLITS if content.get(p)) or "none"
-        raise PolypError(f"{root / 'datalist.json'}: the split {name!r} is empty; filled are: {filled}")
+        raise PolypError(f"{root / LIST}: the split {name!r} is empty; filled are: {filled}")
     samples = []
     for entry in entries:
         if not isinstance(entry.get("label"), str):
-            raise PolypError(f"{root / 'datalist.json'}: {entry['image']} in {name!r} has no label")
+            raise PolypError(f"{root / LIST}: {entry['image']} in {name!r} has no label")
         sample = {
             **entry,
             "relative": entry["image"],
@@ -85,9 +110,7 @@ def read_split(dataset_dir: str | Path, name: str, fold: str | None = None) -> l
         }
         for key in ("image", "label"):
             if not Path(sample[key]).is_file():
-                raise PolypError(
-                    f"{sample[key]}: named in {root / 'datalist.json'} but not there; prepare the set again"
-                )
+                raise PolypError(f"{sample[key]}: named in {root / LIST} but not there; prepare the set again")
         samples.append(sample)
     return samples
 
@@ -98,15 +121,19 @@ def labelled_frames(
     output_dir: str | Path | None = None,
     fold: str | None = None,
 ) -> list[dict]:
-    """`read_split` reduced to what engines need: `image`, `label`, `name`, `group`, `tags`, `negative` (shows no polyp)
-    and `output` (of the written mask).
+    """`read_split` reduced to what engines need: `image`, `label`, `name`, `group`, `tags`, `negative` (no polyp),
+    `large` (shows one on more than half of it, as its data list says) and `output` (of the written mask).
 
     Of several folders (for training) the splits follow each other. `fold`: as of `read_split`, of each folder.
 
     Raises:
-        PolypError: as `read_split`; or a mask written to `output_dir` would replace a file of the data set.
+        PolypError: as `read_split`; a folder is given twice; or a frame is listed twice, or would replace a file of the
+            data set, whose mask is to be written to `output_dir`.
     """
     folders = [dataset_dir] if isinstance(dataset_dir, (str, Path)) else dataset_dir
+    check_distinct(folders)
+    if output_dir is not None:
+        _check_listed_once(folders, name, fold)
     samples = [
         {
             "image": s["image"],
@@ -115,6 +142,7 @@ def labelled_frames(
             "group": s.get("group", ""),
             "tags": " ".join(s.get("tags", ())),
             "negative": s.get("polyp_area") == 0,
+            "large": float(s.get("polyp_area") or 0) > files.INVERTED[0],
             "output": _without_suffix(_below(Path(s["relative"]))).removeprefix("images/"),
         }
         for folder in folders
@@ -122,8 +150,37 @@ def labelled_frames(
     ]
     if output_dir is not None:
         sources = {os.path.realpath(s[key]) for s in samples for key in ("image", "label")}
-        _check_targets(samples, output_dir, sources, set())
+        _check_targets(samples, output_dir, sources, set(), otherwise="rename one of them and prepare the set again")
     return samples
+
+
+def check_distinct(folders: Sequence[str | Path]) -> None:
+    """Raises PolypError where one data set is given twice: its frames would count twice."""
+    seen: set[str] = set()
+    for folder in folders:
+        if (place := os.path.realpath(folder)) in seen:
+            raise PolypError(f"{folder}: is given twice; name each data set once")
+        seen.add(place)
+
+
+def _check_listed_once(folders: Sequence[str | Path], name: str, fold: str | None) -> None:
+    for folder in folders:
+        seen: dict[str, str] = {}
+        for sample in read_split(folder, name, fold):
+            image, split = sample["relative"], sample["split"]
+            if image in seen:
+                where = f"twice in {split!r}" if seen[image] == split else f"in {seen[image]!r} and in {split!r}"
+                raise PolypError(f"{Path(folder) / LIST}: {image} is listed {where}; a frame is scored once")
+            seen[image] = split
+
+
+def check_polyps(samples: Sequence[dict]) -> None:
+    """Raises PolypError where no mask of these frames, which shall train, shows a polyp."""
+    if not any(files.read_mask(sample["label"]).any() for sample in sorted(samples, key=lambda s: s["negative"])):
+        raise PolypError(
+            f"none of the {counted(len(samples), 'training frame')} shows a polyp, such as {samples[0]['label']}; a "
+            "network learns from frames with one"
+        )
 
 
 def digest(*splits: Sequence[dict]) -> str:
@@ -317,8 +374,10 @@ def _check_targets(
     probability: bool = False,
     overlay: bool = False,
     dicom_out: str = PNG,
+    otherwise: str = "predict them into two folders",
 ) -> None:
-    """Raises PolypError when what will be written replaces one of `sources` or another frame's file.
+    """Raises PolypError, with what to do `otherwise`, when what will be written replaces one of `sources` or another
+    frame's file.
 
     `claimed`: empty; the names are put there.
     """
@@ -331,7 +390,7 @@ def _check_targets(
             if inside or (sources and os.path.realpath(target) in sources):
                 raise PolypError(f"{target}: is an input and would be overwritten; give another output folder")
             if name.casefold() in claimed:
-                raise PolypError(f"{target}: two frames would be written there; predict them into two folders")
+                raise PolypError(f"{target}: two frames would be written there; {otherwise}")
             claimed.add(name.casefold())
 
 
@@ -384,7 +443,7 @@ def named(item: str) -> Iterator[tuple[search.Entry, Path]]:
         for entry in search.walk(item):
             yield entry, Path(remote.relative(entry.path, item))
     elif item.lower().endswith(".json") and (away or os.path.isfile(item)):
-        content, folder = _read_list(item), os.path.dirname(item)
+        content, folder = read_list(item), os.path.dirname(item)
         for split in SPLITS:
             for entry in content.get(split) or []:
                 path = entry["image"]

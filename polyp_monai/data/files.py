@@ -49,6 +49,7 @@ KINDS = {  # first bytes of a file -> what Pillow calls its format
 }
 MOST_PIXELS = 100_000_000  # of a picture in bytes, unless its reader says another number
 LONGEST = 20  # times its shorter side, of a picture in bytes: a line of pixels is no frame, and grows when it is fitted
+ROUNDING = 1e-3  # by which floats may leave 0..1
 PICTURE = 0.1  # share of the pixels spread over BETWEEN, its commonest value left out; photographs have .15 and more
 
 
@@ -316,14 +317,29 @@ def _to_uint8(pixels: np.ndarray, path: str | Path) -> np.ndarray:
         return pixels.astype(np.uint8) * 255
     if pixels.dtype.kind == "u" and pixels.dtype.itemsize == 2:  # of either byte order
         return (pixels / 257).round().astype(np.uint8)
-    if not np.isfinite(pixels).all():
-        raise PolypError(f"{path}: holds NaN or infinite values")
-    low, high = float(pixels.min()), float(pixels.max())
-    if low < 0 or high > 255:
+    low, high = _range(pixels, path)
+    if pixels.dtype.kind == "f" and low >= -ROUNDING and high <= 1 + ROUNDING:
+        return (pixels.clip(0, 1) * 255).round().astype(np.uint8)
+    if low < 0 or high > 255 or (pixels.dtype.kind == "f" and high < 2):  # of 0..255 it would be black
         raise PolypError(f"{path}: values from {low:g} to {high:g}; expected 0..255, 0..1 or unsigned 16 bit")
-    if high <= 1 and np.issubdtype(pixels.dtype, np.floating):
-        pixels = pixels * 255
     return pixels.round().astype(np.uint8)
+
+
+def _range(pixels: np.ndarray, path: str | Path) -> tuple[float, float]:
+    """The lowest and the highest value. Raises PolypError for NaN and infinity."""
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise PolypError(f"{path}: holds NaN or infinite values")
+    return (float(pixels.min()), float(pixels.max())) if pixels.size else (0.0, 0.0)
+
+
+def _of_one(values: np.ndarray, path: str | Path) -> np.ndarray:
+    """Floats of a mask or map as 0..1: they are that, within rounding, or whole numbers of 0..255."""
+    low, high = _range(values, path)
+    if low >= -ROUNDING and high <= 1 + ROUNDING:
+        return values.clip(0, 1)
+    if low < 0 or high > 255 or (values != values.round()).any():
+        raise PolypError(f"{path}: values from {low:g} to {high:g}; expected 0..1, or whole numbers of 0..255")
+    return values / 255
 
 
 def to_rgb(picture: Picture, path: str | Path) -> np.ndarray:
@@ -377,23 +393,24 @@ def to_mask(picture: Picture, path: str | Path) -> np.ndarray:
 def is_inverted(mask: np.ndarray) -> bool:
     """Whether in an (H, W) mask of {0, 1} the polyp seems to be black: more than half of it, and of its edge, is 1."""
     edge = np.concatenate([mask[[0, -1]].ravel(), mask[:, [0, -1]].ravel()])
-    return bool(mask.mean() > INVERTED[0] and edge.mean() > INVERTED[1])
+    return bool(edge.mean() > INVERTED[1] and mask.mean() > INVERTED[0])
 
 
-def check_not_inverted(mask: np.ndarray, path: str | Path) -> None:
-    """Raises MaskError ("inverted-mask") for what `is_inverted`."""
+def check_not_inverted(mask: np.ndarray, path: str | Path, otherwise: str = "give --keep-inverted") -> None:
+    """Raises MaskError ("inverted-mask"), with what to do `otherwise`, for what `is_inverted`."""
     if is_inverted(mask):
         raise MaskError(
             "inverted-mask",
             path,
-            f"polyp on {mask.mean():.0%} of the mask and along its edge: is the polyp black? Invert it, or give "
-            "--keep-inverted",
+            f"polyp on {mask.mean():.0%} of the mask and along its edge: is the polyp black? Invert it, or {otherwise}",
         )
 
 
 def mask_levels(picture: Picture, path: str | Path) -> np.ndarray:
     """(H, W) uint8 of a stored mask, on the scale 0..255: 0 and 1 alone become 0 and 255."""
     values = largest_channel(picture.pixels)
+    if values.dtype.kind == "f":
+        return (_of_one(values, path) * 255).round().astype(np.uint8)
     highest = values.max(initial=0)
     if values.dtype != bool and highest == 1:
         return (values > 0.5).astype(np.uint8) * np.uint8(255)
@@ -430,7 +447,8 @@ def read_mask(path: str | Path) -> np.ndarray:
 def read_map(path: str | Path, of_ones: bool = True, dim: bool = False) -> np.ndarray:
     """(H, W) float32 in 0..1 of a mask or probability map; of several channels the largest counts, alpha left out.
 
-    Whole numbers are read against the largest value of their type, floats as they are, or by 255 when they go beyond 1.
+    Whole numbers are read against the largest value of their type, floats as they are, or by 255 when they are whole
+    numbers beyond 1.
 
     Args:
         path: the file.
@@ -441,23 +459,26 @@ def read_map(path: str | Path, of_ones: bool = True, dim: bool = False) -> np.nd
 
     Raises:
         PolypError: unreadable, NaN or negative values, values beyond 255, or dim.
+        MaskError: drawn in the alpha channel.
     """
-    pixels = largest_channel(read_picture(path).pixels)
-    if pixels.dtype == bool:
-        return pixels.astype(np.float32)
-    highest = float(pixels.max(initial=0))
-    if pixels.dtype.kind in "ui":
-        if not dim and 1 < highest <= 127 and ((pixels == 0) | (pixels == highest)).all():
-            raise PolypError(
-                f"{path}: holds 0 and {highest:g} alone, too dark for a mask; --normalize minmax stretches it"
-            )
-        wide = 1 if highest <= 1 and of_ones else 255 if highest <= 255 else np.iinfo(pixels.dtype).max
-        return pixels.astype(np.float32) / np.float32(wide)
-    if not np.isfinite(pixels).all():
-        raise PolypError(f"{path}: holds NaN or infinity; a map is 0..1")
-    if pixels.min(initial=0) < 0 or highest > 255:
-        raise PolypError(f"{path}: values {pixels.min():g} to {highest:g}; a map is 0..1 (or 0..255), not logits")
-    return pixels.astype(np.float32) / np.float32(255 if highest > 1 else 1)
+    stored = read_picture(path).pixels
+    pixels = largest_channel(stored)
+    found = _scaled(pixels, path, of_ones, dim) if pixels.dtype != bool else pixels.astype(np.float32)
+    _check_alpha(stored, found >= 0.5, path)
+    return found
+
+
+def _scaled(pixels: np.ndarray, path: str | Path, of_ones: bool, dim: bool) -> np.ndarray:
+    """float32 in 0..1 of a map's numbers, as `read_map` says."""
+    if pixels.dtype.kind == "f":
+        return _of_one(pixels, path).astype(np.float32)
+    low, highest = _range(pixels, path)
+    if low < 0:
+        raise PolypError(f"{path}: values from {low:g} to {highest:g}; a map is 0..1 or 0..255, not logits")
+    if not dim and 1 < highest <= 127 and ((pixels == 0) | (pixels == highest)).all():
+        raise PolypError(f"{path}: holds 0 and {highest:g} alone, too dark for a mask; --normalize minmax stretches it")
+    wide = 1 if highest <= 1 and of_ones else 255 if highest <= 255 else np.iinfo(pixels.dtype).max
+    return pixels.astype(np.float32) / np.float32(wide)
 
 
 @contextmanager

@@ -78,7 +78,7 @@ class MappedDataset(Dataset):
         super().__init__(data, transform)
         self.end = _cached_part(transform, data[0])
         home = Path(cache_dir).resolve()
-        home.mkdir(parents=True, exist_ok=True)
+        files.make_folder(home)
         key = _key(data, transform.transforms[: self.end], _digests(data, home, workers))
         self.folder = home / key
         # the operating system lets go of the lock of a process that dies; the next one then writes

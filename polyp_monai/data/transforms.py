@@ -41,7 +41,8 @@ class LoadPictured(MapTransform):
 
     Args:
         keys: keys of paths, or of `files.Picture`s.
-        mask: False reads RGB 0..255, (3, W, H); True reads masks as {0, 1}, (1, W, H).
+        mask: False reads RGB 0..255, (3, W, H); True reads masks as {0, 1}, (1, W, H), and refuses one that seems
+            inverted, unless the sample's `large` says that it was prepared so.
         like: key of a picture that was loaded before and must have the same size.
         upright: apply the EXIF orientation, as viewers do. Not in a data set, whose masks lie on the stored pixels.
     """
@@ -63,7 +64,7 @@ class LoadPictured(MapTransform):
             picture, path = d[key], "a picture in memory"
             if not isinstance(picture, files.Picture):
                 picture, path = files.read_picture(picture, self.upright), str(picture)
-            d[key] = self._load(picture, path)
+            d[key] = self._load(picture, path, bool(d.get("large")))
             if self.like and (size := d[key].shape[1:]) != (expected := d[self.like].shape[1:]):
                 raise PolypError(
                     f"{path}: the mask is {size[0]} x {size[1]} but its image, {d[self.like].meta['filename_or_obj']}, "
@@ -71,8 +72,10 @@ class LoadPictured(MapTransform):
                 )
         return d
 
-    def _load(self, picture: files.Picture, path: str) -> MetaTensor:
+    def _load(self, picture: files.Picture, path: str, large: bool) -> MetaTensor:
         pixels = files.to_mask(picture, path)[..., None] if self.mask else files.to_rgb(picture, path)
+        if self.mask and not large:
+            files.check_not_inverted(pixels[..., 0], path, "`polyp prepare` its set with --keep-inverted")
         meta = {
             MetaKeys.SPATIAL_SHAPE: np.asarray(pixels.shape[1::-1]),
             MetaKeys.ORIGINAL_AFFINE: picture.affine,

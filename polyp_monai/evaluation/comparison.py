@@ -20,27 +20,20 @@ def read_rows(run: str | Path) -> dict[str, dict[str, str]]:
     rows = folder.rows(path)
     if not rows or not {"name", registry.MAIN} <= rows[0].keys():
         raise PolypError(f"{path}: no table of a run; it needs the columns name and {registry.MAIN}")
-    metrics = [metric.name for metric in registry.shown("comparison") if metric.name in rows[0]]
+    metrics = [metric for metric in registry.shown("comparison") if metric.name in rows[0]]
     table: dict[str, dict[str, str]] = {}
     for line, row in enumerate(rows, 2):
         for metric in metrics:
-            _check_cell(f"{path}, line {line}: {metric}", row[metric])
+            try:
+                folder.score(row[metric.name], metric, line)
+            except ValueError as error:
+                raise PolypError(f"{path}: {error}") from error
         if not row["name"] or row["name"] in table:
             raise PolypError(f"{path}, line {line}: the frame {row['name']!r} has no name, or one that is there twice")
         table[row["name"]] = row
     if (Path(run) / "summary.json").is_file():
         folder.read(Path(run))  # a run that is damaged elsewhere is no run to compare
     return table
-
-
-def _check_cell(where: str, text: str | None) -> None:
-    """Raises PolypError for what is neither empty nor a number from 0 to 1."""
-    try:
-        good = text == "" or 0 <= float(text or "") <= 1
-    except ValueError:
-        good = False
-    if not good:
-        raise PolypError(f"{where} is {text!r}; expected 0 to 1, or nothing")
 
 
 def compare(runs: list[str]) -> dict[str, Any]:

@@ -6,22 +6,25 @@ import json
 import logging
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from polyp_monai import provenance
 from polyp_monai.bundle import locate
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.metrics.calibration import conformal_presence, conformal_threshold
-from polyp_monai.metrics.curves import at_least
+from polyp_monai.metrics.curves import LEVELS, at_least
+from polyp_monai.report import folder
 
 logger = logging.getLogger(__name__)
 
 NAME = "calibration.json"
 MISSED, ALARMS = "missed", "false_alarms"  # what the file holds: one of them, or both
+SETTINGS = ("image_size", "fit", "crop", "tta", "presence")  # which change the probabilities, and so the promise
 
 
 def calibrate(
@@ -40,12 +43,10 @@ def calibrate(
         what was found, as the file holds it, with the split and the data it comes from; and the file.
 
     Raises:
-        PolypError: no run, its test split, too few frames, or another promise is there.
+        PolypError: no run, its test or training split, too few frames, or another promise is there.
     """
     run = Path(run)
     about, polyp, background = _read(run)
-    if about.get("split") == "test":
-        raise PolypError(f"{run}: is the test split; calibrate on another, with `polyp evaluate --split validation`")
     found: dict[str, Any] = {}
     try:
         if missed is not None:
@@ -56,7 +57,8 @@ def calibrate(
         raise PolypError(f"{run}: {error}") from error
     for promise in found.values():
         promise |= {key: about.get(key) for key in ("split", "datalist_sha256", "weights_sha256")}
-    path = (home(Path(about["weights"])) if about.get("weights") else run) / NAME
+        promise["settings"] = {key: about[key] for key in SETTINGS if key in about}
+    path = (home(_weights(run, about)) if about.get("weights") else run) / NAME
     known = _content(path) if path.exists() else {}
     if not overwrite and any(known.get(kind, new) != json.loads(json.dumps(new)) for kind, new in found.items()):
         raise PolypError(f"{path}: holds another promise, which evaluations go by; --overwrite replaces it")
@@ -66,12 +68,43 @@ def calibrate(
 
 
 def _read(run: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """What a run says of itself, and its histograms inside and outside the polyp, (n, 256) each."""
+    summary, frames = folder.read(run)
+    about, leaks = summary.get("run"), summary.get("leakage")
+    if not isinstance(about, dict):
+        raise PolypError(f"{run / 'summary.json'}: does not say what was evaluated; make the run again")
+    _check_split(run, about, leaks if isinstance(leaks, dict) else {})
+    path = run / "histograms.npz"
     try:
-        about = json.loads((run / "summary.json").read_text(encoding="utf-8"))["run"]
-        with np.load(run / "histograms.npz") as content:
-            return about, content["polyp"], content["background"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise PolypError(f"{run}: no complete run of `polyp evaluate` or `polyp score` ({error})") from error
+        with np.load(path) as content:
+            polyp, background = content["polyp"], content["background"]
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise PolypError(f"{path}: cannot be read ({error}); make the run again") from error
+    sizes = [(row.polyp_pixels, row.size[0] * row.size[1] - row.polyp_pixels) for row in frames]
+    if any(part.shape != (len(frames), LEVELS) or part.dtype.kind not in "iu" for part in (polyp, background)) or (
+        [*zip(polyp.sum(1).tolist(), background.sum(1).tolist(), strict=True)] != sizes
+    ):
+        raise PolypError(f"{path}: does not count the pixels of the frames in frames.csv; make the run again")
+    return about, polyp, background
+
+
+def _check_split(run: Path, about: Mapping[str, Any], leaks: Mapping[str, Any]) -> None:
+    """Raises PolypError for frames that the weights were trained on or will be tested on; warns of ones like those."""
+    if (split := about.get("split")) in ("test", "training"):
+        raise PolypError(f"{run}: is the {split} split; calibrate on another, with `polyp evaluate --split validation`")
+    if leaks.get("leaked"):
+        line = f"{run}: {leaks.get('similar_in_training')} of {leaks.get('test')} frames are like frames of training"
+        if split != "validation":
+            raise PolypError(f"{line}; calibrate on frames that the weights have not seen")
+        logger.warning(f"{line}, so what is found here promises too much for others")
+
+
+def _weights(run: Path, about: Mapping[str, Any]) -> Path:
+    """The weights that were evaluated: in the bundle around the run, which may be a copy, or where they lay."""
+    named = Path(about["weights"])
+    around = (place / "models" / named.name for place in run.resolve().parents)
+    own = (path for path in around if path.is_file() and provenance.digest(path) == about.get("weights_sha256"))
+    return next(own, named)
 
 
 def _alarms(polyp: np.ndarray, background: np.ndarray, about: dict[str, Any], alpha: float) -> dict[str, Any]:
@@ -104,15 +137,18 @@ def kept(weights: str | Path, weights_sha256: str) -> dict[str, dict[str, Any]]:
     return {kind: promise for kind, promise in content.items() if promise.get("weights_sha256") == weights_sha256}
 
 
-def settings(path: str | Path, weights_sha256: str, threshold: float) -> dict[str, float]:
+def settings(
+    path: str | Path, weights_sha256: str, threshold: float, used: Mapping[str, Any] | None = None
+) -> dict[str, float]:
     """The options of configs/inference.yaml by which what is promised in the file `path` holds.
 
     Args:
         weights_sha256: digest of the weights that are used.
         threshold: that of the bundle, where the file holds none.
+        used: of `SETTINGS`, those that are known by now; see `check_settings`.
 
     Raises:
-        PolypError: no such file, or one of other weights.
+        PolypError: no such file, one of other weights, or of other settings.
     """
     content = _content(Path(path))
     found: dict[str, float] = {}
@@ -121,15 +157,47 @@ def settings(path: str | Path, weights_sha256: str, threshold: float) -> dict[st
             if promise["weights_sha256"] != weights_sha256:
                 raise PolypError(f"{path}: is about other weights; calibrate these with `polyp calibrate`")
         if MISSED in content:
-            found["threshold"] = threshold = float(content[MISSED]["threshold"])
+            found["threshold"] = threshold = _number(content[MISSED], "threshold", 1)
         if ALARMS in content:
-            asked = _logit(float(content[ALARMS]["highest"])) - _logit(threshold)
-            found["presence"] = max(0.0, float(content[ALARMS]["presence"]) + asked)
+            asked = _logit(_number(content[ALARMS], "highest", 1)) - _logit(threshold)
+            found["presence"] = max(0.0, _number(content[ALARMS], "presence", math.inf) + asked)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise PolypError(f"{path}: not as `polyp calibrate` writes it ({error!r})") from error
+        reason = error if isinstance(error, ValueError) else repr(error)
+        raise PolypError(f"{path}: not as `polyp calibrate` writes it ({reason})") from error
     if not found:
         raise PolypError(f"{path}: holds no promise of `polyp calibrate`")
+    if used is not None:
+        check_settings(path, used)
     return found
+
+
+def _number(promise: Mapping[str, Any], key: str, high: float) -> float:
+    value = promise[key]
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value <= high or math.isinf(value):
+        raise ValueError(f"{key} {value!r}: expected 0 {'to 1' if high == 1 else 'or more'}")
+    return float(value)
+
+
+def check_settings(path: str | Path, used: Mapping[str, Any]) -> None:
+    """Raises PolypError where a promise in the file `path` was found with another value of a setting than is `used`;
+    warns of a file that was written before settings were kept."""
+    content = _content(Path(path))
+    for promise in content.values():
+        if other := _other(promise, used, given=ALARMS in content):
+            raise PolypError(f"{path}: was found with {other}; calibrate again, or use the same")
+    if not all("settings" in promise for promise in content.values()):
+        logger.warning(
+            f"{path}: does not name the {', '.join(SETTINGS)} that it was found with, and holds for no other"
+        )
+
+
+def _other(promise: Mapping[str, Any], used: Mapping[str, Any], given: bool = False) -> str:
+    """The first setting of a promise that is another one now, in words. `given`: the promises set the presence."""
+    for key, value in promise.get("settings", {}).items():
+        if key in used and used[key] != value and not (given and key == "presence"):
+            return f"{key} {value}, not {used[key]}"
+    return ""
 
 
 def _logit(probability: float) -> float:
@@ -141,7 +209,8 @@ def _content(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise PolypError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(content, dict) or not all(isinstance(promise, dict) for promise in content.values()):
+    promises = list(content.values()) if isinstance(content, dict) else [None]
+    if not all(isinstance(one, dict) and isinstance(one.get("settings", {}), dict) for one in promises):
         raise PolypError(f"{path}: not as `polyp calibrate` writes it")
     return content
 
@@ -152,10 +221,11 @@ def reached(
     """What was promised of the weights, and what an evaluation of them shows here; without promises, nothing.
 
     Args:
-        about: of the run: weights, weights_sha256, presence.
+        about: of the run: weights, weights_sha256, and `SETTINGS`; what was promised with others is left out.
         polyp, background: levels of the probability inside and outside the polyp, (256,) a frame.
     """
     promises = kept(about["weights"], about["weights_sha256"])
+    promises = {kind: one for kind, one in promises.items() if not _other(one, about, given=ALARMS in promises)}
     inside, outside = np.stack(polyp), np.stack(background)
     shows, found = inside.any(1), {}
     if (missed := promises.get(MISSED)) and shows.any():

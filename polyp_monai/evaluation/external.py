@@ -102,8 +102,8 @@ def _by_name(paths: dict[str, Path], folder: Path) -> dict[str, Path]:
 def _known(data: Path | None) -> dict[str, dict]:
     if data is None:
         return {}
-    folder = data.parent if data.suffix == ".json" else data
-    content = datalist.read(folder)
+    folder = data.parent if data.is_file() else data
+    content = datalist.read_list(data) if data.is_file() else datalist.read(data)
     entries = [entry for split in SPLITS for entry in content.get(split) or []]
     return {
         entry.get("name", files.stem_of(entry["image"])): entry | {"image": str((folder / entry["image"]).resolve())}

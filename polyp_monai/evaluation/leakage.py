@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from polyp_monai.data import datalist, files, similarity
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, counted
 from polyp_monai.metrics.pixel import pixel_scores
 from polyp_monai.provenance import TRAINED_ON
 
@@ -41,7 +41,8 @@ def save_fingerprints(
 ) -> None:
     """Write `trained_on.json` beside the weights: hashes and groups of the frames that train them.
 
-    So that an evaluation can tell later, and elsewhere, which frames the weights have seen.
+    So that an evaluation can tell later, and elsewhere, which frames the weights have seen. Warns where the validation
+    or test split of a set holds frames like those.
 
     Args:
         sets: folders with a data list, whose training splits are meant.
@@ -55,18 +56,44 @@ def save_fingerprints(
             f"{weights}: no {TRAINED_ON} beside it, so a leak from what these weights have seen cannot be known"
         )
     about, groups, hashes = earlier or ([], {}, [])
-    for folder in [sets] if isinstance(sets, (str, Path)) else sets:
+    folders = [sets] if isinstance(sets, (str, Path)) else sets
+    views: list[_View] = []
+    for folder in folders:
         content = datalist.read(folder)
         name, samples = content.get("name", ""), datalist.labelled_frames(folder, "training", fold=fold)
         groups[name] = sorted({s["group"] for s in samples} - {""} | set(groups.get(name, ())))
-        hashes += [np.packbits(view.hash).tobytes().hex() for view in _views(samples)]
+        views += _views(samples)
         seen = {"name": name, "protocol": content.get("protocol"), "frames": len(samples)}
         seen |= {"fold": fold} if fold else {}
         about += [] if seen in about else [seen]
+    hashes += [np.packbits(view.hash).tobytes().hex() for view in views]
+    for folder in folders:
+        _warn_of_leaks(folder, views, fold)
     kept = list(dict.fromkeys(hashes))
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     content = {"created": now, "sets": about, "groups": groups, "hashes": kept}
     files.write_json(Path(ckpt_dir) / TRAINED_ON, content)
+
+
+def _warn_of_leaks(folder: str | Path, training: Sequence[_View], fold: str | None) -> None:
+    """Say how many frames of a set's other splits look like one that trains, or share a group with its training."""
+    content = datalist.read(folder)
+    groups = {sample["group"] for sample in datalist.labelled_frames(folder, "training", fold=fold)} - {""}
+    for split in ("validation", "test"):
+        if not content.get(split) and not (fold and split == "validation"):
+            continue
+        try:
+            samples = datalist.labelled_frames(folder, split, fold=fold)
+            alike, _ = _look_alikes(_views(samples), training)
+        except PolypError as error:  # training needs no test frames
+            logger.warning(f"{error}; whether training leaks into {split} is not known")
+            continue
+        near = [s["image"] for s, like in zip(samples, alike, strict=True) if like or s["group"] in groups]
+        if near:
+            logger.warning(
+                f"{split}: {len(near)} of {counted(len(samples), 'frame')}, such as {near[0]}, have a look-alike or "
+                "their sequence in training; scores on them promise too much"
+            )
 
 
 def load_fingerprints(weights: str | Path, dataset: str) -> TrainedOn | None:

@@ -88,6 +88,9 @@ def merge(
 
     ledger = outputs.Ledger(out, "merge")
     ledger.check(RUN_FILES, overwrite)
+    for member in found:  # of each its own evaluation, where --out does not reach
+        place, _ = _evaluated(member, split)
+        outputs.Ledger(place, "evaluate").check(RUN_FILES, overwrite, "move it away")
     scored: list[Scored] = []
     rows: list[dict[str, Any]] = []
     for member in found:
@@ -109,10 +112,7 @@ def _evaluate(
     member: Member, data: Path, split: str, given: Mapping[str, Any], overwrite: bool, rows: list[dict[str, Any]]
 ) -> list[Scored]:
     """Scores of a run's frames; adds its row to `rows`."""
-    place, about = member.root / "eval" / split, {"split": split}
-    if member.fold:
-        place = member.root / "eval" / f"fold-{member.fold.replace('/', '-of-')}"
-        about = {"split": "validation", "fold": member.fold}
+    place, about = _evaluated(member, split)
     settings = {"dataset_dir": str(data), "output_dir": str(place), "overwrite": overwrite, **given, **about}
     workflow = run.run(member.root, "evaluate", settings)
     handlers = workflow.parser.get_parsed_content("validate::handlers")
@@ -123,6 +123,14 @@ def _evaluate(
     row = {"run": str(member.root), "fold": member.fold, "threshold": summary["run"]["threshold"]}
     rows.append(row | {"frames": summary["frames"], **shown, "specificity": negatives["specificity"]})
     return [future.result() for future in table.scored]
+
+
+def _evaluated(member: Member, split: str) -> tuple[Path, dict[str, str]]:
+    """Where a run's evaluation goes, and of what it is."""
+    if member.fold is None:
+        return member.root / "eval" / split, {"split": split}
+    place = f"fold-{member.fold.replace('/', '-of-')}"
+    return member.root / "eval" / place, {"split": "validation", "fold": member.fold}
 
 
 def _spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:

@@ -10,9 +10,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from polyp_monai.errors import PolypError, summary
+from polyp_monai.errors import PolypError, counted, summary
 from polyp_monai.metrics import registry
 
+ROUNDING = 0.05  # by which a score may leave 0..1: the E-measure divides by one pixel less than there are
 PICTURES = ("image", "truth", "prediction")
 
 
@@ -50,12 +51,12 @@ def read(run: Path) -> tuple[dict[str, Any], list[FrameRow]]:
         if not isinstance(summarized.get("frames"), int):
             raise ValueError("it does not say how many frames there are")
         path = run / "frames.csv"
-        frames = [_frame(row) for row in rows(path)]
+        frames = [_frame(row, line) for line, row in enumerate(rows(path), 2)]
     except (ValueError, TypeError, KeyError) as error:
         raise PolypError(f"{path}: cannot be read ({summary(error)}); is it damaged or cut short?") from error
-    if len(frames) < summarized["frames"]:
-        of = f"{len(frames)} of the {summarized['frames']} frames"
-        raise PolypError(f"{path}: holds {of} that summary.json tells of; is it cut short? Make the run again")
+    if len(frames) != summarized["frames"]:
+        of = f"{counted(len(frames), 'row')} of the {counted(summarized['frames'], 'frame')}"
+        raise PolypError(f"{path}: holds {of} that summary.json tells of; it is damaged, make the run again")
     return summarized, frames
 
 
@@ -72,8 +73,20 @@ def rows(path: Path) -> list[dict[str, str]]:
     return found
 
 
-def _frame(row: dict[str, str]) -> FrameRow:
-    values = {metric.name: float(row[metric.name]) for metric in registry.of_frames() if row.get(metric.name)}
+def score(text: str, metric: registry.Metric, line: int) -> float | None:
+    """A cell of a metric; None of an empty one. Raises ValueError for what the metric cannot be."""
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        value = math.nan
+    highest = math.inf if metric.unit else 1 + ROUNDING
+    if value is not None and not (-ROUNDING <= value <= highest and math.isfinite(value)):
+        raise ValueError(f"line {line}: {metric.name} is {text!r}; expected 0 {'or more' if metric.unit else 'to 1'}")
+    return value
+
+
+def _frame(row: dict[str, str], line: int) -> FrameRow:
+    values = {metric: score(row[metric.name], metric, line) for metric in registry.of_frames() if row.get(metric.name)}
     size = int(row["width"]), int(row["height"])
     if min(size) < 1:
         raise ValueError(f"{row['name']} is {size[0]} x {size[1]} pixels")
@@ -84,6 +97,6 @@ def _frame(row: dict[str, str]) -> FrameRow:
         size=size,
         polyp_pixels=int(row["polyp_pixels"]),
         predicted_pixels=int(row["predicted_pixels"]),
-        scores={name: value for name, value in values.items() if math.isfinite(value)},
+        scores={metric.name: value for metric, value in values.items() if value is not None},
         paths={name: Path(row[name]) for name in PICTURES if row.get(name)},
     )

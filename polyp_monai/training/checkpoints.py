@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickletools
 import zipfile
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from torch import nn
 
 from polyp_monai import provenance
 from polyp_monai.data import files
-from polyp_monai.errors import PolypError, shortened
+from polyp_monai.errors import PolypError, shortened, summary
 
 logger = logging.getLogger(__name__)
+
+OTHER = {"loss": "another loss", "data": "another data list"}  # of a recipe, what is too long to say
 
 
 def check_free(ckpt_dir: str | Path) -> None:
@@ -29,6 +32,57 @@ def check_free(ckpt_dir: str | Path) -> None:
                 f"{path}: holds an earlier training; add {resume}--overwrite to train again over it, or train "
                 "into another folder"
             )
+
+
+@torch.no_grad()
+def check_network(network: nn.Module, size: int) -> None:
+    """Raises PolypError when the network does not turn a frame of `size` x `size` pixels into logits of that size."""
+    trains, device = network.training, next((p.device for p in network.parameters()), torch.device("cpu"))
+    try:
+        given = torch.zeros(1, 3, size, size, device=device)
+        found = network.eval()(given).shape
+        reason = "" if found[2:] == given.shape[2:] else f"it gives {' x '.join(map(str, found))}"
+    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+        reason = summary(error)
+    finally:
+        network.train(trains)
+    if reason:
+        divisor = f"; its strides have to divide {network.divisor}" if hasattr(network, "divisor") else ""
+        raise PolypError(f"network_def: cannot segment {size} x {size} pixels ({reason}){divisor}")
+
+
+def last_state(ckpt_dir: str | Path) -> Path | None:
+    """The state that a resumed run goes on from; None where there is none yet.
+
+    Raises:
+        PolypError: there are weights all the same.
+    """
+    best, last = Path(ckpt_dir) / "model.pt", Path(ckpt_dir) / "last.pt"
+    if best.exists() and not last.exists():
+        raise PolypError(
+            f"{best}: holds weights, but the state of their training ({last.name}) is not there to go on with; add "
+            "--overwrite to train again over them, or train into another folder"
+        )
+    return last if last.exists() else None
+
+
+def check_resumable(ckpt_dir: str | Path, recipe: Mapping[str, Any], network: nn.Module) -> None:
+    """Raises PolypError when a run in `ckpt_dir` is of another recipe or network; before what resumes it writes."""
+    path = last_state(ckpt_dir)
+    if path is None:
+        return
+    content = read(path)
+    check_recipe(path, content.get("progress", {}).get("recipe", {}), recipe)
+    was, now = content.get("network", {}), network.state_dict()
+    if {key: value.shape for key, value in was.items()} != {key: value.shape for key, value in now.items()}:
+        raise PolypError(f"{path}: is of another network; resume with the same bundle")
+
+
+def check_recipe(path: str | Path, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises PolypError when the run in `path` was trained by another recipe than that of the run that goes on."""
+    if other := {key: value for key, value in was.items() if now.get(key) != value}:
+        said = ", ".join(OTHER.get(key, f"{key} {value}") for key, value in other.items())
+        raise PolypError(f"{path}: was trained with {said}; resume with the same")
 
 
 def save(path: str | Path, content: Any) -> None:

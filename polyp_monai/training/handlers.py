@@ -29,8 +29,6 @@ from polyp_monai.training import checkpoints, ranks
 
 logger = logging.getLogger(__name__)
 
-OTHER = {"loss": "another loss", "data": "another data list"}  # of a recipe, what is too long to say
-
 
 class EpochSeed:
     """Seeds every epoch by itself, so that a resumed run draws what an unbroken one would have drawn.
@@ -193,21 +191,12 @@ class Checkpointer:
             ranks.check_resumed(engine.state.epoch, self.last_path)
 
     def _restore(self, engine: Engine) -> None:
-        if self.best_path.exists() and not self.last_path.exists():
-            raise PolypError(
-                f"{self.best_path}: holds weights, but the state of their training ({self.last_path.name}) is not "
-                "there to go on with; add --overwrite to train again over them, or train into another folder"
-            )
-        if not self.last_path.exists():
+        if checkpoints.last_state(self.last_path.parent) is None:
             logger.info(f"{self.last_path}: not there yet, so training starts from the beginning")
             return
         content = checkpoints.read(self.last_path, engine.state.device)
         progress = content.pop("progress", {})
-        recipe = progress.get("recipe", {})
-        other = {key: value for key, value in recipe.items() if self.recipe.get(key) != value}
-        if other:
-            was = ", ".join(OTHER.get(key, f"{key} {value}") for key, value in other.items())
-            raise PolypError(f"{self.last_path}: was trained with {was}; resume with the same")
+        checkpoints.check_recipe(self.last_path, progress.get("recipe", {}), self.recipe)
         if content.keys() != self.state.keys() or progress.get("epoch_length") != engine.state.epoch_length:
             raise PolypError(
                 f"{self.last_path}: is of another run ({progress.get('epoch_length')} iterations an epoch, here "

@@ -114,6 +114,12 @@ def _meet(prediction: PredictedVideo, true: Iterator[TrueFrame], truth: Path, no
     numbers, times = (np.array(list(side), float) for side in (prediction.times, prediction.times.values()))
     lasting = dict(zip(prediction.times, np.append(np.diff(times), prediction.last).tolist(), strict=True))
     begin = min(prediction.times)
+    steps = np.diff(numbers)
+    if lacking := int((steps - 1).sum()):
+        first = int(numbers[int((steps > 1).argmax())]) + 1
+        notes.append(
+            f"{counted(lacking, 'frame')} without a row in {prediction.path}, not scored, the first is {first}"
+        )
     frames: list[ScoredFrame] = []
     appeared: dict[Hashable, tuple[int, float]] = {}
     unseen, beyond = [], 0

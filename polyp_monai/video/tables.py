@@ -34,12 +34,17 @@ class PredictedVideo(NamedTuple):
 def read_prediction(path: Path, rate: float | None) -> PredictedVideo:
     """Raises PolypError: not such a table, a row that makes no sense, times that go back, or no frame."""
     times: dict[int, float] = {}
+    seen: set[tuple[int, str]] = set()
     alarms: dict[int, list[tuple[str, Box]]] = defaultdict(list)
     for line, row in rows(path, ("frame", "polyp", *CORNERS, *(() if rate else ("time",)))):
         number = frame_number(path, line, row)
         time = number / rate if rate else _number(path, line, row, "time")
         if times.setdefault(number, time) != time:
             raise PolypError(f"{path}: line {line}: frame {number} has two times, {times[number]:g} and {time:g}")
+        if (number, row["polyp"]) in seen:
+            what = f"the polyp {row['polyp']}" if row["polyp"] else "a row without a polyp"
+            raise PolypError(f"{path}: line {line}: frame {number} has {what} twice")
+        seen.add((number, row["polyp"]))
         if (found := box(path, line, row)) is not None:
             if not row["polyp"]:
                 raise PolypError(f"{path}: line {line}: a box without the number of its polyp")

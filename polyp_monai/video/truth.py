@@ -34,7 +34,9 @@ def boxes(path: Path, prediction: PredictedVideo) -> Iterator[TrueFrame]:
     for line, row in rows(path, ("frame", *CORNERS)):
         entries = table.setdefault(frame_number(path, line, row), [])
         if (found := box(path, line, row)) is not None:
-            entries.append((row.get("polyp") or "", found))
+            if (entry := (row.get("polyp") or "", found)) in entries:
+                raise PolypError(f"{path}: line {line}: the frame {row['frame']} has this box twice")
+            entries.append(entry)
     named = {bool(name) for entries in table.values() for name, _ in entries}
     if len(named) > 1:
         raise PolypError(f"{path}: some boxes name their polyp and some do not; name all or none")

@@ -26,6 +26,7 @@ from tests.conftest import small_options
         (["epochs"], "is not expected here"),
         (["--resume", "7"], "is not expected here"),
         (["--dataset_dir", "x"], "is set by --data"),
+        (["--split", "test"], "is of `polyp evaluate`; configs/train.yaml has no such option"),
         (["--rank", "3"], "is no option: configs/train.yaml makes it out of the options"),
         (["--is_not_rank0", "true"], "is no option"),
         (["--device_type", "cpu"], "is no option"),
@@ -73,6 +74,7 @@ def test_words_that_cannot_be_understood(dataset, tmp_path, capsys, monkeypatch,
         (["--set", "train::trainer::max_epoch=3"], "did you mean train::trainer::max_epochs?"),
         (["--set", "train::trainer::max_epochs"], "expected KEY=VALUE"),
         (["--set", "dataset_dir=x"], "is set by --data"),
+        (["--learning-rate", "0"], "expected 1e-09 to 100"),
     ],
 )
 def test_a_wrong_value_is_refused_and_nothing_is_written(dataset, tmp_path, capsys, monkeypatch, words, text):

@@ -17,6 +17,7 @@ import polyp_monai
 from polyp_monai import provenance
 from polyp_monai.cli.main import main
 from polyp_monai.data import files
+from polyp_monai.errors import PolypError
 from polyp_monai.sharing import trust
 from tests.cli.conftest import fails, mistakes
 from tests.conftest import small_options
@@ -159,7 +160,7 @@ def test_a_damaged_run_is_refused(command, scored, tmp_path, capsys):
     assert "a line of it ends too early" in damaged("frames.csv", lambda c: c[:-2])
     assert "a line of it ends too early" in damaged("frames.csv", lambda c: c[: len(c) // 2])
     whole = damaged("frames.csv", lambda c: b"\n".join(c.split(b"\n")[:5]) + b"\n")
-    assert "holds 4 of the 20 frames that summary.json tells of" in whole
+    assert "holds 4 rows of the 20 frames that summary.json tells of" in whole
     assert "frames.csv: cannot be read" in damaged("frames.csv", without_a_width)
     assert "summary.json: cannot be read" in damaged("summary.json", lambda c: c[:100])
 
@@ -252,25 +253,39 @@ def test_several_sets_make_one_table(trained, dataset, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "other against synthetic: much like it" in shown
     assert {path.name for path in (tmp_path / "e").iterdir()} == {"synthetic", "other"}
-    assert "would meet" in fails(capsys, "evaluate", trained, "--data", other, "--data", other)
+    assert "is given twice" in fails(capsys, "evaluate", trained, "--data", other, "--data", other)
+    namesake = shutil.copytree(dataset, tmp_path / "elsewhere/other")
+    assert "would meet" in fails(capsys, "evaluate", trained, "--data", other, "--data", namesake)
 
 
 def test_a_calibrated_threshold_is_reported_on(trained, dataset, tmp_path, capsys):
     root = shutil.copytree(trained, tmp_path / "unet")
-    for part in ("training", "test"):  # of so small a set only training has enough frames
-        assert main(["evaluate", str(root), "--data", str(dataset), "--split", part]) == 0
+    large = shutil.copytree(dataset, tmp_path / "large")  # of so small a set only training has enough frames
+    content = json.loads((large / "datalist.json").read_text())
+    (large / "datalist.json").write_text(json.dumps(content | {"validation": content["training"], "training": []}))
+    for part, data in (("training", dataset), ("test", dataset), ("validation", large)):
+        assert main(["evaluate", str(root), "--data", str(data), "--split", part]) == 0
     assert "is the test split" in fails(capsys, "calibrate", root / "eval/test")
-    assert "too few" in fails(capsys, "calibrate", root / "eval/training", "--max-miss-rate", "0.001")
-    assert main(["calibrate", str(root / "eval/training"), "--max-miss-rate", "0.3"]) == 0
-    assert main(["calibrate", str(root / "eval/training"), "--max-miss-rate", "0.3"]) == 0  # the same again
-    again = ["calibrate", root / "eval/training", "--max-miss-rate", "0.4"]
+    assert "is the training split" in fails(capsys, "calibrate", root / "eval/training")
+    run = root / "eval/validation"
+    assert "expected a number above 0 and below 1" in fails(capsys, "calibrate", run, "--max-miss-rate", "0")
+    assert "too few" in fails(capsys, "calibrate", run, "--max-miss-rate", "0.001")
+    assert main(["calibrate", str(run), "--max-miss-rate", "0.3"]) == 0
+    assert main(["calibrate", str(run), "--max-miss-rate", "0.3"]) == 0  # the same again
+    again = ["calibrate", run, "--max-miss-rate", "0.4"]
     assert "holds another promise" in fails(capsys, *again)
     assert main([*map(str, again), "--overwrite"]) == 0
     assert main([*map(str, again[:-1]), "0.3", "--overwrite"]) == 0
-    assert main(["evaluate", str(root), "--data", str(dataset), "--split", "training", "--overwrite"]) == 0
-    risk = json.loads((root / "eval/training/summary.json").read_text())["promises"]["missed"]
+    assert main(["evaluate", str(root), "--data", str(large), "--split", "validation", "--overwrite"]) == 0
+    risk = json.loads((run / "summary.json").read_text())["promises"]["missed"]
     assert risk["here"] == pytest.approx(risk["on_calibration"])
     assert risk["here"] <= 0.3
+    file, frame = root / "models/calibration.json", next((dataset / "images").iterdir())
+    other = ["predict", root, frame, "--calibration", file, "--tta", "flip", "--out", tmp_path / "m"]
+    assert "was found with tta none, not flip" in fails(capsys, *other)
+    with pytest.raises(PolypError, match="was found with image_size 64, not 96"):
+        polyp_monai.load(root, calibration=file, image_size=96)
+    assert polyp_monai.load(root, calibration=file).threshold == json.loads(file.read_text())["missed"]["threshold"]
 
 
 def test_a_promise_about_false_alarms_is_gone_by(trained, dataset, tmp_path, capsys):

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
-from polyp_monai.data import datalist
+from polyp_monai.data import datalist, files
 from polyp_monai.errors import PolypError
 
 
@@ -103,7 +104,7 @@ def test_inputs_without_frames_are_named(tmp_path, item):
 def test_parts_of_a_prepared_set(dataset):
     for name in datalist.SPLITS:
         for sample in datalist.labelled_frames(dataset, name):
-            assert sample.keys() == {"image", "label", "name", "group", "tags", "negative", "output"}
+            assert sample.keys() == {"image", "label", "name", "group", "tags", "negative", "large", "output"}
     with pytest.raises(PolypError, match="unknown"):
         datalist.read_split(dataset, "tests")
 
@@ -134,7 +135,53 @@ def test_a_file_that_has_gone_is_named(tmp_path):
 
 def test_all_is_every_part_together(dataset):
     together = [sample["name"] for sample in datalist.labelled_frames(dataset, "all")]
-    assert len(datalist.labelled_frames([dataset, dataset], "training")) == 2 * 16
     split_of = [sample["name"] for split in datalist.SPLITS for sample in datalist.labelled_frames(dataset, split)]
     assert together == split_of
     assert len(set(together)) == 20
+
+
+def listing(folder, **splits):
+    """A set of one frame, a.png, whose data list has these splits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("a.png", "m.png"):
+        files.write_png(folder / name, np.zeros((32, 32), np.uint8))
+    content = {name: [{"image": image, "label": "m.png"} for image in images] for name, images in splits.items()}
+    (folder / "datalist.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_a_set_that_is_given_twice(tmp_path):
+    one, two = listing(tmp_path / "one", training=["a.png"]), listing(tmp_path / "two", training=["a.png"])
+    assert len(datalist.labelled_frames([one, two], "training")) == 2
+    with pytest.raises(PolypError, match="one: is given twice; name each data set once"):
+        datalist.labelled_frames([one, two, tmp_path / "two/../one"], "training")
+
+
+def test_a_split_that_is_misspelt(tmp_path):
+    with pytest.raises(PolypError, match="has a split 'trainig'; known are training, validation, test"):
+        datalist.read(listing(tmp_path, trainig=["a.png"], test=["a.png"]))
+
+
+def test_a_split_that_is_there_twice(tmp_path):
+    (listing(tmp_path) / "datalist.json").write_text('{"training": [{"image": "a.png"}], "training": []}')
+    with pytest.raises(PolypError, match=r"not readable as JSON \(the key 'training' stands there twice"):
+        datalist.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("splits", "said"),
+    [
+        ({"test": ["a.png", "a.png"]}, "datalist.json: a.png is listed twice in 'test'"),
+        ({"training": ["a.png"], "test": ["a.png"]}, "a.png is listed in 'training' and in 'test'"),
+    ],
+)
+def test_a_frame_that_would_be_scored_twice(tmp_path, splits, said):
+    with pytest.raises(PolypError, match=said):
+        datalist.labelled_frames(listing(tmp_path, **splits), "all", tmp_path / "out")
+
+
+def test_a_data_list_names_its_folder(tmp_path):
+    folder = listing(tmp_path, test=["a.png"])
+    assert datalist.local(folder / "datalist.json") == folder
+    with pytest.raises(PolypError, match=r"a.png: is a file; give the folder of a datalist.json"):
+        datalist.local(folder / "a.png")

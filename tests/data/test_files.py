@@ -124,8 +124,9 @@ def test_a_mask_drawn_in_the_alpha_channel_is_refused(tmp_path, color, mode):
     alpha[2:5, 2:6] = 255
     layer.putalpha(Image.fromarray(alpha))
     layer.save(tmp_path / "m.png")
-    with pytest.raises(files.MaskError, match="drawn in the alpha channel"):
-        files.read_mask(tmp_path / "m.png")
+    for read in (files.read_mask, files.read_map):
+        with pytest.raises(files.MaskError, match="drawn in the alpha channel"):
+            read(tmp_path / "m.png")
 
 
 def test_white_on_a_transparent_ground_is_a_mask(tmp_path):
@@ -253,3 +254,41 @@ def test_an_inverted_mask_is_told_from_a_large_polyp():
     polyp[10:30, 20:50] = 0
     with pytest.raises(files.MaskError, match=r"a\.png: polyp on 80% of the mask and along its edge"):
         files.check_not_inverted(polyp, "a.png")
+
+
+def maps_of(tmp_path, values, kind=np.float32):
+    """m.tif: 9 x 8 pixels, of which a box holds the second of two values."""
+    pixels = np.full((9, 8), values[0], kind)
+    pixels[2:5, 2:6] = values[1]
+    path = tmp_path / "m.tif"
+    tifffile.imwrite(path, pixels)
+    return path, pixels == pixels.max()
+
+
+@pytest.mark.parametrize("values", [(0, 1.0000001), (0, 1.0009), (-5e-4, 1), (0, 255)])
+def test_floats_of_0_to_1_within_rounding_or_whole_numbers(tmp_path, values):
+    path, box = maps_of(tmp_path, values)
+    assert np.array_equal(files.read_map(path), box)
+    assert np.array_equal(files.read_mask(path), box)
+
+
+@pytest.mark.parametrize("values", [(0, 1.02), (0, 1.5), (0, 254.5), (-0.1, 1), (-4, 4), (0, 300)])
+def test_floats_of_another_scale_are_refused_with_their_range(tmp_path, values):
+    path, _ = maps_of(tmp_path, values)
+    for read in (files.read_map, files.read_mask):
+        with pytest.raises(PolypError, match=f"values from {values[0]:g} to {values[1]:g}; expected 0..1, or whole"):
+            read(path)
+
+
+@pytest.mark.parametrize("highest", [1.02, 1.9])
+def test_a_frame_of_floats_that_would_be_black_is_refused(tmp_path, highest):
+    path, box = maps_of(tmp_path, (0, highest))
+    with pytest.raises(PolypError, match=f"values from 0 to {highest:g}; expected 0..255, 0..1"):
+        files.read_rgb(path)
+    path, box = maps_of(tmp_path, (0, 1.0000001))
+    assert np.array_equal(files.read_rgb(path)[..., 0] == 255, box)
+
+
+def test_a_map_of_negative_numbers_is_refused(tmp_path):
+    with pytest.raises(PolypError, match="values from -4 to 4; a map is"):
+        files.read_map(maps_of(tmp_path, (-4, 4), np.int16)[0])

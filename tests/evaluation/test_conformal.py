@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -19,12 +21,16 @@ def histograms(*levels: int) -> np.ndarray:
     return np.eye(LEVELS, dtype=int)[list(levels)] * 100
 
 
-def write_run(folder, polyp: np.ndarray, background: np.ndarray | None = None, **about):
-    """What `polyp evaluate` leaves, as far as it matters here."""
-    files.write_json(folder / "summary.json", {"run": {"split": "validation", **about}})
-    np.savez(
-        folder / "histograms.npz", polyp=polyp, background=np.zeros_like(polyp) if background is None else background
-    )
+def write_run(folder, polyp: np.ndarray, background: np.ndarray | None = None, leakage=None, **about):
+    """What `polyp evaluate` leaves, as far as it matters here: frames of 10 x 20 pixels."""
+    if background is None:
+        background = np.zeros_like(polyp)
+    background[:, 0] += 200 - polyp.sum(1) - background.sum(1)
+    rows = [{"name": n, "width": 10, "height": 20, "polyp_pixels": inside} for n, inside in enumerate(polyp.sum(1))]
+    files.write_csv(folder / "frames.csv", [row | {"predicted_pixels": 0, "dice": 0.5} for row in rows])
+    run = {"split": "validation", **about}
+    files.write_json(folder / "summary.json", {"frames": len(rows), "run": run, "leakage": leakage})
+    np.savez(folder / "histograms.npz", polyp=polyp, background=background)
     return folder
 
 
@@ -48,6 +54,7 @@ def test_of_maps_without_weights_it_is_written_into_the_run(tmp_path):
     ("split", "polyp", "missed", "text"),
     [
         ("test", histograms(*[200] * 20), 0.1, "is the test split; calibrate on another"),
+        ("training", histograms(*[200] * 20), 0.1, "is the training split; calibrate on another"),
         ("validation", histograms(200, 200), 0.1, "2 images with a polyp are too few .* it takes at least 9"),
         ("validation", histograms(*[200] * 20), 1.5, "alpha is a share"),
     ],
@@ -59,13 +66,57 @@ def test_what_promises_nothing_is_refused(tmp_path, split, polyp, missed, text):
     assert not (run / "calibration.json").exists()
 
 
-@pytest.mark.parametrize("damage", ["absent", "summary.json", "histograms.npz"])
-def test_a_folder_that_is_no_run(tmp_path, damage):
-    run = tmp_path / "run"
-    if damage != "absent":
-        (write_run(run, histograms(200)) / damage).write_bytes(b"{")
-    with pytest.raises(PolypError, match="no complete run of `polyp evaluate`"):
+@pytest.mark.parametrize("split", ["all", "validation"])
+def test_frames_like_those_of_training(tmp_path, caplog, split):
+    leaks = {"leaked": True, "similar_in_training": 15, "test": 20}
+    run = write_run(tmp_path / "run", histograms(*[200] * 20), leakage=leaks, split=split)
+    if split == "all":
+        with pytest.raises(PolypError, match="15 of 20 frames are like frames of training; calibrate on frames that"):
+            conformal.calibrate(run, 0.1)
+    else:
         conformal.calibrate(run, 0.1)
+        assert "15 of 20 frames are like frames of training, so what is found here promises too much" in caplog.text
+
+
+def damaged_counts(run, polyp):
+    np.savez(run / "histograms.npz", polyp=polyp, background=histograms(*[0] * 20))
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (lambda run: shutil.rmtree(run), "no run to report on, summary.json is missing"),
+        (lambda run: (run / "summary.json").write_text("{"), "summary.json: cannot be read"),
+        (lambda run: (run / "summary.json").write_text("[]"), "summary.json: cannot be read"),
+        (lambda run: (run / "summary.json").write_text('{"frames": 20}'), "does not say what was evaluated"),
+        (lambda run: (run / "histograms.npz").write_bytes(b""), "histograms.npz: cannot be read"),
+        (lambda run: (run / "histograms.npz").write_bytes(b"{"), "histograms.npz: cannot be read"),
+        (lambda run: (run / "histograms.npz").unlink(), "histograms.npz: cannot be read"),
+        (lambda run: damaged_counts(run, histograms(*[200] * 19)), "does not count the pixels of the frames"),
+        (lambda run: damaged_counts(run, np.full((20, 10), 10)), "does not count the pixels of the frames"),
+        (lambda run: damaged_counts(run, histograms(*[200] * 20) / 1.0), "does not count the pixels of the frames"),
+        (lambda run: damaged_counts(run, histograms(*[200] * 20) * 2), "does not count the pixels of the frames"),
+    ],
+)
+def test_a_folder_that_is_no_run(tmp_path, damage, text):
+    run = write_run(tmp_path / "run", histograms(*[200] * 20))
+    damage(run)
+    with pytest.raises(PolypError, match=text):
+        conformal.calibrate(run, 0.1)
+    assert not (run / "calibration.json").exists()
+
+
+def test_a_copied_run_keeps_its_promises_to_itself(tmp_path):
+    original = tmp_path / "unet"
+    (original / "models").mkdir(parents=True)
+    (original / "models/model.pt").write_bytes(b"weights")
+    about = {"weights": str(original / "models/model.pt"), "weights_sha256": hashlib.sha256(b"weights").hexdigest()}
+    write_run(original / "eval/validation", histograms(*[200] * 20), **about)
+    copy = shutil.copytree(original, tmp_path / "copy")
+    assert conformal.calibrate(copy / "eval/validation", 0.1)[1] == copy / "models/calibration.json"
+    assert not (original / "models/calibration.json").exists()
+    (copy / "models/model.pt").write_bytes(b"trained again")  # not what was evaluated
+    assert conformal.calibrate(copy / "eval/validation", 0.1)[1] == original / "models/calibration.json"
 
 
 @pytest.fixture
@@ -156,6 +207,19 @@ def test_a_second_promise_of_one_kind_needs_overwrite(alarms):
         ('{"level": 3}', "not as `polyp calibrate` writes it"),
         ('{"missed": {"weights_sha256": "other"}}', "is about other weights"),
         ('{"missed": {"weights_sha256": "abc"}}', "not as `polyp calibrate` writes it"),
+        ('{"missed": {"weights_sha256": "abc", "threshold": 7}}', "threshold 7: expected 0 to 1"),
+        ('{"missed": {"weights_sha256": "abc", "threshold": NaN}}', "threshold nan: expected 0 to 1"),
+        ('{"missed": {"weights_sha256": "abc", "threshold": -1}}', "threshold -1: expected 0 to 1"),
+        ('{"missed": {"weights_sha256": "abc", "threshold": true}}', "threshold True: expected 0 to 1"),
+        (
+            '{"missed": {"weights_sha256": "abc", "threshold": 0.3, "settings": [1]}}',
+            "not as `polyp calibrate` writes it",
+        ),
+        ('{"false_alarms": {"weights_sha256": "abc", "highest": 2, "presence": 0}}', "highest 2: expected 0 to 1"),
+        (
+            '{"false_alarms": {"weights_sha256": "abc", "highest": 1, "presence": -1}}',
+            "presence -1: expected 0 or more",
+        ),
     ],
 )
 def test_a_file_that_promises_nothing(tmp_path, content, text):
@@ -163,3 +227,27 @@ def test_a_file_that_promises_nothing(tmp_path, content, text):
         (tmp_path / "calibration.json").write_text(content)
     with pytest.raises(PolypError, match=text):
         conformal.settings(tmp_path / "calibration.json", "abc", 0.5)
+
+
+MADE_WITH = {"image_size": 64, "fit": "stretch", "crop": False, "tta": "none", "presence": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("image_size", 128), ("fit", "area"), ("crop", True), ("tta", "flip"), ("presence", 1.0)]
+)
+def test_a_promise_holds_for_the_settings_it_was_found_with(tmp_path, key, value):
+    about = {"weights": str(tmp_path / "model.pt"), "weights_sha256": "abc"} | MADE_WITH
+    _, path = conformal.calibrate(write_run(tmp_path / "run", histograms(*[200] * 20), **about), 0.1)
+    assert conformal.settings(path, "abc", 0.5, MADE_WITH) == {"threshold": pytest.approx(200 / 255)}
+    with pytest.raises(PolypError, match=f"was found with {key} {MADE_WITH[key]}, not {value}"):
+        conformal.settings(path, "abc", 0.5, MADE_WITH | {key: value})
+    inside = list(histograms(250))
+    assert conformal.reached(about, inside, nothing(1))
+    assert conformal.reached(about | {key: value}, inside, nothing(1)) == {}
+
+
+def test_a_file_from_before_settings_were_kept(tmp_path, caplog):
+    path = tmp_path / "calibration.json"
+    path.write_text('{"missed": {"weights_sha256": "abc", "threshold": 0.3}}')
+    assert conformal.settings(path, "abc", 0.5, MADE_WITH) == {"threshold": 0.3}
+    assert "does not name the image_size, fit, crop, tta, presence that it was found with" in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import statistics
 from pathlib import Path
 
@@ -64,3 +65,13 @@ def test_seeds_are_summed_up(trained, fold_runs, dataset, tmp_path, capsys):
     mixed = fails(capsys, *words(seed, fold_runs[0], data=dataset, out=tmp_path / "mixed"))
     assert "was trained without --fold" in mixed
     assert not (tmp_path / "mixed").exists()
+
+
+def test_an_evaluation_of_a_run_is_in_the_way(trained, dataset, tmp_path, capsys):
+    runs = [shutil.copytree(trained, tmp_path / name) for name in ("a", "b")]
+    (runs[1] / "eval/validation").mkdir()
+    (runs[1] / "eval/validation/report.html").write_text("mine")
+    said = fails(capsys, *words(*runs, data=dataset, out=tmp_path / "seeds"))
+    assert "b/eval/validation/report.html: is there already" in said
+    assert "; move it away" in said
+    assert not (runs[0] / "eval/validation").exists()

@@ -83,5 +83,5 @@ def test_a_run_that_has_gone(runs, tmp_path):
 def test_a_score_that_is_no_number(tmp_path):
     for run in ("a", "b"):
         files.write_csv(tmp_path / run / "frames.csv", [{"name": "x", "group": "", "dice": "abc"}])
-    with pytest.raises(PolypError, match=r"frames\.csv, line 2: dice is 'abc'"):
+    with pytest.raises(PolypError, match=r"frames\.csv: line 2: dice is 'abc'; expected 0 to 1"):
         comparison.compare([str(tmp_path / "a"), str(tmp_path / "b")])

@@ -38,6 +38,12 @@ def rows(run: Path, edit) -> None:
     (run / "frames.csv").write_text(edit((run / "frames.csv").read_text(encoding="utf-8")), encoding="utf-8")
 
 
+def told_of(run: Path, count: int) -> None:
+    """Makes summary.json tell of `count` frames."""
+    path = run / "summary.json"
+    files.write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"frames": count})
+
+
 def test_says_what_was_measured(few):
     seen = words(text(few))
     for expected in (
@@ -169,6 +175,7 @@ def test_a_thousand_misses_stay_below_15_mb(make_run):
     specks = np.random.default_rng(0).integers(0, 2, (160, 200), np.uint8)
     run = make_run([(truth, specks * (i == 0) & ~truth & 1) for i, truth in enumerate(truths)], noise=True)
     rows(run, lambda content: content.splitlines()[0] + "\n" + "\n".join(content.splitlines()[1:] * 25) + "\n")
+    told_of(run, 1000)
     page = text(run)
     assert page.count('class="shot"') == 1000
     assert len(page.encode()) < 15e6
@@ -179,6 +186,7 @@ def test_a_thousand_misses_stay_below_15_mb(make_run):
 def test_more_than_can_be_shown(few, monkeypatch):
     monkeypatch.setattr(gallery, "MOST", 1)
     rows(few, lambda content: content + content.splitlines()[-1] + "\n")
+    told_of(few, 7)
     page = text(few)
     assert "2 false alarms: frames without a polyp, prediction not empty (here the 1 largest)" in page
     assert page.count("<b>false alarm</b>") == 1
@@ -191,8 +199,8 @@ def test_more_than_can_be_shown(few, monkeypatch):
         ("frames.csv", None, "no run to report on, frames.csv is missing"),
         ("summary.json", "{", "summary.json: cannot be read"),
         ("summary.json", "[]", "summary.json: cannot be read"),
-        ("summary.json", '{"frames": 1, "leakage": {"leaked": true}}', "summary.json: not as a run's summary is"),
-        ("summary.json", '{"frames": 1, "lesions": [1]}', "summary.json: not as a run's summary is"),
+        ("summary.json", '{"frames": 6, "leakage": {"leaked": true}}', "summary.json: not as a run's summary is"),
+        ("summary.json", '{"frames": 6, "lesions": [1]}', "summary.json: not as a run's summary is"),
         ("frames.csv", "name,dice\na,0.5\n", "frames.csv: cannot be read"),
         (
             "frames.csv",
@@ -200,6 +208,15 @@ def test_more_than_can_be_shown(few, monkeypatch):
             "frames.csv: a line of it ends",
         ),
         ("frames.csv", "name,width,height,polyp_pixels,predicted_pixels\na,0,9,1,1\n", "a is 0 x 9 pixels"),
+        *[
+            (
+                "frames.csv",
+                f"name,width,height,polyp_pixels,predicted_pixels,dice\na,9,9,1,1,{dice}\n",
+                f"line 2: dice is '{dice}'",
+            )
+            for dice in ("7", "-1", "nan", "inf", "x")
+        ],
+        ("summary.json", '{"frames": 1}', "holds 6 rows of the 1 frame that summary.json tells of"),
         ("frames.csv", b"\xff\xfe\x00", "frames.csv: not a CSV file in UTF-8"),
     ],
 )

@@ -17,19 +17,24 @@ from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from polyp_monai.cli.main import main
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.training import checkpoints
 from polyp_monai.training.handlers import Checkpointer
 from tests.conftest import small_options
 
 
-def train(out: Path, dataset: Path, **options: str) -> int:
-    return main(["train", "unet", "--data", str(dataset), "--out", str(out), *small_options(**options)])
+def train(out: Path, dataset: Path, *words: str, **options: str) -> int:
+    return main(["train", "unet", "--data", str(dataset), "--out", str(out), *words, *small_options(**options)])
+
+
+NO_LEARNING = "--set", "learning_rate=0"  # as an option 0 is refused
 
 
 def weights(out: Path, name: str = "model.pt") -> dict:
@@ -114,11 +119,71 @@ def test_an_earlier_training_is_not_overwritten(trained, dataset, capsys):
 
 def test_resume_with_other_data_is_refused(tmp_path, dataset, capsys):
     assert train(tmp_path / "run", dataset, epochs="1") == 0
-    before = (tmp_path / "run/configs/model.yaml").read_bytes()
-    for other in ({"batch_size": "8"}, {"learning_rate": "0.5"}):
+    before = contents(tmp_path / "run")
+    for other, said in (
+        ({"batch_size": "8"}, "was trained with"),
+        ({"learning_rate": "0.5"}, "was trained with"),
+        ({"network_def::body::channels": "[4, 8, 8]"}, "is of another network"),
+    ):
         assert train(tmp_path / "run", dataset, **({"epochs": "1", "resume": "true"} | other)) == 1
-        assert "was trained with" in capsys.readouterr().err
-        assert (tmp_path / "run/configs/model.yaml").read_bytes() == before
+        assert said in capsys.readouterr().err
+        assert contents(tmp_path / "run") == before
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file but locks."""
+    found = (path for path in folder.rglob("*") if path.is_file() and "lock" not in path.name)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def relisted(dataset: Path, out: Path, edit) -> Path:
+    """A copy of the set, its data list and files changed by `edit(list, folder)`."""
+    shutil.copytree(dataset, out)
+    content = json.loads((out / "datalist.json").read_text())
+    edit(content, out)
+    (out / "datalist.json").write_text(json.dumps(content))
+    return out
+
+
+def test_frames_that_train_and_validate_are_said(tmp_path, dataset, capsys):
+    leaky = relisted(dataset, tmp_path / "data", lambda c, _: c.update(validation=c["training"][:2]))
+    assert train(tmp_path / "run", leaky, epochs="1") == 0
+    said = capsys.readouterr().err
+    assert "validation: 2 of 2 frames, such as " in said
+    assert "have a look-alike or their sequence in training" in said
+
+
+def repainted(value: int, masks: slice):
+    """An edit that fills these masks of the training split with one value."""
+
+    def edit(content, folder):
+        for entry in content["training"][masks]:
+            path = folder / entry["label"]
+            files.write_png(path, np.full(files.read_mask(path).shape, value, np.uint8))
+
+    return edit
+
+
+def test_a_set_without_a_polyp_trains_nothing(tmp_path, dataset, capsys):
+    empty = relisted(dataset, tmp_path / "data", repainted(0, slice(None)))
+    assert train(tmp_path / "run", empty, epochs="1") == 1
+    assert "none of the 16 training frames shows a polyp, such as " in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_inverted_mask_is_refused_unless_the_set_was_prepared_with_it(tmp_path, dataset, capsys):
+    inverted = relisted(dataset, tmp_path / "data", repainted(255, slice(1)))
+    assert train(tmp_path / "run", inverted, epochs="1") == 1
+    assert "polyp on 100% of the mask and along its edge: is the polyp black?" in capsys.readouterr().err
+    kept = relisted(inverted, tmp_path / "kept", lambda c, _: c["training"][0].update(polyp_area=1.0))
+    assert train(tmp_path / "run", kept, epochs="1") == 0
+
+
+@pytest.mark.parametrize("strides", ["[3, 3]", "[0, 0]"])
+def test_strides_that_do_not_fit_are_one_line(tmp_path, dataset, capsys, strides):
+    assert train(tmp_path / "run", dataset, **{"network_def::body::strides": strides}) == 1
+    assert "network_def: cannot segment 64 x 64 pixels (RuntimeError" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_fine_tuning_goes_on_from_trained_weights(tmp_path, dataset, trained, capsys):
@@ -128,7 +193,7 @@ def test_fine_tuning_goes_on_from_trained_weights(tmp_path, dataset, trained, ca
     shutil.copytree(dataset, other)
     content = json.loads((other / "datalist.json").read_text())
     (other / "datalist.json").write_text(json.dumps(content | {"name": "other"}))
-    assert train(tmp_path / "run", other, epochs="1", learning_rate="0", weights=start) == 0
+    assert train(tmp_path / "run", other, *NO_LEARNING, epochs="1", weights=start) == 0
     learnt = {k: v for k, v in weights(tmp_path / "run", "last.pt")["network"].items() if k.endswith(".weight")}
     assert_equal(learnt, {k: v for k, v in weights(trained).items() if k in learnt})
     remembered = json.loads((tmp_path / "run/models/trained_on.json").read_text())
@@ -176,7 +241,7 @@ def test_loading_changes_no_file_and_preparing_says_what_it_removes(tmp_path, ca
 
 def test_early_stopping(tmp_path, dataset):
     """Without learning only the batch-norm statistics move, so the Dice settles and training stops by itself."""
-    assert train(tmp_path / "run", dataset, epochs="40", patience="1", learning_rate="0") == 0
+    assert train(tmp_path / "run", dataset, *NO_LEARNING, epochs="40", patience="1") == 0
     dice = [float(row[2]) for row in curve(tmp_path / "run")]
     assert 2 <= len(dice) < 40
     assert all(later > earlier for earlier, later in itertools.pairwise(dice[:-1]))

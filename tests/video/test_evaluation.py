@@ -275,3 +275,29 @@ def test_truths_that_make_no_sense_are_named(tmp_path):
     refused("both of frame 100", where=masks)
     files.write_mask(masks / "first.png", np.zeros(SIZE, np.uint8))
     refused("no number in its name", where=masks)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [(5, "frame 5 has the polyp 1 twice"), (0, "frame 0 has a row without a polyp twice")],
+)
+def test_a_row_that_is_there_twice(tmp_path, row, said):
+    pred = _write_prediction(tmp_path / "frames.csv", SHOWN)
+    content = pred.read_text().splitlines()
+    pred.write_text("\n".join([*content, content[1 + row]]) + "\n")
+    with pytest.raises(PolypError, match=said):
+        evaluate(pred, _write_boxes(tmp_path / "boxes.csv", TRUE))
+
+
+def test_a_true_box_that_is_there_twice(tmp_path):
+    twice = {**TRUE, 5: TRUE[5] * 2}
+    with pytest.raises(PolypError, match="the frame 5 has this box twice"):
+        evaluate(_write_prediction(tmp_path / "frames.csv", SHOWN), _write_boxes(tmp_path / "boxes.csv", twice))
+
+
+def test_frames_without_a_row_are_said(tmp_path):
+    pred = _write_prediction(tmp_path / "frames.csv", SHOWN)
+    content = pred.read_text().splitlines(keepends=True)
+    pred.write_text("".join(content[:4] + content[6:]))  # without the frames 3 and 4
+    notes = evaluate(pred, _write_boxes(tmp_path / "boxes.csv", TRUE))["notes"]
+    assert any("2 frames without a row in " in note and "the first is 3" in note for note in notes)
