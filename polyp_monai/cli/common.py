@@ -11,6 +11,7 @@ from typing import Any
 from polyp_monai.bundle import locate
 from polyp_monai.cli.grammar import Parser, complete
 from polyp_monai.errors import PolypError
+from polyp_monai.runtime.formats import READERS
 
 FLAGSHIP = "efficient_unet"  # the bundle that comes with the best weights
 
@@ -20,7 +21,7 @@ def bundle(parser: Parser) -> None:
 
 
 def data(parser: Parser, about: str = "as `polyp prepare` wrote it", **words: Any) -> None:
-    parser.option("data", "DIR", about, **words)
+    parser.option("data", "DIR", about, anywhere=True, **words)
 
 
 def overwrite(parser: Parser, what: str) -> None:
@@ -40,7 +41,7 @@ def place(text: str) -> Path:
     """
     from polyp_monai.data import remote
 
-    return remote.mirror(text.rstrip("/")) if remote.is_address(text) else Path(text.removeprefix("file://"))
+    return remote.mirror(text.rstrip("/")) if remote.is_address(text) else Path(remote.path(text))
 
 
 def setting(parser: Parser) -> None:
@@ -122,8 +123,11 @@ def bundle_of(words: list[str], option: str | None) -> tuple[str, list[str]]:
     """[BUNDLE] INPUT ... -> the bundle, and the inputs. `option` is what --bundle says.
 
     Raises:
-        PolypError: a bundle without an input.
+        PolypError: a bundle without an input, or weights among the inputs.
     """
+    for word in words:
+        if Path(word).suffix in (*READERS, ".pt") and Path(word).is_file():
+            raise PolypError(f"{word}: holds a network, no frame; give it as --weights {word}")
     if option is not None:
         return option, words
     if not is_bundle(words[0]) and not (len(words) > 1 and _almost_a_bundle(words[0])):

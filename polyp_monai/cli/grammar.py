@@ -11,10 +11,12 @@ import argparse
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from polyp_monai.bundle import values
 from polyp_monai.cli.renamed import renamed
+from polyp_monai.data import remote
 from polyp_monai.errors import CombinedError, PolypError
 
 MISUSED = 2  # exit status where the words of the command line cannot be understood
@@ -86,10 +88,22 @@ class Parser(argparse.ArgumentParser):
         self._mistakes = Mistakes()
 
     def option(
-        self, name: str, metavar: str, about: str, kind: Callable[[str], Any] = str, group: Any = None, **words: Any
+        self,
+        name: str,
+        metavar: str,
+        about: str,
+        kind: Callable[[str], Any] = str,
+        group: Any = None,
+        anywhere: bool = False,
+        **words: Any,
     ) -> argparse.Action:
-        """--NAME VALUE. A value that `kind` refuses with ValueError is a mistake; the default stands in for it."""
+        """--NAME VALUE. A value that `kind` refuses with ValueError is a mistake; the default stands in for it.
+
+        A DIR or FILE is of this machine, unless it may be `anywhere`: then the command looks after addresses itself.
+        """
         names: Sequence[str] = getattr(kind, "names", ())
+        if not anywhere and (kind is Path or (kind is str and metavar in ("DIR", "FILE"))):
+            kind = _local(kind)
         action = (group or self).add_argument(
             f"--{name}",
             metavar=metavar or f"{{{','.join(names)}}}",
@@ -241,6 +255,10 @@ class Parser(argparse.ArgumentParser):
 def complete(action: argparse.Action, words: Callable[..., Iterable[str]]) -> None:
     """Have the shell offer `words(prefix=, ...)` for what `action` takes; argcomplete asks for the attribute."""
     setattr(action, "completer", words)  # noqa: B010  argparse does not declare it
+
+
+def _local(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda text: kind(remote.local(text))
 
 
 def _plain(name: str) -> str:

@@ -26,7 +26,9 @@ def local(dataset_dir: str | Path) -> Path:
     Raises:
         PolypError: the address cannot be read.
     """
-    return remote.mirror(str(dataset_dir)) if remote.is_address(dataset_dir) else Path(dataset_dir).resolve()
+    if remote.is_address(dataset_dir):
+        return remote.mirror(str(dataset_dir))
+    return Path(remote.path(str(dataset_dir))).resolve()
 
 
 def read(dataset_dir: str | Path) -> dict:

@@ -498,6 +498,25 @@ def check_folder(path: str | Path) -> None:
             raise PolypError(f"{place}: {what}; give the name of a folder")
 
 
+def read_text(path: str | Path) -> str:
+    """Raises PolypError where it is no UTF-8 text."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise PolypError(f"{path}: is no UTF-8 text; save it as UTF-8") from error
+
+
+def read_json(path: str | Path, advice: str) -> dict[str, Any]:
+    """The object in a JSON file. Raises PolypError, with what to do, where there is none."""
+    try:
+        content = json.loads(read_text(path))
+    except ValueError as error:
+        raise PolypError(f"{path}: is not JSON ({error}); {advice}") from error
+    if not isinstance(content, dict):
+        raise PolypError(f"{path}: holds no {{...}}; {advice}")
+    return content
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic(path) as partial:  # a file name that is no UTF-8 is written escaped, as JSON reads it

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from polyp_monai.data import files, yaml_text
 from polyp_monai.errors import PolypError, say
 from polyp_monai.sharing import signature
 from polyp_monai.sharing.findings import Level
@@ -133,8 +134,6 @@ def _remembered() -> dict[str, Any]:
 
 
 def _write(content: dict[str, Any]) -> None:
-    from polyp_monai.data import files
-
     path = config_folder() / "trusted.json"
     try:
         files.write_json(path, content)
@@ -148,9 +147,9 @@ def _settings() -> dict[str, str]:
     content: Any = {}
     if path.is_file():
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            content = yaml_text.load(files.read_text(path)) or {}
         except yaml.YAMLError as error:
-            raise PolypError(f"{path}: is not YAML") from error
+            raise PolypError(f"{path}: is not YAML ({getattr(error, 'problem', None) or error})") from error
     mode = content.get("trust", "ask") if isinstance(content, dict) else None
     if mode not in MODES:
         raise PolypError(f"{path}: trust: {mode}: expected {' or '.join(MODES)}")
