@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, known_as
 
 T = TypeVar("T")
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "memory": "fsspec"}
@@ -159,10 +159,8 @@ def fetched(address: str, names: Iterable[str] = ("",)) -> Iterator[Path]:
         copy = Path(folder) / address.rpartition("/")[2]
         for name in names:
             _copy(join(address, name).rstrip("/"), copy / name)
-        try:
+        with known_as(copy, address):
             yield copy
-        except PolypError as error:
-            raise PolypError(str(error).replace(str(copy), address)) from error
 
 
 @contextmanager

@@ -11,7 +11,8 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, known_as
+from polyp_monai.sharing import sums
 
 MOST_ENTRIES = 5_000
 LARGEST = 4_000_000_000  # bytes unpacked
@@ -48,6 +49,16 @@ def unpack(path: Path, folder: Path) -> Path:
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise PolypError(f"{path}: cannot be unpacked ({error}); it is damaged, or no zip") from error
     return folder
+
+
+def packed(path: Path, folder: Path) -> Path:
+    """`unpack` what `polyp pack` wrote. Raises PolypError when it is something else, or was changed since, too."""
+    root = unpack(path, folder)
+    if not (root / "configs/metadata.json").is_file():
+        raise PolypError(f"{path}: holds no bundle (no configs/metadata.json); `polyp pack` writes one")
+    with known_as(root, path):
+        sums.check(root)
+    return root
 
 
 def files_below(root: Path) -> dict[str, Path]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Iterable
+from functools import cache
 from pathlib import Path
 
 import polyp_monai
+from polyp_monai.sharing import code, names
 
 PACKAGE = Path(polyp_monai.__file__).resolve().parent
 LIBRARY = "scripts/lib/polyp_monai/"
@@ -22,9 +24,9 @@ if "polyp_monai" not in sys.modules:  # the polyp command has its own
 INIT = "scripts/__init__.py"
 
 
-def verified_files(root: Path, names: Iterable[str]) -> set[str]:
+def verified_files(root: Path, files: Iterable[str]) -> set[str]:
     """Those Python files of the bundle that are byte for byte what this installation of polyp_monai would carry."""
-    return {name for name in names if _expected(name) == (root / name).read_bytes()}
+    return {name for name in files if _expected(name) == (root / name).read_bytes()}
 
 
 def _expected(name: str) -> bytes | None:
@@ -39,6 +41,13 @@ def installed(name: str) -> Path | None:
     source = PACKAGE / name.removeprefix(LIBRARY)
     known = name.startswith(LIBRARY) and source.resolve().is_relative_to(PACKAGE) and source.is_file()
     return source if known else None
+
+
+@cache
+def stands_out() -> frozenset[str]:
+    """What stands out in the code that bundles of this version carry: in a file of another version it is no news."""
+    files = filter(None, map(installed, library(names.own_names())))
+    return frozenset(finding.what for file in files for finding in code.examine(file, file.name) if finding.what)
 
 
 def modules_of(files: Collection[str]) -> set[str]:

@@ -91,6 +91,8 @@ def _refuse_unless_wanted(found: Inspection, ask: bool) -> None:
     look = f"look at it with `polyp inspect {found.path}`; {word} uses it all the same"
     if found.level == Level.DANGEROUS:
         raise PolypError(f"{found.path}: dangerous, so not used: {worst[0]}{more}; {look}")
+    if broken := next((finding for finding in found.findings if finding.damaged), None):
+        raise PolypError(f"{found.path}: is damaged: {broken}; get it again from where it came")
     line = f"{found.path}: can run code that is not known: {worst[0]}{more}"
     if not (ask and sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         raise PolypError(f"{line}; {look}")
