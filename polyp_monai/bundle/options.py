@@ -54,7 +54,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
-        raise PolypError(f"{path}: is not YAML{line}: {getattr(error, 'problem', None) or error}") from error
+        what = "cannot be read" if isinstance(error, yaml.constructor.ConstructorError) else "is not YAML"
+        raise PolypError(f"{path}: {what}{line}: {getattr(error, 'problem', None) or error}") from error
     if not isinstance(content, dict):
         raise PolypError(f"{path}: holds no settings; copy it from a shipped bundle")
     return content
@@ -72,7 +73,7 @@ def check_files(root: Path, config: str) -> None:
         number = isinstance(content[key], (int, float)) and not isinstance(content[key], bool)
         if key in NUMBERS and not number and not is_expression(content[key]):
             raise PolypError(f"{path}: {key} is {content[key]!r}, expected a number")
-    files.read_json(root / "configs/metadata.json", "copy it from a shipped bundle")
+    files.read_json(root / "configs/metadata.json", "metadata", "copy it from a shipped bundle")
 
 
 def is_expression(value: Any) -> bool:

@@ -28,6 +28,7 @@ class Mistakes:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.status = 1
+        self.after_flag: dict[str, str] = {}  # a word that may have been meant as the value of the flag before it
 
     def misused(self, line: str) -> None:
         self.lines.append(line)
@@ -44,7 +45,13 @@ class Mistakes:
     def check(self) -> None:
         """Raises CombinedError when there are any."""
         if self.lines:
-            raise CombinedError(list(dict.fromkeys(self.lines)), self.status)
+            raise CombinedError([self._hinted(line) for line in dict.fromkeys(self.lines)], self.status)
+
+    def _hinted(self, line: str) -> str:
+        for word, flag in self.after_flag.items():
+            if line.startswith(f"{word}: ") or f"/{word}: " in line:
+                return f"{line}; of --{flag} the value is true or false"
+        return line
 
 
 class Outcome(NamedTuple):
@@ -228,6 +235,8 @@ class Parser(argparse.ArgumentParser):
         if flag:
             if value is None:
                 value = rest.pop(0) if rest and rest[0].lower() in ("true", "false") else "true"
+                if rest and rest[0].isalnum():
+                    self._mistakes.after_flag.setdefault(rest[0], name)
             try:
                 return "true" if values.boolean(value) != no else "false"
             except ValueError as error:

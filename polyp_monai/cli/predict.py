@@ -11,7 +11,7 @@ from typing import Any
 
 from polyp_monai.cli import bulk, common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser, complete
-from polyp_monai.errors import FramesLeftOutError, PolypError, counted, say
+from polyp_monai.errors import FramesLeftOutError, counted, say
 
 PREDICT = """Write a mask for each frame: PNG of 0 and 255, or NIfTI with the affine of its NIfTI input.
 

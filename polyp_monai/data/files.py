@@ -518,14 +518,14 @@ def read_text(path: str | Path) -> str:
         raise PolypError(f"{path}: is no UTF-8 text; save it as UTF-8") from error
 
 
-def read_json(path: str | Path, advice: str) -> dict[str, Any]:
-    """The object in a JSON file. Raises PolypError, with what to do, where there is none."""
+def read_json(path: str | Path, what: str, advice: str) -> dict[str, Any]:
+    """The object in a JSON file, which holds `what`. Raises PolypError, with what to do, where there is none."""
     try:
         content = json.loads(read_text(path))
     except ValueError as error:
         raise PolypError(f"{path}: is not JSON ({error}); {advice}") from error
     if not isinstance(content, dict):
-        raise PolypError(f"{path}: holds no {{...}}; {advice}")
+        raise PolypError(f"{path}: holds no {what}; {advice}")
     return content
 
 

@@ -116,7 +116,7 @@ def _sealed(content: mmap.mmap) -> tuple[slice, str] | None:
 
 
 def _check_content(path: Path) -> None:
-    """Raises PolypError where a file is not what was written: runtimes take any graph and numbers that they can read."""
+    """Raises PolypError where a file is not what was written: runtimes take any numbers that they can read."""
     damaged = PolypError(f"{path}: is damaged: its content is not what its checksum says; export it again")
     if not files.is_whole_zip(path):  # of PyTorch's formats
         raise damaged

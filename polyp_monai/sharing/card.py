@@ -40,7 +40,7 @@ def fill(root: Path, runs: Sequence[Path], pictures: bool = False) -> list[str]:
         raise PolypError(f"{weights}: no such weights; a card speaks of weights")
     digest = provenance.digest(weights)
     summaries = [_read(Path(run), digest) for run in runs]
-    metadata = files.read_json(root / "configs/metadata.json", "copy it from a shipped bundle")
+    metadata = files.read_json(root / "configs/metadata.json", "metadata", "copy it from a shipped bundle")
     metadata["eval_metrics"] = _metrics(summaries)
     worst = [_worst(Path(run)) for run in runs]
     lines = _lines(summaries, worst, pictures)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-
 DAMAGED = ("cannot be read", "is damaged")  # how `BundleFinding.why` begins of such files
 
 

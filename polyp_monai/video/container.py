@@ -151,7 +151,9 @@ def _video_stream(container: av.container.InputContainer, name: str) -> av.Video
     if not streams:
         raise PolypError(f"{name}: holds no video, only {' and '.join(kinds)}")
     if streams[0].codec_context is None:
-        raise PolypError(f"{name}: its codec is unknown here; is it whole? Then convert it to H.264, e.g. with ffmpeg -i IN OUT.mp4")
+        raise PolypError(
+            f"{name}: its codec is unknown here; is it whole? Then convert it to H.264, e.g. with ffmpeg -i IN OUT.mp4"
+        )
     return cast("av.VideoStream", streams[0])
 
 
