@@ -22,6 +22,7 @@ if "polyp_monai" not in sys.modules:  # the polyp command has its own
     sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 '''
 INIT = "scripts/__init__.py"
+HANDLING = ("tempfile", "shutil", "importlib", "sys")
 
 
 def verified_files(root: Path, files: Iterable[str]) -> set[str]:
@@ -43,11 +44,18 @@ def installed(name: str) -> Path | None:
     return source if known else None
 
 
+def usual(name: str) -> set[str]:
+    """What may stand out in a bundle's file of that name, of another version: what does in the file installed here,
+    and of what handles files and modules, and starts nothing, what does in any file that bundles carry."""
+    source = installed(name)
+    own = {finding.what for finding in code.examine(source, name)} if source else set()
+    return own | {what for what in _stands_out() if what.partition(".")[0] in HANDLING}
+
+
 @cache
-def stands_out() -> frozenset[str]:
-    """What stands out in the code that bundles of this version carry: in a file of another version it is no news."""
+def _stands_out() -> frozenset[str]:
     files = filter(None, map(installed, library(names.own_names())))
-    return frozenset(finding.what for file in files for finding in code.examine(file, file.name) if finding.what)
+    return frozenset(finding.what for file in files for finding in code.examine(file, file.name))
 
 
 def modules_of(files: Collection[str]) -> set[str]:

@@ -182,7 +182,7 @@ def _of_file(
             return one(Level.DANGEROUS, "would be imported in place of an installed library")
         found = code.examine(path, name)
         if name.startswith(carried.LIBRARY):
-            usual = carried.stands_out()
+            usual = carried.usual(name)
             found = [finding for finding in found if finding.level < Level.DANGEROUS or finding.what not in usual]
             why = f"differs from polyp_monai {polyp_monai.__version__}, installed here"
             found.append(BundleFinding(Level.UNKNOWN, "code", name, "", why))

@@ -95,6 +95,21 @@ def test_the_mask_of_a_photo_lies_on_it_as_viewers_show_it(trained, dataset, tmp
         assert np.array_equal(one, other)
 
 
+def test_a_network_among_the_frames_and_a_bundle_beside_an_ensemble(trained, dataset, tmp_path, capsys):
+    image = next((dataset / "images").iterdir())
+    weights = tmp_path / "tiny.onnx"
+    weights.touch()
+    words = ["--out", tmp_path / "out"]
+    expected = f"{weights}: holds a network, no frame; give it as --weights {weights}"
+    assert expected in fails(capsys, "predict", weights, image, *words)
+    assert expected in fails(capsys, "predict", trained, image, weights, *words)
+    words += ["--ensemble", trained, "--ensemble", trained]
+    line = f"--ensemble: stands in place of the bundle {trained}; give one of them"
+    assert line in fails(capsys, "predict", image, "--bundle", trained, *words, status=2)
+    assert line in fails(capsys, "predict", trained, image, *words, status=2)
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_runs_into_one_folder_do_not_meet(trained, dataset, tmp_path, capsys):
     image = next((dataset / "images").iterdir())
     with lock.held(tmp_path / "out"):
