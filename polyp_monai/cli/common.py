@@ -11,7 +11,6 @@ from typing import Any
 from polyp_monai.bundle import locate
 from polyp_monai.cli.grammar import Parser, complete
 from polyp_monai.errors import PolypError
-from polyp_monai.runtime.formats import READERS
 
 FLAGSHIP = "efficient_unet"  # the bundle that comes with the best weights
 
@@ -110,6 +109,15 @@ def is_bundle(word: str) -> bool:
     return word in locate.shipped() or (Path(word) / "configs").is_dir() or _is_packed(Path(word))
 
 
+def _is_network(path: Path) -> bool:
+    """Whether a file holds weights or an exported network; .ts may be a video, and .xml anything."""
+    if not path.is_file():
+        return False
+    if path.suffix in (".pt", ".pt2", ".ts"):
+        return zipfile.is_zipfile(path)
+    return path.suffix == ".onnx" or (path.suffix == ".xml" and path.with_suffix(".bin").is_file())
+
+
 def _is_packed(path: Path) -> bool:
     """Whether a file is a zip of a bundle; `locate.find` says what to do with it."""
     try:
@@ -126,7 +134,7 @@ def bundle_of(words: list[str], option: str | None) -> tuple[str, list[str]]:
         PolypError: a bundle without an input, or weights among the inputs.
     """
     for word in words:
-        if Path(word).suffix in (*READERS, ".pt") and Path(word).is_file():
+        if _is_network(Path(word)):
             raise PolypError(f"{word}: holds a network, no frame; give it as --weights {word}")
     if option is not None:
         return option, words
