@@ -80,15 +80,6 @@ def write(files: Mapping[str, Path], path: Path, name: str) -> None:
             archive.writestr(info, file.read_bytes())
 
 
-def check(path: Path) -> None:
-    """Raises PolypError as `unpack`, of the zip's directory alone."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _checked(archive, Path(path))
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise PolypError(f"{path}: cannot be unpacked ({error}); it is damaged, or no zip") from error
-
-
 def _checked(archive: zipfile.ZipFile, path: Path) -> dict[zipfile.ZipInfo, PurePosixPath]:
     """Entry -> path below the folder, of the files in the zip."""
 

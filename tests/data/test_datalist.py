@@ -98,7 +98,7 @@ def test_masks_below_the_input_folder_are_no_frames(tmp_path):
     [(["in"], "in"), (["in"], "link"), (["in", "two"], "."), (["in/*"], "in"), (["**/*.png"], "masks")],
 )
 def test_masks_that_the_next_run_would_take_for_frames_are_refused(tmp_path, items, out):
-    _touch(tmp_path, "in/a.jpg", "in/sub/b.jpg", "two/c.jpg", "two/d.png")
+    _touch(tmp_path, "in/a.jpg", "in/sub/b.jpg", "two/a.jpg", "three/d.png")
     (tmp_path / "link").symlink_to("in")
     inputs = [str(tmp_path / item) for item in items]
     with pytest.raises(PolypError, match="would take it for a frame; give another --out"):
