@@ -251,7 +251,7 @@ class Parser(argparse.ArgumentParser):
     def _unknown(self, name: str, equals: str, rest: list[str]) -> None:
         new = renamed(name, self.command)
         reason = new or self.explain(_plain(name))
-        near = values.did_you_mean(_plain(name), self.known)
+        near = "" if reason else values.did_you_mean(_plain(name), self.known)
         if not reason:
             hint = near.replace("mean ", "mean --").replace("_", "-") or f"; see `{self.prog} --help`"
             reason = f"no such option of `{self.prog}`{hint}"
