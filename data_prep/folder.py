@@ -41,6 +41,8 @@ def pairs(
         PolypError: the folders are not there, no pair is found, or a name has no group.
     """
     named = source or images
+    if mask_suffix and not named:
+        raise PolypError(f"--mask-suffix {mask_suffix}: there are no masks; give --source, or --images and --masks")
     empty = missing_mask == "empty"
     matched = match(*_found(source, images, masks, mask_suffix, findings), findings, empty) if named else []
     matched += _negatives(negatives, {key for key, _, _ in matched}, findings) if negatives else []
@@ -60,14 +62,21 @@ def _found(
     source: Path | None, images: Path | None, masks: Path | None, mask_suffix: str, findings: list[Finding]
 ) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
     """Images and masks by key."""
+
+    def masks_of(folder: Path) -> dict[str, list[Path]]:
+        found = _images(folder, findings)
+        if not any(files.stem_of(path).endswith(mask_suffix) for path in found):
+            raise PolypError(f"--mask-suffix {mask_suffix}: no mask in {folder} has a name that ends like this")
+        return keyed(found, folder, mask_suffix)
+
     if images is not None and masks is not None:
-        return keyed(_images(images, findings), images), keyed(_images(masks, findings), masks, mask_suffix)
+        return keyed(_images(images, findings), images), masks_of(masks)
     if source is not None and (twins := twin_folders(source, "images", "masks")):
         if len(twins) > 1:
             places = shortened([twin[0].parent.relative_to(source).as_posix() or "." for twin in twins])
             raise PolypError(f"{source}: images/ and masks/ in {len(twins)} places ({places}); name one with --source")
         images, masks = twins[0]
-        return keyed(_images(images, findings), images), keyed(_images(masks, findings), masks, mask_suffix)
+        return keyed(_images(images, findings), images), masks_of(masks)
     if source is not None and mask_suffix:
         everything = _images(source, findings)
         is_mask = {path: files.stem_of(path).endswith(mask_suffix) for path in everything}
@@ -141,9 +150,11 @@ def _groups_by_table(names: dict[str, str], table: Path) -> dict[str, str]:
     with table.open(newline="", encoding="utf-8-sig") as file:
         try:
             reader = csv.DictReader(file, skipinitialspace=True)
-            columns = reader.fieldnames or []
+            columns = list(reader.fieldnames or [])
             if not {"name", "group"} <= set(columns):
                 raise PolypError(f"{table}: needs columns name and group; has {', '.join(columns) or 'none'}")
+            if twice := next((name for name in ("name", "group") if columns.count(name) > 1), None):
+                raise PolypError(f"{table}: has two columns {twice}; leave one of them")
             rows = [(row["name"] or "", row["group"] or "") for row in reader]
         except (csv.Error, UnicodeDecodeError) as error:
             raise PolypError(f"{table}: not a CSV file in UTF-8 ({error})") from error

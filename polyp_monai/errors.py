@@ -7,7 +7,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 # moves a terminal's cursor, colors it, begins a line, or turns the text around
@@ -50,6 +51,17 @@ class CombinedError(PolypError):
 
 class FramesLeftOutError(PolypError):
     """Some frames have no result; what the others gave is complete."""
+
+
+@contextmanager
+def known_as(place: object, name: object) -> Iterator[None]:
+    """In a PolypError of the block, a temporary `place` has the name by which the user knows it."""
+    try:
+        yield
+    except PolypError as error:
+        if str(place) not in str(error):
+            raise
+        raise PolypError(str(error).replace(str(place), str(name))) from error
 
 
 def root_cause(error: BaseException) -> BaseException:

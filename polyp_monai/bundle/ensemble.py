@@ -33,6 +33,8 @@ def write(runs: Sequence[str | Path], out: str | Path) -> Path:
     if len(runs) < 2:
         raise PolypError("an ensemble needs two runs or more")
     out, roots = Path(out).resolve(), [locate.find(str(run)) for run in runs]
+    if twice := next((root for root in roots if roots.count(root) > 1), None):
+        raise PolypError(f"{twice}: is named twice; an ensemble needs runs that differ")
     for root in roots:
         locate.check_weights(root / "models/model.pt", root)
     configs = [BundleConfig(root) for root in roots]

@@ -53,6 +53,8 @@ def check(world: World, batch_size: Any, device: str | None, here: bool = True) 
 
     if here and world.nodes > 1 and not world.rdzv:
         raise PolypError("--nodes: needs --rdzv HOST:PORT too, where the first machine can be reached by all")
+    if world.nodes == 1 and (world.node_rank or world.rdzv):
+        raise PolypError(f"--{'node-rank' if world.node_rank else 'rdzv'}: is of several machines; give --nodes too")
     if world.node_rank >= world.nodes:
         raise PolypError(f"--node-rank {world.node_rank}: the {world.nodes} machines are numbered from 0")
     if isinstance(batch_size, int):

@@ -140,7 +140,8 @@ def copy(source: Path, target: Path) -> None:
     """
     strangers = [p for p in target.glob("*") if not p.name.startswith(SCRAP)] if target.is_dir() else []
     if strangers or (target.exists() and not target.is_dir()):
-        raise PolypError(f"{target}: is not empty and holds no bundle; give another --out")
+        holds = "holds a bundle already" if (target / "configs").is_dir() else "is not empty and holds no bundle"
+        raise PolypError(f"{target}: {holds}; give another --out")
     partial = target / ".partial-bundle"
     shutil.rmtree(partial, ignore_errors=True)
     try:

@@ -12,6 +12,7 @@ import yaml
 
 from polyp_monai.bundle import locate
 from polyp_monai.bundle.read import BundleConfig, scripts_of
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError, root_cause, summary
 from polyp_monai.sharing import trust
 
@@ -69,10 +70,11 @@ def create(name: str, network: str, arguments: dict[str, Any], divisor: int, out
         raise PolypError(f"{name}: a bundle's name is letters, digits and _")
     if name in locate.shipped():
         raise PolypError(f"{name}: is a shipped bundle; give another name")
-    if network.endswith(".py"):
-        raise PolypError(f"{network}: add the class in it, {network}:CLASS")
+    if re.search(r"\.py:?$", network):
+        raise PolypError(f"{network}: add the class in it, {network.rstrip(':')}:CLASS")
     if divisor < 1:
         raise PolypError(f"--divisor {divisor}: expected 1 or more")
+    files.check_folder(out)
     root = (out / name).resolve()
     if root.exists():
         raise PolypError(f"{root}: exists already; give another name or --out")
@@ -80,7 +82,7 @@ def create(name: str, network: str, arguments: dict[str, Any], divisor: int, out
     shutil.rmtree(partial, ignore_errors=True)
     try:
         _write(partial, name, network, arguments, divisor)
-        _check(partial)
+        _check(partial, network)
         partial.replace(root)
         trust.made_here(root)
     finally:
@@ -113,15 +115,24 @@ def _write(root: Path, name: str, network: str, arguments: dict[str, Any], divis
     (root / "docs/README.md").write_text(CARD.format(name=name, target=target, folder=name), encoding="utf-8")
 
 
-def _check(root: Path) -> None:
+def _check(root: Path, name: str) -> None:
+    from torch import nn
+
     from polyp_monai.networks import contract
 
     config = BundleConfig(root)
+    body = _built(config, "network_def::body")
+    if not isinstance(body, nn.Module):
+        raise PolypError(f"{name}: is no network: it gives {type(body).__name__}, expected a torch.nn.Module")
+    network = _built(config, "network_def")
+    with scripts_of(root):
+        contract.check(network)
+
+
+def _built(config: BundleConfig, key: str) -> Any:
     try:
-        network = config["network_def"]
+        return config[key]
     except Exception as error:  # the user's own code can raise anything
         reason = root_cause(error)
         text = str(reason) if isinstance(reason, PolypError) else summary(reason)
         raise PolypError(f"the network cannot be built: {text}") from error
-    with scripts_of(root):
-        contract.check(network)

@@ -6,7 +6,6 @@ read as plain YAML, so that a mistake is found before MONAI is imported, which t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from polyp_monai.data import files, yaml_text
 from polyp_monai.errors import PolypError
 
 BEGIN, END = "# options", "# end of the options"
@@ -31,7 +31,6 @@ MODEL_KEYS = (  # what model.yaml must hold
     "learning_rate",
 )
 NUMBERS = ("encoder_lr_scale", "image_size", "epochs", "batch_size", "learning_rate")  # of these
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _COMMENT = re.compile(r"\s#\s+(.*)$")
 
 
@@ -51,13 +50,12 @@ def read_settings(path: Path) -> dict[str, Any]:
         OSError: not there, or not readable.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
-    except UnicodeDecodeError as error:
-        raise PolypError(f"{path}: is no UTF-8 text; save it as UTF-8") from error
+        content = yaml_text.load(files.read_text(path))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
-        raise PolypError(f"{path}: is not YAML{line}: {getattr(error, 'problem', None) or error}") from error
+        what = "cannot be read" if isinstance(error, yaml.constructor.ConstructorError) else "is not YAML"
+        raise PolypError(f"{path}: {what}{line}: {getattr(error, 'problem', None) or error}") from error
     if not isinstance(content, dict):
         raise PolypError(f"{path}: holds no settings; copy it from a shipped bundle")
     return content
@@ -75,13 +73,7 @@ def check_files(root: Path, config: str) -> None:
         number = isinstance(content[key], (int, float)) and not isinstance(content[key], bool)
         if key in NUMBERS and not number and not is_expression(content[key]):
             raise PolypError(f"{path}: {key} is {content[key]!r}, expected a number")
-    path = root / "configs/metadata.json"
-    try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise PolypError(f"{path}: is not JSON ({error}); copy it from a shipped bundle") from error
-    if not isinstance(metadata, dict):
-        raise PolypError(f"{path}: holds no metadata; copy it from a shipped bundle")
+    files.read_json(root / "configs/metadata.json", "metadata", "copy it from a shipped bundle")
 
 
 def is_expression(value: Any) -> bool:

@@ -17,11 +17,13 @@ from typing import Any
 from polyp_monai import runtime
 from polyp_monai.bundle import locate, values
 from polyp_monai.bundle.options import at, check_files, is_expression, options, paths, put, read_settings, resolved
+from polyp_monai.data import files, remote
 from polyp_monai.errors import CombinedError, PolypError
 
 logger = logging.getLogger(__name__)
 
-PATHS = ("ckpt_dir", "output_dir", "weights", "cache_dir")  # looked up from where the user is
+FOLDERS = ("ckpt_dir", "output_dir", "cache_dir")
+PATHS = (*FOLDERS, "weights")  # looked up from where the user is
 ARGUMENTS = {"dataset_dir": "--data", "split": "--split", "inputs": "INPUT", "bundle_root": "BUNDLE"}
 RANGES = {  # lowest and highest sensible value
     "epochs": (1, math.inf),
@@ -117,10 +119,10 @@ class _Check:
 
     def run(self, given: Mapping[str, str], extra: Sequence[str]) -> dict[str, Any]:
         for key, text in given.items():
-            self._take(f"--{key}", text, key, lambda k=key, t=text: self._option(k, t))
+            self._take(f"--{key}", f"--{key} {_short(text)}", key, lambda k=key, t=text: self._option(k, t))
         for pair in extra:
             key, _, text = pair.partition("=")
-            self._take(f"--set {key}", text, key, lambda k=key, t=text: self._any_key(k, t))
+            self._take(f"--set {key}", f"--set {_short(pair)}", key, lambda k=key, t=text: self._any_key(k, t))
         if "pretrained" in self.checked:  # the bundle's digest is of the bundle's weights
             self.checked.setdefault("pretrained_sha256", None)
         self._together()
@@ -132,11 +134,12 @@ class _Check:
                 logger.info(f"{key}: {_short(was)} -> {_short(new)}")
         return self.checked
 
-    def _take(self, word: str, text: str, key: str, value_of) -> None:
+    def _take(self, word: str, words: str, key: str, value_of) -> None:
+        """`word`: the option, `words`: with its value."""
         try:
             self._set(key, value_of())
         except ValueError as error:
-            self.mistakes.append(f"{word} {_short(text)}: {error}")
+            self.mistakes.append(f"{words}: {error}")
         except PolypError as error:
             self.mistakes.append(f"{word}: {error}")
 
@@ -159,9 +162,9 @@ class _Check:
         if key == "pretrained":
             return _pretrained(text)
         if key == "pretrained_sha256":
-            return None if text.lower() in ("null", "none") else text
+            return values.or_null(values.sha256)(text)
         if key in PATHS:
-            return _file(text)
+            return _folder(text) if key in FOLDERS else _file(text)
         if key in KINDS:
             return KINDS[key](text)
         value = _as_type_of(at(self.resolved, key), text)
@@ -187,8 +190,8 @@ class _Check:
     def _any_key(self, key: str, text: str) -> Any:
         if not key or not text:
             raise ValueError("expected KEY=VALUE")
-        if key in ARGUMENTS:
-            raise PolypError(_argument(key, self.config))
+        if word := _argument(key, self.config, self.resolved):
+            raise PolypError(f"is set by {word}")
         try:
             current = at(self.resolved, key)
         except KeyError:
@@ -213,6 +216,8 @@ class _Check:
             self.mistakes.append(str(error))
         if self.checked.get("skip_existing") and self.checked.get("overwrite"):
             self.mistakes.append("--skip_existing and --overwrite: one keeps what is done, one replaces it; give one")
+        if self.checked.get("pretrained_sha256") and self.resolved.get("pretrained") is None:
+            self.mistakes.append("--pretrained_sha256: there are no pretrained weights; name them with --pretrained")
         epochs, interval = self.resolved.get("epochs"), self.resolved.get("val_interval")
         if isinstance(epochs, int) and isinstance(interval, int) and interval > epochs:
             self.mistakes.append(
@@ -227,20 +232,21 @@ def own(key: str, config: str) -> bool:
 
 def explain(root: Path, config: str, key: str) -> str:
     """Why a word that looks like a key is no option; "" when nothing is known of it."""
-    if key in ARGUMENTS:
-        return _argument(key, config)
+    content = resolved(root, config)
+    if word := _argument(key, config, content):
+        return f"is set by {word}"
     if key == "output_dir":
         return "is set by --out"
-    if _at_or_none(resolved(root, config), key.split("::")[0]) is None:
+    if _at_or_none(content, key.split("::")[0]) is None:
         return ""
     return f"is no option: configs/{config}.yaml makes it out of the options; {ESCAPE}"
 
 
-def _argument(key: str, config: str) -> str:
-    """Why what an argument of the command sets is no option."""
-    if key == "split" and config != "evaluate":
-        return f"is of `polyp evaluate`; configs/{config}.yaml has no such option"
-    return f"is set by {ARGUMENTS['inputs' if (key, config) == ('dataset_dir', 'inference') else key]}"
+def _argument(key: str, config: str, content: Mapping[str, Any]) -> str:
+    """What sets a key that the config holds, in place of --KEY; "" of any other."""
+    if key == "dataset_dir" and config == "inference":
+        return ARGUMENTS["inputs"]
+    return ARGUMENTS.get(key, "") if key in content else ""
 
 
 def tracking(text: str) -> str:
@@ -257,7 +263,13 @@ def tracking(text: str) -> str:
 def _file(text: str) -> str:
     if text[:1] in ("$", "@", "%"):
         raise ValueError(f"is no path: $, @ and % begin MONAI's expressions; {ESCAPE}, ./{text} is a file")
-    return os.path.abspath(text)
+    return os.path.abspath(remote.local(text))
+
+
+def _folder(text: str) -> str:
+    path = _file(text)
+    files.check_folder(path)
+    return path
 
 
 def _pretrained(text: str) -> str | None:

@@ -22,7 +22,8 @@ def declare(parser: Parser) -> None:
         default="local",
         group=group,
     )
-    parser.option("manifest", "FILE", "Parquet with id and path, in place of INPUT; for ray", group=group)
+    about = "Parquet with id and path, in place of INPUT; for ray"
+    parser.option("manifest", "FILE", about, group=group, anywhere=True)
     parser.option("address", "HOST:PORT", "of a Ray cluster, or auto (one is started here)", group=group)
     parser.option("workers", "N", "processes with a network (as many as fit)", values.whole(1, 100_000), group=group)
 

@@ -20,7 +20,7 @@ def bundle(parser: Parser) -> None:
 
 
 def data(parser: Parser, about: str = "as `polyp prepare` wrote it", **words: Any) -> None:
-    parser.option("data", "DIR", about, **words)
+    parser.option("data", "DIR", about, anywhere=True, **words)
 
 
 def overwrite(parser: Parser, what: str) -> None:
@@ -40,7 +40,7 @@ def place(text: str) -> Path:
     """
     from polyp_monai.data import remote
 
-    return remote.mirror(text.rstrip("/")) if remote.is_address(text) else Path(text.removeprefix("file://"))
+    return remote.mirror(text.rstrip("/")) if remote.is_address(text) else Path(remote.path(text))
 
 
 def setting(parser: Parser) -> None:
@@ -111,6 +111,15 @@ def is_bundle(word: str) -> bool:
     return word in locate.shipped() or (Path(word) / "configs").is_dir() or _is_packed(Path(word))
 
 
+def _is_network(path: Path) -> bool:
+    """Whether a file holds weights or an exported network; .ts may be a video, and .xml anything."""
+    if not path.is_file():
+        return False
+    if path.suffix in (".pt", ".pt2", ".ts"):
+        return zipfile.is_zipfile(path)
+    return path.suffix == ".onnx" or (path.suffix == ".xml" and path.with_suffix(".bin").is_file())
+
+
 def _is_packed(path: Path) -> bool:
     """Whether a file is a zip of a bundle; `locate.find` says what to do with it."""
     try:
@@ -124,8 +133,11 @@ def bundle_of(words: list[str], option: str | None) -> tuple[str, list[str]]:
     """[BUNDLE] INPUT ... -> the bundle, and the inputs. `option` is what --bundle says.
 
     Raises:
-        PolypError: a bundle without an input.
+        PolypError: a bundle without an input, or weights among the inputs.
     """
+    for word in words:
+        if _is_network(Path(word)):
+            raise PolypError(f"{word}: holds a network, no frame; give it as --weights {word}")
     if option is not None:
         return option, words
     if not is_bundle(words[0]) and not (len(words) > 1 and _almost_a_bundle(words[0])):

@@ -11,10 +11,12 @@ import argparse
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from polyp_monai.bundle import values
 from polyp_monai.cli.renamed import renamed
+from polyp_monai.data import remote
 from polyp_monai.errors import CombinedError, PolypError
 
 MISUSED = 2  # exit status where the words of the command line cannot be understood
@@ -26,6 +28,7 @@ class Mistakes:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.status = 1
+        self.after_flag: dict[str, str] = {}  # a word that may have been meant as the value of the flag before it
 
     def misused(self, line: str) -> None:
         self.lines.append(line)
@@ -42,7 +45,13 @@ class Mistakes:
     def check(self) -> None:
         """Raises CombinedError when there are any."""
         if self.lines:
-            raise CombinedError(list(dict.fromkeys(self.lines)), self.status)
+            raise CombinedError([self._hinted(line) for line in dict.fromkeys(self.lines)], self.status)
+
+    def _hinted(self, line: str) -> str:
+        for word, flag in self.after_flag.items():
+            if line.startswith(f"{word}: ") or f"/{word}: " in line:
+                return f"{line}; of --{flag} the value is true or false"
+        return line
 
 
 class Outcome(NamedTuple):
@@ -86,10 +95,22 @@ class Parser(argparse.ArgumentParser):
         self._mistakes = Mistakes()
 
     def option(
-        self, name: str, metavar: str, about: str, kind: Callable[[str], Any] = str, group: Any = None, **words: Any
+        self,
+        name: str,
+        metavar: str,
+        about: str,
+        kind: Callable[[str], Any] = str,
+        group: Any = None,
+        anywhere: bool = False,
+        **words: Any,
     ) -> argparse.Action:
-        """--NAME VALUE. A value that `kind` refuses with ValueError is a mistake; the default stands in for it."""
+        """--NAME VALUE. A value that `kind` refuses with ValueError is a mistake; the default stands in for it.
+
+        A DIR or FILE is of this machine, unless it may be `anywhere`: then the command looks after addresses itself.
+        """
         names: Sequence[str] = getattr(kind, "names", ())
+        if not anywhere and (kind is Path or (kind is str and metavar in ("DIR", "FILE"))):
+            kind = _local(kind)
         action = (group or self).add_argument(
             f"--{name}",
             metavar=metavar or f"{{{','.join(names)}}}",
@@ -214,6 +235,8 @@ class Parser(argparse.ArgumentParser):
         if flag:
             if value is None:
                 value = rest.pop(0) if rest and rest[0].lower() in ("true", "false") else "true"
+                if rest and rest[0].isalnum():
+                    self._mistakes.after_flag.setdefault(rest[0], name)
             try:
                 return "true" if values.boolean(value) != no else "false"
             except ValueError as error:
@@ -228,7 +251,7 @@ class Parser(argparse.ArgumentParser):
     def _unknown(self, name: str, equals: str, rest: list[str]) -> None:
         new = renamed(name, self.command)
         reason = new or self.explain(_plain(name))
-        near = values.did_you_mean(_plain(name), self.known)
+        near = "" if reason else values.did_you_mean(_plain(name), self.known)
         if not reason:
             hint = near.replace("mean ", "mean --").replace("_", "-") or f"; see `{self.prog} --help`"
             reason = f"no such option of `{self.prog}`{hint}"
@@ -241,6 +264,10 @@ class Parser(argparse.ArgumentParser):
 def complete(action: argparse.Action, words: Callable[..., Iterable[str]]) -> None:
     """Have the shell offer `words(prefix=, ...)` for what `action` takes; argcomplete asks for the attribute."""
     setattr(action, "completer", words)  # noqa: B010  argparse does not declare it
+
+
+def _local(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda text: kind(remote.local(text))
 
 
 def _plain(name: str) -> str:

@@ -30,8 +30,8 @@ from polyp_monai.cli import (
     train,
     video,
 )
-from polyp_monai.cli.grammar import MISUSED, Outcome, Parser
-from polyp_monai.errors import CombinedError, exit_status, shown
+from polyp_monai.cli.grammar import MISUSED, Mistakes, Outcome, Parser
+from polyp_monai.errors import CombinedError, PolypError, exit_status, shown
 
 HOWTO = """polyp finds and outlines polyps in colonoscopy frames. The main job:
 
@@ -129,7 +129,7 @@ def _run(words: list[str]) -> int:
     share.accept(args)
     stdout = sys.stdout
     with redirect_stdout(sys.stderr if args.json else stdout):
-        outcome: Outcome = args.run(args, mistakes)
+        outcome = _outcome(args, mistakes)
     if args.json:
         text = json.dumps(outcome.content, indent=1, ensure_ascii=False, allow_nan=False)
         print("\n".join(map(shown, text.split("\n"))))
@@ -137,6 +137,13 @@ def _run(words: list[str]) -> int:
     for line in outcome.lines:
         print(shown(line))
     return outcome.status
+
+
+def _outcome(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
+    try:
+        return args.run(args, mistakes)
+    except SystemExit as error:  # of a network of the user's own: its status may be 0
+        raise PolypError(f"nothing came of it: code that it ran ended the program (SystemExit {error.code})") from error
 
 
 class _ToStderr(logging.Handler):
@@ -208,7 +215,8 @@ def _add_keys(parser: Parser, config: str, words: list[str]) -> None:
     parser.keys(known, f"configs/{config}.yaml", choices)
 
     def explain(key: str) -> str:
-        return f"has no meaning for `{parser.prog}`" if key in every else overrides.explain(root, config, key)
+        reason = "" if key in every else overrides.explain(root, config, key)
+        return reason or (f"has no meaning for `{parser.prog}`" if {key} & {*every, *overrides.ARGUMENTS} else "")
 
     parser.explain = explain
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from polyp_monai.cli import bulk, common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser, complete
-from polyp_monai.errors import FramesLeftOutError, PolypError, counted, say
+from polyp_monai.errors import FramesLeftOutError, counted, say
 
 PREDICT = """Write a mask for each frame: PNG of 0 and 255, or NIfTI with the affine of its NIfTI input.
 
@@ -47,7 +47,7 @@ def declare(parser: Parser) -> None:
     parser.add_argument("inputs", metavar="[BUNDLE] INPUT", nargs="*", help=about)
     complete(parser.option("bundle", "BUNDLE", "name or folder (efficient_unet)"), common.complete_bundle)
     parser.option("ensemble", "RUN", "instead of BUNDLE, twice or more: the mean of several", action="append")
-    parser.option("out", "DIR", "where the masks go (masks)", default="masks")
+    parser.option("out", "DIR", "where the masks go (masks)", default="masks", anywhere=True)
     common.calibration(parser)
     common.setting(parser)
     bulk.declare(parser)
@@ -61,6 +61,8 @@ def predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
             mistakes.misused(f"--{name}: is for --engine ray")
     if not args.inputs:
         mistakes.misused("missing: [BUNDLE] INPUT (see `polyp predict --help`)")
+    if args.ensemble and (args.bundle or (args.inputs and common.is_bundle(args.inputs[0]))):
+        mistakes.misused(f"--ensemble: stands in place of the bundle {args.bundle or args.inputs[0]}; give one of them")
     mistakes.check()
     if not args.ensemble:
         return _predict(args, mistakes)
@@ -77,12 +79,14 @@ def _predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai.bundle import locate, overrides
     from polyp_monai.data import datalist, predicted, remote
 
-    out = Path(os.path.abspath(args.out))
     inputs: list[str] = []
     given: dict[str, Any] = {"overwrite": True}  # of wrong options: they are said, not what would be in their way
+    out = Path()
+    try:
+        out = Path(os.path.abspath(remote.local(args.out)))
+    except ValueError as error:
+        mistakes.lines.append(f"--out {args.out}: {error}")
     with mistakes.collecting():
-        if remote.is_address(args.out):
-            raise PolypError(f"{args.out}: masks go to a folder of this machine; give another --out")
         bundle, inputs = common.bundle_of(args.inputs, args.bundle)
         root = locate.find(bundle)
         given = overrides.check(root, "inference", args.given, args.settings)

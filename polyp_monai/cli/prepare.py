@@ -11,7 +11,7 @@ from data_prep import registry
 from polyp_monai.bundle import values
 from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser, complete
-from polyp_monai.errors import PolypError, say
+from polyp_monai.errors import PolypError, known_as, say
 
 if TYPE_CHECKING:
     from data_prep.findings import Finding
@@ -192,10 +192,8 @@ def _collect(
     if source.is_zip(args.source):
         place = source.unpack(args.source, stack.enter_context(output.workspace()))
     source.check_not_empty(place, args.source)
-    try:
+    with known_as(place, args.source):  # the user knows the zip, not the folder it was unpacked to
         return module.pairs(place, findings, **given)
-    except PolypError as error:  # the user knows the zip, not the folder it was unpacked to
-        raise PolypError(str(error).replace(str(place), str(args.source))) from error
 
 
 def _overlap(out: Path, origin: Path) -> bool:

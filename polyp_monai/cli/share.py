@@ -10,7 +10,7 @@ from pathlib import Path
 from polyp_monai.bundle import values
 from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser, complete
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, known_as
 
 INSPECT = """Look at a bundle that somebody sent, without running anything of it.
 
@@ -206,8 +206,9 @@ def inspect(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
             raise PolypError(f"{path}: no such bundle; give a folder or a zip")
         if not (root / "configs").is_dir():
             raise PolypError(f"{path}: holds no bundle (a folder configs/)")
-        found = inspection.inspect(root)
-        found.path = path
-        signer = signature.verify(root, args.verify) if args.verify else None
+        with known_as(root, path):
+            found = inspection.inspect(root)
+            found.path = path
+            signer = signature.verify(root, args.verify) if args.verify else None
     signed = [f"signed by {signer}; no file was changed, added or taken away since"] if signer else []
     return Outcome([*found.lines(), *signed], {**found.to_dict(), "signed_by": signer}, found.status)

@@ -73,7 +73,7 @@ def train(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         given = overrides.check(root, "train", args.given, args.settings)
         if given.get("weights"):
             common.weights(root, given)
-        if (args.processes or 1) * args.nodes > 1 or args.print:
+        if (args.processes or 1) * args.nodes > 1 or args.print or args.node_rank or args.rdzv:
             world = launch.World(args.processes or 1, args.nodes, args.node_rank, args.rdzv)
             batch_size = given.get("batch_size", options.options(root, "train")["batch_size"].default)
             launch.check(world, batch_size, given.get("device"), here=not args.print)

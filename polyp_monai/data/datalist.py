@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, reduce
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ def local(dataset_dir: str | Path) -> Path:
     """
     if remote.is_address(dataset_dir):
         return remote.mirror(str(dataset_dir))
-    place = Path(dataset_dir).resolve()
+    place = Path(remote.path(str(dataset_dir))).resolve()
     if place.name == LIST and place.is_file():
         return place.parent
     if place.is_file():
@@ -235,10 +236,12 @@ def frames(
         part: "K/N", the K-th of N parts: frame K, K + N, K + 2 N ... of all.
 
     Raises:
-        PolypError: an input that is not there, holds no frame, or whose mask would overwrite a file.
+        PolypError: an input that is not there, holds no frame, or whose mask would overwrite a file, or would be taken
+            for a frame the next time.
     """
     out = Path(os.path.abspath(output_dir))
-    listing, passed_over, burned_in = _gather([inputs] if isinstance(inputs, (str, Path)) else inputs, str(out))
+    inputs = [str(item) for item in ([inputs] if isinstance(inputs, (str, Path)) else inputs)]
+    listing, passed_over, burned_in = _gather(inputs, str(out))
     if passed_over and strict:
         raise PolypError(search.passed_over_line(passed_over))
     _tell_apart(listing)
@@ -249,6 +252,7 @@ def frames(
     fresh = not out.is_dir() or not any(out.iterdir())
     sources: DiskSet | tuple[()] = () if fresh else _real_paths(listing)
     _check_targets(every, out, sources, DiskSet(), probability, overlay, dicom_out)
+    _check_not_found_again(every, out, inputs, probability, overlay, dicom_out)
     if part is not None:
         number, parts = predicted.part_of(part)
         listing.keep(lambda frame: (frame.position - number) % parts == 0)
@@ -335,7 +339,7 @@ def _gather(inputs: Iterable[str], out: str) -> tuple[Listing, list[str], list[P
     listing = Listing()
     passed_over: dict[str, None] = {}
     burned_in: dict[str, None] = {}
-    for item in map(str, inputs):
+    for item in inputs:
         if not item:
             raise PolypError("the name of an input is empty; give a file, a folder or a glob")
         item = remote.absolute(item)
@@ -392,6 +396,37 @@ def _check_targets(
             if name.casefold() in claimed:
                 raise PolypError(f"{target}: two frames would be written there; {otherwise}")
             claimed.add(name.casefold())
+
+
+def _check_not_found_again(
+    samples: Iterable[dict], out: Path, inputs: Iterable[str], probability: bool, overlay: bool, dicom_out: str
+) -> None:
+    """Raises PolypError when an input would find what is written; below a folder of its own it is not looked for."""
+    place, risky = out.resolve(), []
+    for item in (remote.absolute(item) for item in inputs if not remote.is_address(item)):
+        folder = os.path.isdir(item)
+        named = Path(item) if folder else Path(*_fixed_parts(Path(item)))
+        root, pattern = named.resolve(), ("**",) if folder else Path(item).relative_to(named).parts
+        near = root.is_relative_to(place) or (place.is_relative_to(root) and not folder)
+        if near and (folder or not os.path.lexists(item)):
+            risky.append((item, root, pattern))
+    if not risky:
+        return
+    names = (targets(s, probability, overlay, dicom_out) for s in samples if "problem" not in s)
+    for name in chain.from_iterable(names):
+        for item, root, pattern in risky:
+            target = place / name
+            if target.is_relative_to(root) and _matches(target.relative_to(root).parts, pattern):
+                raise PolypError(f"{target}: the next run on {item} would take it for a frame; give another --out")
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a glob finds a path, both as their pieces."""
+    if not pattern or not parts:
+        return not parts and all(piece == "**" for piece in pattern)
+    if pattern[0] == "**":
+        return _matches(parts, pattern[1:]) or _matches(parts[1:], pattern)
+    return fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
 
 
 def _below(path: Path) -> Path:

@@ -297,6 +297,8 @@ def _check_pixels(
         if length < needed or size - file.tell() < length:
             there = min(length, size - file.tell())
             raise PolypError(f"{name}: {there:,} of {needed:,} bytes of its pixels are there; it is cut short")
+        if needed:
+            _check_not_more(length, needed, name)
         return ()
     if length != 0xFFFFFFFF:
         raise PolypError(f"{name}: says that its pixels are compressed, and they are not; is it damaged?")
@@ -312,6 +314,14 @@ def _check_pixels(
     if len(items) - 1 < max(1, frames):  # the first is a table
         raise PolypError(f"{name}: announces {counted(frames, 'frame')} and holds {len(items) - 1}; it is cut short")
     return tuple(items[1:])
+
+
+def _check_not_more(length: int, needed: int, name: str) -> None:
+    """Raises PolypError where there are more bytes than the layout says, but for the one that makes them even."""
+    if length > needed + needed % 2:
+        raise PolypError(
+            f"{name}: holds {length:,} bytes of pixels, and its size, colors and frames make {needed:,}; damaged?"
+        )
 
 
 def _check_inflated(file: BinaryIO, name: str) -> None:
@@ -374,7 +384,11 @@ def _by_pydicom(file: BinaryIO, name: str, about: Dataset, index: int) -> np.nda
         plugin = next((plugin for plugin in DECODERS if plugin in there), "")
         if not plugin:
             raise PolypError(f"{name}: its compression, {syntax.name}, is not known here; decompress it first")
-    source: Any = dcmread(file, specific_tags=[*TAGS, "PixelData"]) if syntax == DEFLATED else file
+    source: Any = file
+    if syntax == DEFLATED:
+        source = dcmread(file, specific_tags=[*TAGS, "PixelData"])
+        frames = max(1, int(about.get("NumberOfFrames") or 1))
+        _check_not_more(len(source.PixelData), frames * _frame_bytes(about), name)
     return pixel_array(source, index=index, decoding_plugin=plugin)
 
 

@@ -13,6 +13,7 @@ import math
 import os
 import secrets
 import struct
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -500,6 +501,17 @@ def atomic(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def is_whole_zip(path: str | Path) -> bool:
+    """Whether all in a zip is as its checksums say, which PyTorch does not look at; True of what is no zip."""
+    if not zipfile.is_zipfile(path):
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except Exception:  # a damaged file makes it raise anything
+        return False
+
+
 def make_folder(path: str | Path) -> None:
     """Make a folder, and those above it.
 
@@ -517,6 +529,25 @@ def check_folder(path: str | Path) -> None:
         if os.path.lexists(place) and not place.is_dir():
             what = "is a file" if place.exists() else f"is a link to {os.readlink(place)}, which is not there"
             raise PolypError(f"{place}: {what}; give the name of a folder")
+
+
+def read_text(path: str | Path) -> str:
+    """Raises PolypError where it is no UTF-8 text."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise PolypError(f"{path}: is no UTF-8 text; save it as UTF-8") from error
+
+
+def read_json(path: str | Path, what: str, advice: str) -> dict[str, Any]:
+    """The object in a JSON file, which holds `what`. Raises PolypError, with what to do, where there is none."""
+    try:
+        content = json.loads(read_text(path))
+    except ValueError as error:
+        raise PolypError(f"{path}: is not JSON ({error}); {advice}") from error
+    if not isinstance(content, dict):
+        raise PolypError(f"{path}: holds no {what}; {advice}")
+    return content
 
 
 def write_text(path: str | Path, text: str) -> None:

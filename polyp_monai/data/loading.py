@@ -143,5 +143,5 @@ class FrameDataset(IterableDataset):
         """Raises PolypError when frames were left out; each was named when it was met."""
         if self.failures:
             of = f"{len(self.failures)} of {counted(len(self.data), 'frame')}"
-            raise FramesLeftOutError(f"{of} could not be read and got no mask")
+            raise FramesLeftOutError(f"{of} got no mask; what is wrong with each was said before")
         logger.info(f"{counted(len(self.data), 'frame')} predicted")

@@ -17,13 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, known_as
 
 T = TypeVar("T")
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "memory": "fsspec"}
 PATIENCE = 600.0  # seconds: another process may be making the same copy
 READERS = 8  # files that are copied at a time
 _ADDRESS = re.compile(rf"({'|'.join(PACKAGES)})://", re.IGNORECASE)
+_SCHEME = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _SECRET = re.compile(r"://[^/]*@|\?.*")
 
 
@@ -32,9 +33,24 @@ def is_address(path: Any) -> bool:
     return isinstance(path, str) and _ADDRESS.match(path) is not None
 
 
+def local(text: str) -> str:
+    """A path of this machine; without file://. Raises ValueError where it is an address of any kind."""
+    if _SCHEME.match(text):
+        raise ValueError("expected a path of this machine; only `polyp predict --engine ray` writes to an address")
+    return re.sub("^file://", "", text, flags=re.IGNORECASE)
+
+
+def path(text: str) -> str:
+    """A path of this machine, without file://, of something to read. Raises PolypError for an address."""
+    if _SCHEME.match(text):
+        known = ", ".join(f"{scheme}://" for scheme in PACKAGES)
+        raise PolypError(f"{shown(text)}: no address that can be read here ({known}); copy it to this machine first")
+    return re.sub("^file://", "", text, flags=re.IGNORECASE)
+
+
 def absolute(text: str) -> str:
-    """An address as it is, a path (file:// too) as an absolute one."""
-    return text.rstrip("/") if is_address(text) else os.path.abspath(re.sub("^file://", "", text, flags=re.IGNORECASE))
+    """An address as it is, a path (file:// too) as an absolute one. Raises PolypError for an address of no store."""
+    return text.rstrip("/") if is_address(text) else os.path.abspath(path(text))
 
 
 def shown(address: str) -> str:
@@ -143,10 +159,8 @@ def fetched(address: str, names: Iterable[str] = ("",)) -> Iterator[Path]:
         copy = Path(folder) / address.rpartition("/")[2]
         for name in names:
             _copy(join(address, name).rstrip("/"), copy / name)
-        try:
+        with known_as(copy, address):
             yield copy
-        except PolypError as error:
-            raise PolypError(str(error).replace(str(copy), address)) from error
 
 
 @contextmanager

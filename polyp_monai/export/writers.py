@@ -66,8 +66,9 @@ def describe_onnx(path: Path, facts: About) -> None:
     for part in (model.graph, *model.functions):
         for step in part.node:
             del step.metadata_props[:]
-    package.helper.set_model_props(model, facts.texts())
+    package.helper.set_model_props(model, facts.texts() | {about.CONTENT[".onnx"]: about.UNSEALED})
     package.save(model, path)
+    about.seal(path)
 
 
 def openvino(source: Path, path: Path, facts: About) -> None:
@@ -80,8 +81,10 @@ def openvino(source: Path, path: Path, facts: About) -> None:
         model.set_rt_info(text, ["polyp_monai", key])
     package.save_model(model, path, compress_to_fp16=facts.precision == "fp16")
     digest = provenance.digest(path.with_suffix(".bin"))
-    model.set_rt_info(digest, ["polyp_monai", about.BIN])
+    for key, text in {about.BIN: digest, about.CONTENT[".xml"]: about.UNSEALED}.items():
+        model.set_rt_info(text, ["polyp_monai", key])
     package.save_model(model, path, compress_to_fp16=facts.precision == "fp16")
+    about.seal(path)
 
 
 def openvino_from(network: nn.Module, path: Path, facts: About) -> None:

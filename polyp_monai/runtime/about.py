@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import logging
+import mmap
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +18,7 @@ from typing import Any
 
 import polyp_monai
 from polyp_monai import provenance
+from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 
 INPUT, OUTPUT = "image", "logits"
@@ -25,6 +29,10 @@ LAYOUT = (  # what a reader of the file's metadata must know beside the facts of
     "height), sigmoid, INTER_LINEAR back to the frame, then polyp from threshold on"
 )
 BIN = "bin_sha256"  # digest of the .bin that belongs to a .xml
+# digest of the file that holds it, with as many zeros in its place; ONNX and OpenVINO write names and texts like this
+CONTENT = {".onnx": "onnx_sha256", ".xml": "graph_sha256"}
+UNSEALED = "0" * 64
+_SEAL = re.compile(rb'(?:onnx_sha256\x12\x40|<graph_sha256 value=")([0-9a-f]{64})')
 INSTALL = "pip install 'polyp_monai[runtime]'"
 _quiet = threading.RLock()
 
@@ -85,6 +93,39 @@ def parse(texts: Mapping[str, str], path: Path) -> About:
     return About(**plain, **read)
 
 
+def seal(path: Path) -> None:
+    """Write the digest of a file's content into it, where `UNSEALED` stands for it."""
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
+        found = _sealed(content)
+        assert found, path
+        place, digest = found
+        content[place] = digest.encode()
+
+
+def _sealed(content: mmap.mmap) -> tuple[slice, str] | None:
+    """Where the digest stands, and what it must be; None in a file of an earlier version, which has none."""
+    stated = _SEAL.search(content)
+    if not stated:
+        return None
+    digest = hashlib.sha256()
+    for start, end in ((0, stated.start(1)), (stated.end(1), len(content))):
+        digest.update(UNSEALED.encode() * (start > 0))
+        for position in range(start, end, 1 << 20):
+            digest.update(content[position : min(end, position + (1 << 20))])
+    return slice(*stated.span(1)), digest.hexdigest()
+
+
+def _check_content(path: Path) -> None:
+    """Raises PolypError where a file is not what was written: runtimes take any numbers that they can read."""
+    damaged = PolypError(f"{path}: is damaged: its content is not what its checksum says; export it again")
+    if not files.is_whole_zip(path):  # of PyTorch's formats
+        raise damaged
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        found = _sealed(content)
+        if found and content[found[0]] != found[1].encode():
+            raise damaged
+
+
 def version_of(root: str | Path) -> str:
     """Version of the bundle in the folder `root`."""
     return str(json.loads((Path(root) / "configs/metadata.json").read_text(encoding="utf-8")).get("version"))
@@ -140,6 +181,7 @@ def readable(load: Callable, path: Path, program: str):
         raise PolypError(f"{path}: no such file; make it with `polyp export`")
     if not path.stat().st_size:
         raise PolypError(f"{path}: is empty; export it again")
+    _check_content(path)
     try:
         with quiet():
             return load()

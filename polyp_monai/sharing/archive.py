@@ -11,7 +11,8 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, known_as
+from polyp_monai.sharing import sums
 
 MOST_ENTRIES = 5_000
 LARGEST = 4_000_000_000  # bytes unpacked
@@ -50,6 +51,16 @@ def unpack(path: Path, folder: Path) -> Path:
     return folder
 
 
+def packed(path: Path, folder: Path) -> Path:
+    """`unpack` what `polyp pack` wrote. Raises PolypError when it is something else, or was changed since, too."""
+    root = unpack(path, folder)
+    if not (root / "configs/metadata.json").is_file():
+        raise PolypError(f"{path}: holds no bundle (no configs/metadata.json); `polyp pack` writes one")
+    with known_as(root, path):
+        sums.check(root)
+    return root
+
+
 def files_below(root: Path) -> dict[str, Path]:
     """Name below `root` -> file, sorted."""
     found = {file.relative_to(root).as_posix(): file for file in root.rglob("*") if file.is_file()}
@@ -67,15 +78,6 @@ def write(files: Mapping[str, Path], path: Path, name: str) -> None:
             info.external_attr = (stat.S_IFREG | 0o644) << 16
             info.create_system = 3
             archive.writestr(info, file.read_bytes())
-
-
-def check(path: Path) -> None:
-    """Raises PolypError as `unpack`, of the zip's directory alone."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _checked(archive, Path(path))
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise PolypError(f"{path}: cannot be unpacked ({error}); it is damaged, or no zip") from error
 
 
 def _checked(archive: zipfile.ZipFile, path: Path) -> dict[zipfile.ZipInfo, PurePosixPath]:

@@ -40,7 +40,7 @@ def fill(root: Path, runs: Sequence[Path], pictures: bool = False) -> list[str]:
         raise PolypError(f"{weights}: no such weights; a card speaks of weights")
     digest = provenance.digest(weights)
     summaries = [_read(Path(run), digest) for run in runs]
-    metadata = json.loads((root / "configs/metadata.json").read_text(encoding="utf-8"))
+    metadata = files.read_json(root / "configs/metadata.json", "metadata", "copy it from a shipped bundle")
     metadata["eval_metrics"] = _metrics(summaries)
     worst = [_worst(Path(run)) for run in runs]
     lines = _lines(summaries, worst, pictures)
@@ -48,7 +48,7 @@ def fill(root: Path, runs: Sequence[Path], pictures: bool = False) -> list[str]:
     pairs = zip(worst, thresholds, strict=True)
     drawn = [_drawn(row, threshold) for rows, threshold in pairs for row in rows] if pictures else []
     card = root / "docs/README.md"
-    text = _replaced(card.read_text(encoding="utf-8"), lines)
+    text = _replaced(files.read_text(card), lines)
     for old in (root / FAILURES).glob("*.jpg"):
         old.unlink()
     for number, content in enumerate(drawn, 1):

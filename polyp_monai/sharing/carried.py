@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Iterable
+from functools import cache
 from pathlib import Path
 
 import polyp_monai
+from polyp_monai.sharing import code, names
 
 PACKAGE = Path(polyp_monai.__file__).resolve().parent
 LIBRARY = "scripts/lib/polyp_monai/"
@@ -20,11 +22,12 @@ if "polyp_monai" not in sys.modules:  # the polyp command has its own
     sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 '''
 INIT = "scripts/__init__.py"
+HANDLING = ("tempfile", "shutil", "importlib", "sys")
 
 
-def verified_files(root: Path, names: Iterable[str]) -> set[str]:
+def verified_files(root: Path, files: Iterable[str]) -> set[str]:
     """Those Python files of the bundle that are byte for byte what this installation of polyp_monai would carry."""
-    return {name for name in names if _expected(name) == (root / name).read_bytes()}
+    return {name for name in files if _expected(name) == (root / name).read_bytes()}
 
 
 def _expected(name: str) -> bytes | None:
@@ -39,6 +42,20 @@ def installed(name: str) -> Path | None:
     source = PACKAGE / name.removeprefix(LIBRARY)
     known = name.startswith(LIBRARY) and source.resolve().is_relative_to(PACKAGE) and source.is_file()
     return source if known else None
+
+
+def usual(name: str) -> set[str]:
+    """What may stand out in a bundle's file of that name, of another version: what does in the file installed here,
+    and of what handles files and modules, and starts nothing, what does in any file that bundles carry."""
+    source = installed(name)
+    own = {finding.what for finding in code.examine(source, name)} if source else set()
+    return own | {what for what in _stands_out() if what.partition(".")[0] in HANDLING}
+
+
+@cache
+def _stands_out() -> frozenset[str]:
+    files = filter(None, map(installed, library(names.own_names())))
+    return frozenset(finding.what for file in files for finding in code.examine(file, file.name))
 
 
 def modules_of(files: Collection[str]) -> set[str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from polyp_monai.data import yaml_text
 from polyp_monai.sharing import expressions, names, sums
 from polyp_monai.sharing.expressions import Scope
 from polyp_monai.sharing.findings import BundleFinding, Level
@@ -85,14 +86,11 @@ def _parse(text: str, name: str, repeated: list[str]) -> Any:
 
         return json.loads(text, object_pairs_hook=pairs)
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml_text.Once, yaml.SafeLoader):
         """PyYAML's own safe loader, as MONAI's is, that notes repeated keys."""
 
-        def construct_mapping(self, node, deep=False):
-            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-            if len(set(keys)) < len(keys):
-                repeated.extend(sorted({key for key in keys if keys.count(key) > 1}))
-            return super().construct_mapping(node, deep)
+        def twice(self, key: yaml.ScalarNode) -> None:
+            repeated.append(key.value)
 
     return yaml.load(text, Loader)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+DAMAGED = ("cannot be read", "is damaged")  # how `BundleFinding.why` begins of such files
+
 
 class Level(IntEnum):
     """From harmless to harmful; of several, the largest counts."""
@@ -31,6 +33,11 @@ class BundleFinding:
     place: str
     what: str
     why: str = ""
+
+    @property
+    def damaged(self) -> bool:
+        """Whether its file, as it is, serves nobody, trusted or not."""
+        return self.why.startswith(DAMAGED)
 
     def __str__(self) -> str:
         text = f"{self.place}: {self.kind} {printable(self.what)}" if self.what else f"{self.place}: {self.kind}"

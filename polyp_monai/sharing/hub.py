@@ -63,8 +63,7 @@ def push(zipped: Path, text: str) -> str:
     if Path(zipped).name != f"{name}.zip":
         raise PolypError(f"{zipped}: a bundle has one name everywhere; pack it with --out {name}.zip for {text}")
     with tempfile.TemporaryDirectory(prefix="polyp-push-") as folder:
-        root = archive.unpack(Path(zipped), Path(folder) / name)
-        sums.check(root)
+        root = archive.packed(Path(zipped), Path(folder) / name)
         version = str(json.loads((root / "configs/metadata.json").read_text(encoding="utf-8"))["version"])
         with _clear_errors(text):
             api = _client()

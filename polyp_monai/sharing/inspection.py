@@ -181,10 +181,9 @@ def _of_file(
         if name.startswith(LIBRARIES) and not name.startswith(carried.LIBRARY):
             return one(Level.DANGEROUS, "would be imported in place of an installed library")
         found = code.examine(path, name)
-        if source := carried.installed(name):  # what stands out in the installed version too is nothing new
-            usual = code.examine(source, name)
-            found = [finding for finding in found if finding.level < Level.DANGEROUS or finding not in usual]
         if name.startswith(carried.LIBRARY):
+            usual = carried.usual(name)
+            found = [finding for finding in found if finding.level < Level.DANGEROUS or finding.what not in usual]
             why = f"differs from polyp_monai {polyp_monai.__version__}, installed here"
             found.append(BundleFinding(Level.UNKNOWN, "code", name, "", why))
         if root != "scripts":

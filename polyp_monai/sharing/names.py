@@ -91,6 +91,12 @@ def known_names() -> frozenset[str]:
     return frozenset(_lists()["name"])
 
 
+def own_names() -> frozenset[str]:
+    """Modules and names of polyp_monai that a config may use."""
+    lists = _lists()
+    return frozenset(name for name in (*lists["import"], *lists["name"]) if name.startswith("polyp_monai."))
+
+
 @cache
 def name_arguments() -> frozenset[str]:
     """Arguments of known targets whose text is looked up as a name in turn, such as the reader of LoadImaged."""

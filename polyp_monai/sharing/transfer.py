@@ -12,7 +12,7 @@ from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
 
 from polyp_monai.data import files
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, known_as
 from polyp_monai.sharing import archive, hub, inspection, sums
 from polyp_monai.sharing.findings import Level
 
@@ -25,9 +25,10 @@ def push(zipped: Path, folder: Path) -> Path:
     Raises:
         PolypError: no packed bundle; no such folder; another zip of that name is there.
     """
-    archive.check(zipped)
     if not folder.is_dir():
         raise PolypError(f"{folder}: no such folder")
+    with tempfile.TemporaryDirectory(prefix="polyp-push-") as place:
+        archive.packed(zipped, Path(place) / "bundle")
     target = folder / zipped.name
     digest = sums.digest(zipped)
     if target.exists() and sums.digest(target) != digest:
@@ -57,6 +58,8 @@ def fetch(source: str, out: Path | None = None, sha256: str | None = None, trust
     """
     hosted = source.startswith(hub.PREFIX)
     remote = hosted or "://" in source
+    if remote and not source.startswith(("https://", "http://", hub.PREFIX)):
+        raise PolypError(f"{source}: cannot be fetched; give a zip, its https address, or hf:OWNER/NAME")
     if hosted:
         name = f"{hub.address(source).name}.zip"
     else:
@@ -81,10 +84,12 @@ def fetch(source: str, out: Path | None = None, sha256: str | None = None, trust
         else:
             raise PolypError(f"{source}: no such file")
         _check_digest(zipped, source, sha256, remote)
-        unpacked = archive.unpack(zipped, Path(folder) / "unpacked" / target.name)
-        if (unpacked / sums.NAME).is_file():
-            sums.check(unpacked)
-        found = inspection.inspect(unpacked)
+        unpacked = Path(folder) / "unpacked" / target.name
+        with known_as(zipped, source), known_as(unpacked, source):
+            archive.unpack(zipped, unpacked)
+            if (unpacked / sums.NAME).is_file():
+                sums.check(unpacked)
+            found = inspection.inspect(unpacked)
         if not (unpacked / "configs").is_dir():
             raise PolypError(f"{source}: is no bundle (it has no folder configs/)")
         if found.level == Level.DANGEROUS and found.digest != (trust or "").lower():

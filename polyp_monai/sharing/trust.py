@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from polyp_monai.data import files, yaml_text
 from polyp_monai.errors import PolypError, say
 from polyp_monai.sharing import signature
 from polyp_monai.sharing.findings import Level
@@ -90,6 +91,8 @@ def _refuse_unless_wanted(found: Inspection, ask: bool) -> None:
     look = f"look at it with `polyp inspect {found.path}`; {word} uses it all the same"
     if found.level == Level.DANGEROUS:
         raise PolypError(f"{found.path}: dangerous, so not used: {worst[0]}{more}; {look}")
+    if broken := next((finding for finding in found.findings if finding.damaged), None):
+        raise PolypError(f"{found.path}: is damaged: {broken}; get it again from where it came")
     line = f"{found.path}: can run code that is not known: {worst[0]}{more}"
     if not (ask and sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         raise PolypError(f"{line}; {look}")
@@ -133,8 +136,6 @@ def _remembered() -> dict[str, Any]:
 
 
 def _write(content: dict[str, Any]) -> None:
-    from polyp_monai.data import files
-
     path = config_folder() / "trusted.json"
     try:
         files.write_json(path, content)
@@ -148,9 +149,9 @@ def _settings() -> dict[str, str]:
     content: Any = {}
     if path.is_file():
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            content = yaml_text.load(files.read_text(path)) or {}
         except yaml.YAMLError as error:
-            raise PolypError(f"{path}: is not YAML") from error
+            raise PolypError(f"{path}: is not YAML ({getattr(error, 'problem', None) or error})") from error
     mode = content.get("trust", "ask") if isinstance(content, dict) else None
     if mode not in MODES:
         raise PolypError(f"{path}: trust: {mode}: expected {' or '.join(MODES)}")

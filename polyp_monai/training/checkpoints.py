@@ -105,6 +105,8 @@ def read(path: str | Path, device: str | torch.device = "cpu") -> Any:
     path = Path(path).resolve()
     if not path.is_file():
         raise PolypError(f"{path}: no such weights; train the bundle first, or name other weights with --weights FILE")
+    if not files.is_whole_zip(path):
+        raise PolypError(f"{path}: is damaged: its content is not what its checksums say; copy or train it again")
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # the reader of damaged files raises anything, IndexError too

@@ -149,10 +149,15 @@ def _video_stream(container: av.container.InputContainer, name: str) -> av.Video
     streams = [s for s in moving if s.type == "video"]
     if not moving:
         raise PolypError(f"{name}: {_not_opened('no table of its streams', live=False)}")
+    kinds = sorted({s.type for s in moving})
+    if kinds == ["data"]:  # of a table that breaks off, the kind of a stream is lost first
+        raise PolypError(f"{name}: {_not_opened('its table of streams names no video', live=False)}")
     if not streams:
-        raise PolypError(f"{name}: holds no video, only {' and '.join(sorted({s.type for s in moving}))}")
+        raise PolypError(f"{name}: holds no video, only {' and '.join(kinds)}")
     if streams[0].codec_context is None:
-        raise PolypError(f"{name}: its codec is unknown here; convert it to H.264, e.g. with ffmpeg -i IN OUT.mp4")
+        raise PolypError(
+            f"{name}: its codec is unknown here; is it whole? Then convert it to H.264, e.g. with ffmpeg -i IN OUT.mp4"
+        )
     return cast("av.VideoStream", streams[0])
 
 

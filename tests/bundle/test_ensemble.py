@@ -44,6 +44,13 @@ def test_an_ensemble_keeps_the_contract(trained, other, tmp_path):
     assert yaml.safe_load((root / "configs/model.yaml").read_text())["network_def"]["_target_"].endswith("Ensemble")
 
 
+def test_a_run_counts_once(trained, other, tmp_path):
+    with pytest.raises(PolypError, match="is named twice"):
+        ensemble.write([trained, other, trained / "../" / trained.name], tmp_path / "both")
+    with pytest.raises(PolypError, match="holds a bundle already; give another --out"):
+        ensemble.write([trained, other], shutil.copytree(trained, tmp_path / "third"))
+
+
 def test_a_prediction_is_the_mean_of_the_members(trained, other, dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     frame = next((dataset / "images").iterdir())

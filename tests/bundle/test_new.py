@@ -32,6 +32,17 @@ class EndsInASigmoid(Tiny):
     def forward(self, x):
         return super().forward(x).sigmoid()
 
+class Ends(Tiny):
+    def __init__(self):
+        raise SystemExit(0)
+
+class EndsLater(Tiny):
+    def forward(self, x):
+        raise SystemExit(0)
+
+def nothing():
+    return None
+
 class Breaks(Tiny):
     def forward(self, x):
         raise ValueError("no such size")
@@ -84,6 +95,11 @@ def test_stock_monai_takes_it(dataset, tmp_path, monkeypatch):
         (["mine", "--network", "nowhere.py:Tiny"], "nowhere.py: no such file"),
         (["mine", "--network", "no.such.Network"], "cannot be built"),
         (["my-net", "--network", "{file}:Tiny"], "letters, digits and _"),
+        (["mine", "--network", "{file}:"], "my_net.py:CLASS"),
+        (["mine", "--network", "{file}:nothing"], "is no network: it gives NoneType, expected a torch.nn.Module"),
+        (["mine", "--network", "{file}:Ends"], "code that it ran ended the program (SystemExit 0)"),
+        (["mine", "--network", "{file}:EndsLater"], "code that it ran ended the program (SystemExit 0)"),
+        (["mine", "--network", "{file}:Tiny", "--out", "{broken}"], "broken.py: is a file; give the name of a folder"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_leaves_nothing(words, says, file, tmp_path, monkeypatch, capfd):

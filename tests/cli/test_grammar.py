@@ -120,6 +120,25 @@ def test_values_that_are_wrong(parser, words, text):
     assert text in mistakes.lines[0]
 
 
+def test_a_folder_is_of_this_machine(parser, tmp_path):
+    args, mistakes = parser.read(["--out", "s3://bucket/x", "--data", "http://host/x", "a"])
+    assert [line.partition(": ")[0] for line in mistakes.lines] == ["--out s3://bucket/x", "--data http://host/x"]
+    assert "only `polyp predict --engine ray` writes to an address" in mistakes.lines[0]
+    assert args.out is None
+    assert parser.read(["--out", f"file://{tmp_path}", "a"])[0].out == tmp_path
+
+
+def test_a_word_after_a_flag_that_is_no_input_may_have_been_its_value(parser):
+    _, mistakes = parser.read(["photo.jpg", "--crop", "maybe"])
+    mistakes.lines = ["/here/maybe: no such file", "photo.jpg: no such file"]
+    with pytest.raises(CombinedError) as caught:
+        mistakes.check()
+    assert caught.value.lines == [
+        "/here/maybe: no such file; of --crop the value is true or false",
+        "photo.jpg: no such file",
+    ]
+
+
 def test_missing_arguments_are_named_with_the_other_mistakes(parser):
     with pytest.raises(CombinedError) as caught:
         parser.read(["--smooth", "flaw", "--zebra"])

@@ -49,7 +49,7 @@ def test_a_damaged_frame_is_named_and_the_others_are_predicted(trained, dataset,
         shutil.copy(image, frames / f"{i}.jpg")
     (frames / "1.jpg").write_bytes((frames / "1.jpg").read_bytes()[:3000])
     words = ["predict", trained, frames, "--out", tmp_path / "out"]
-    assert "1 of 3 frames could not be read" in fails(capsys, *words)
+    assert "1 of 3 frames got no mask" in fails(capsys, *words)
     made = sorted(p.name for p in (tmp_path / "out").iterdir() if not p.name.startswith("."))
     assert made == ["0.png", "2.png", "predictions.csv"]
 
@@ -74,7 +74,7 @@ def test_what_is_passed_over_is_named_and_strict_refuses_it(trained, dataset, tm
     assert f"1 file is passed over, no picture of a known format: {frames}/c.gif" in error
     assert f"{frames}/d.jpg: a link to ../annex/none, which is not there" in error
     assert "its name is too long for a file" in error
-    assert "2 of 4 frames could not be read" in error
+    assert "2 of 4 frames got no mask" in error
     made = sorted(p.name for p in (tmp_path / "out").iterdir() if not p.name.startswith("."))
     assert made == ["a.png", "a_overlay.png", "b.png", "b_overlay.png", "predictions.csv"]
     words[4] = tmp_path / "strict"
@@ -93,6 +93,21 @@ def test_the_mask_of_a_photo_lies_on_it_as_viewers_show_it(trained, dataset, tmp
     for end in ("", "_overlay", "_probability"):
         one, other = (np.asarray(Image.open(tmp_path / f"out/{name}{end}.png")) for name in ("upright", "turned"))
         assert np.array_equal(one, other)
+
+
+def test_a_network_among_the_frames_and_a_bundle_beside_an_ensemble(trained, dataset, tmp_path, capsys):
+    image = next((dataset / "images").iterdir())
+    weights = tmp_path / "tiny.onnx"
+    weights.touch()
+    words = ["--out", tmp_path / "out"]
+    expected = f"{weights}: holds a network, no frame; give it as --weights {weights}"
+    assert expected in fails(capsys, "predict", weights, image, *words)
+    assert expected in fails(capsys, "predict", trained, image, weights, *words)
+    words += ["--ensemble", trained, "--ensemble", trained]
+    line = f"--ensemble: stands in place of the bundle {trained}; give one of them"
+    assert line in fails(capsys, "predict", image, "--bundle", trained, *words, status=2)
+    assert line in fails(capsys, "predict", trained, image, *words, status=2)
+    assert not (tmp_path / "out").exists()
 
 
 def test_two_runs_into_one_folder_do_not_meet(trained, dataset, tmp_path, capsys):

@@ -140,7 +140,7 @@ def test_mistakes_of_dicom_out_get_one_line(sees_red, tmp_path, capsys):
     assert "expected png, seg or sr" in fails(capsys, *words, "SEG")
     dicoms.write(tmp_path / "b.dcm", dicoms.scene(), StudyInstanceUID="")
     words = ["predict", sees_red, tmp_path / "b.dcm", "--out", tmp_path / "out"]
-    assert "1 of 1 frame could not be read" in fails(capsys, *words, "--dicom-out", "sr")
+    assert "1 of 1 frame got no mask" in fails(capsys, *words, "--dicom-out", "sr")
     assert predict(*map(str, words[1:])) == 0
 
 

@@ -94,6 +94,34 @@ def test_masks_below_the_input_folder_are_no_frames(tmp_path):
     assert [f["output"] for f in datalist.frames(str(tmp_path / "in"), tmp_path, overwrite=True)] == ["a", "masks/a"]
 
 
+@pytest.mark.parametrize(
+    ("items", "out"),
+    [(["in"], "in"), (["in"], "link"), (["in", "two"], "."), (["in/*"], "in"), (["**/*.png"], "masks")],
+)
+def test_masks_that_the_next_run_would_take_for_frames_are_refused(tmp_path, items, out):
+    _touch(tmp_path, "in/a.jpg", "in/sub/b.jpg", "two/a.jpg", "three/d.png")
+    (tmp_path / "link").symlink_to("in")
+    inputs = [str(tmp_path / item) for item in items]
+    with pytest.raises(PolypError, match="would take it for a frame; give another --out"):
+        datalist.frames(inputs, tmp_path / out)
+    assert len(datalist.frames(inputs, tmp_path.parent / "masks")) > 0
+
+
+@pytest.mark.parametrize(
+    ("item", "out"), [("in/a.jpg", "in"), ("in/*.jpg", "in"), ("in", "in/masks"), ("in/sub", "in")]
+)
+def test_masks_may_lie_where_the_next_run_does_not_find_them(tmp_path, item, out):
+    _touch(tmp_path, "in/a.jpg", "in/sub/b.jpg")
+    assert len(datalist.frames(str(tmp_path / item), tmp_path / out)) > 0
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/x.jpg", "https://user:secret@host/x", "ftp://host/x"])
+def test_an_address_of_no_store_is_called_one(tmp_path, address):
+    with pytest.raises(PolypError, match="no address that can be read here") as error:
+        datalist.frames(address, tmp_path / "out")
+    assert "secret" not in str(error.value)
+
+
 @pytest.mark.parametrize("item", ["absent", "absent.png", "no*.png", "empty"])
 def test_inputs_without_frames_are_named(tmp_path, item):
     (tmp_path / "empty").mkdir()

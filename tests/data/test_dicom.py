@@ -80,6 +80,20 @@ def test_the_content_says_what_it_is_not_the_name(name, tmp_path):
     assert search.search(tmp_path).images == [path]
 
 
+@pytest.mark.parametrize("syntax", ["plain", "implicit", "big-endian", "deflated"])
+def test_more_pixels_than_it_says_are_refused(syntax, tmp_path):
+    ds = dicoms.in_syntax(syntax, dicoms.scene())
+    ds.Rows = 40  # of 80
+    path = dicoms.save(ds, tmp_path / "a.dcm")
+    with pytest.raises(PolypError, match=r"a\.dcm: holds 23,040 bytes of pixels, and its size, colors and frames make"):
+        files.read_rgb(path)
+
+
+def test_an_odd_number_of_bytes_is_made_even(tmp_path):
+    path = dicoms.write(tmp_path / "a.dcm", dicoms.scene((33, 25)))
+    assert (files.read_rgb(path) == dicoms.scene((33, 25))).all()
+
+
 def test_a_file_of_several_frames_counts_as_a_folder_of_them(tmp_path):
     frames = np.stack([dicoms.scene(left=left) for left in range(12)])
     scan = dicoms.write(tmp_path / "in/scan.dcm", frames, dicoms.MULTI)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_sets import frame, polyp, write_set
@@ -14,6 +15,7 @@ from tiny_sets import frame, polyp, write_set
 from data_prep import folder
 from data_prep.findings import Finding
 from polyp_monai.data import files
+from polyp_monai.errors import PolypError
 
 
 def test_two_folders_anywhere(tmp_path):
@@ -156,3 +158,20 @@ def test_a_missing_mask_is_a_negative_only_when_told(tmp_path, prepare):
     words = ("folder", "--source", source, "--missing-mask", "empty", "--out", tmp_path / "out")
     assert prepare(*words)[0] == 0
     assert [name for name, s in listed(tmp_path / "out").items() if s["polyp_area"] == 0] == ["b"]
+
+
+@pytest.mark.parametrize("places", [("images", "masks"), ()])
+def test_a_suffix_that_no_mask_has_is_refused(tmp_path, places):
+    write_set(tmp_path / "a", ["x", "y"])
+    own = {name: tmp_path / "a" / name for name in places}
+    with pytest.raises(PolypError, match=r"--mask-suffix _mask: no mask in .*masks has a name that ends like this"):
+        folder.pairs(None if places else tmp_path / "a", [], mask_suffix="_mask", **own)
+    with pytest.raises(PolypError, match="--mask-suffix _mask: there are no masks"):
+        folder.pairs(None, [], negatives=tmp_path / "a/images", mask_suffix="_mask")
+
+
+def test_a_table_has_one_column_of_groups(tmp_path):
+    write_set(tmp_path / "a", ["x", "y"])
+    (tmp_path / "groups.csv").write_text("name,group,group\nx,1,2\ny,1,3\n")
+    with pytest.raises(PolypError, match="has two columns group"):
+        folder.pairs(tmp_path / "a", [], group_csv=tmp_path / "groups.csv")

@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from polyp_monai.bundle import locate
 from polyp_monai.bundle.locate import shipped
 from polyp_monai.cli.main import main
 from polyp_monai.errors import PolypError
 from polyp_monai.export import pack
-from polyp_monai.sharing import archive, sums
+from polyp_monai.sharing import archive, sums, transfer
 from polyp_monai.sharing.inspection import inspect
+from tests.cli.conftest import fails
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,39 @@ def test_a_changed_byte_anywhere_is_noticed(unpacked):
 def test_it_is_clean_for_its_receiver(unpacked):
     found = inspect(unpacked)
     assert found.status == 0, [str(f) for f in found.findings if f.level]
+
+
+def test_what_another_version_packed_is_fetched_and_looked_at(zipped, unpacked, tmp_path):
+    """Its carried code differs from that installed here, and uses what other files of that use."""
+    path = unpacked / "scripts/lib/polyp_monai/errors.py"
+    path.write_text(path.read_text() + "\nimport tempfile\n")
+    (unpacked / sums.NAME).write_text(sums.text(unpacked))
+    archive.write(archive.files_below(unpacked), tmp_path / "newer.zip", "newer")
+    root = transfer.fetch(str(tmp_path / "newer.zip"), tmp_path / "newer")
+    assert inspect(root).status == 3
+    path.write_text(path.read_text() + "\nimport os\nos.system('true')\n")
+    assert inspect(unpacked).status == 4
+
+
+def test_a_name_that_a_receiver_does_not_know_is_not_in_a_message(unpacked, tmp_path, capsys):
+    """Of a zip that is unpacked for a look, the zip is named."""
+    (unpacked / "LICENSE").write_text("another")
+    path = tmp_path / "sent.zip"
+    archive.write(archive.files_below(unpacked), path, "sent")
+    (tmp_path / "shared").mkdir()
+    for words in (["fetch", path], ["push", path, tmp_path / "shared"]):
+        assert fails(capsys, *words) == f"polyp: error: {path}: LICENSE was changed since SHA256SUMS was written"
+    (tmp_path / "signers").touch()
+    assert f"{path}: is not signed" in fails(capsys, "inspect", path, "--verify", tmp_path / "signers")
+
+
+@pytest.mark.parametrize("name", ["models/model.pt", "configs/data.json"])
+def test_a_damaged_bundle_is_called_damaged(unpacked, name):
+    path = unpacked / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(PolypError, match=f"is damaged: {name}: .*; get it again from where it came") as error:
+        locate.find(str(unpacked))
+    assert "--trust" not in str(error.value)
 
 
 def test_carried_code_that_was_changed_is_not_clean(unpacked):

@@ -131,6 +131,28 @@ def test_a_file_of_older_weights_is_used_with_a_word(tiny, files, caplog):
     assert "was exported from other weights" in caplog.text
 
 
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2", ".ts"])
+def test_a_flipped_bit_anywhere_is_noticed_in_a_file_that_can_still_be_read(files, tmp_path, suffix):
+    folder = shutil.copytree(files[suffix].parent, tmp_path / "exports")
+    path, content = folder / files[suffix].name, files[suffix].read_bytes()
+    for place in range(len(content) // 10, len(content), len(content) // 5):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(PolypError, match=r"is damaged: its content is not what its checksum says"):
+            runtime.file("auto", path, CPU)
+
+
+def test_a_file_of_before_there_were_checksums_is_taken(files, tmp_path):
+    import onnx
+
+    model = onnx.load(files[".onnx"])
+    texts = {text.key: text.value for text in model.metadata_props if not text.key.endswith("onnx_sha256")}
+    onnx.helper.set_model_props(model, texts)
+    onnx.save(model, tmp_path / "tiny.onnx")
+    assert runtime.file("onnxruntime", tmp_path / "tiny.onnx", CPU).about.precision == "fp32"
+
+
 @pytest.mark.parametrize("suffix", [".onnx", ".xml", ".bin", ".pt2", ".ts"])
 @pytest.mark.parametrize("damage", ["cut", "noise", "empty"])
 def test_a_damaged_file_gets_one_line(tiny, files, tmp_path, suffix, damage):

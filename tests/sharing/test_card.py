@@ -108,3 +108,11 @@ def test_pictures_that_have_gone_and_shipped_bundles_are_refused(root, pictured,
     assert "failures/" not in (root / "docs/README.md").read_text()
     assert main(["card", "efficient_unet", str(pictured), "--pictures"]) == 1
     assert "came with polyp_monai" in capsys.readouterr().err
+
+
+def test_a_card_that_is_no_utf8_is_named_and_left(root, tmp_path, capsys):
+    (root / "docs/README.md").write_bytes(b"Mine: Gr\xf6\xdfe\n")
+    with pytest.raises(PolypError, match=r"docs/README\.md: is no UTF-8 text"):
+        card.fill(root, [run(tmp_path / "a", root)])
+    assert (root / "docs/README.md").read_bytes() == b"Mine: Gr\xf6\xdfe\n"
+    assert json.loads((root / "configs/metadata.json").read_text())["eval_metrics"] == {"mean_dice": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import json
 import threading
@@ -20,11 +21,17 @@ def zipped(tmp_path):
 
 
 def packed(path, run="$1 + 1", version="0.1.0"):
+    content = {
+        "LICENSE": "free",
+        "docs/README.md": "x" * 3_000_000,
+        "configs/metadata.json": json.dumps({"version": version}),
+        "configs/inference.json": json.dumps({"run": [run]}),
+    }
+    listed = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in content.items()}
+    content[sums.NAME] = "".join(f"{digest}  {name}\n" for name, digest in listed.items())
     with zipfile.ZipFile(path, "w") as out:
-        out.writestr("mine/LICENSE", "free")
-        out.writestr("mine/docs/README.md", "x" * 3_000_000)
-        out.writestr("mine/configs/metadata.json", json.dumps({"version": version}))
-        out.writestr("mine/configs/inference.json", json.dumps({"run": [run]}))
+        for name, text in content.items():
+            out.writestr(f"mine/{name}", text)
     return path
 
 
@@ -37,6 +44,21 @@ def test_push_and_fetch_by_a_shared_folder(zipped, tmp_path):
     transfer.push(zipped, share)
     with pytest.raises(PolypError, match="another version"):
         transfer.push(packed(tmp_path / "mine.zip", version="0.2.0"), share)
+
+
+def test_only_a_packed_bundle_is_pushed(tmp_path):
+    with zipfile.ZipFile(tmp_path / "plain.zip", "w") as out:
+        out.writestr("a.txt", "no bundle")
+    (tmp_path / "share").mkdir()
+    with pytest.raises(PolypError, match=r"plain\.zip: holds no bundle .*; `polyp pack` writes one"):
+        transfer.push(tmp_path / "plain.zip", tmp_path / "share")
+    assert not list((tmp_path / "share").iterdir())
+
+
+@pytest.mark.parametrize("address", ["ftp://host/mine.zip", "s3://bucket/mine.zip", "file:///here/mine.zip"])
+def test_no_digest_helps_where_nothing_is_fetched_from(address, tmp_path):
+    with pytest.raises(PolypError, match="cannot be fetched; give a zip, its https address"):
+        transfer.fetch(address, tmp_path / "here", sha256="0" * 64)
 
 
 def test_another_version_never_keeps_the_old_one_silently(zipped, tmp_path):

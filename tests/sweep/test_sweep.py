@@ -15,7 +15,7 @@ import pytest
 
 from polyp_monai.bundle.locate import shipped
 from polyp_monai.cli.main import main
-from polyp_monai.errors import CombinedError
+from polyp_monai.errors import CombinedError, PolypError
 from polyp_monai.report.sweep import write_sweep
 from polyp_monai.sweep import space
 from tests.cli.conftest import mistakes
@@ -46,6 +46,11 @@ def test_a_space_is_read(tmp_path):
     assert found["learning_rate"] == space.Range(1e-4, 1e-2, log=True)
     assert found["batch_size"] == space.Range(4, 16, step=4)
     assert found["loss"] == space.Choice(("dice", "tversky"))
+
+
+def test_an_option_stands_there_once(tmp_path):
+    with pytest.raises(PolypError, match=r"space.yaml: cannot be read \(line 2\): the key 'seed' stands there twice"):
+        space.read(write(tmp_path / "space.yaml", "seed: [1]\nseed: [2]\n"), shipped()["unet"])
 
 
 def test_all_that_is_wrong_with_a_space_is_said(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -61,6 +62,17 @@ def test_a_damaged_file_is_named(network, tmp_path, content):
     path = tmp_path / "model.pt"
     path.write_bytes(buffer.getvalue()[:200] if content == "cut" else content)
     with pytest.raises(PolypError, match=r"model\.pt: not a readable checkpoint"):
+        checkpoints.read(path)
+
+
+def test_a_flipped_bit_of_the_numbers_is_noticed(network, tmp_path):
+    checkpoints.save(path := tmp_path / "model.pt", network.state_dict())
+    with zipfile.ZipFile(path) as archive:
+        place = next(info for info in archive.infolist() if "/data/" in info.filename).header_offset + 128
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(PolypError, match=r"model\.pt: is damaged"):
         checkpoints.read(path)
 
 

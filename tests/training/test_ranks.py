@@ -85,6 +85,8 @@ def test_two_processes_by_one_command(tmp_path, dataset, capfd):
         (["--processes", "3"], "batch_size 4 cannot be shared by 3 processes; it is that of all together, and 3 can"),
         (["--processes", "2", "--nodes", "2"], "needs --rdzv HOST:PORT"),
         (["--nodes", "2", "--node-rank", "2", "--rdzv", "a:1"], "numbered from 0"),
+        (["--node-rank", "1"], "--node-rank: is of several machines; give --nodes too"),
+        (["--rdzv", "a:1"], "--rdzv: is of several machines; give --nodes too"),
         (["--processes", "2", "--rdzv", "here"], "expected HOST:PORT"),
         (["--processes", "2", "--device", "cuda"], "no CUDA device"),
     ],
