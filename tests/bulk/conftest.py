@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+TOKEN = secrets.token_hex(32)  # one for the whole run: Ray reads it once in a process
 DECODER = """
 import os, time
 try:
@@ -31,7 +32,7 @@ else:
 def ray_home(tmp_path, monkeypatch) -> Path:
     """Ray for processes of this test alone: what they start takes its decoder from here."""
     pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_worker_niceness", "0")
     (tmp_path / "decoder").mkdir()
