@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -39,6 +39,27 @@ def bootstrap_interval(
         low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
         result |= {"low": float(low), "high": float(high)}
     return result | {"n": len(kept), "groups": int(n)}
+
+
+def samples(groups: Sequence, repeats: int = 2000, seed: int = 0) -> Iterator[np.ndarray]:
+    """The draws of `bootstrap_interval` for what is no mean: how often each image counts, int (images,), a draw each.
+
+    There are none with fewer than two groups.
+    """
+    index = np.unique(np.asarray(groups), return_inverse=True)[1]
+    n, rng = index.max(initial=-1) + 1, np.random.default_rng(seed)
+    for _ in range(repeats if n > 1 else 0):
+        yield np.bincount(rng.integers(n, size=n), minlength=n)[index]
+
+
+def bootstrap_bounds(values: Iterable[np.ndarray], size: int, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest of the middle share `level` of `values`, arrays (size,), a draw each; NaN without any."""
+    table = np.array(list(values)).reshape(-1, size)
+    table = table[~np.isnan(table).any(axis=1)]  # a draw without a polyp measures nothing
+    if not len(table):
+        return np.full(size, np.nan), np.full(size, np.nan)
+    low, high = np.quantile(table, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high
 
 
 def paired(a: Sequence[float], b: Sequence[float], groups: Sequence | None = None) -> dict[str, float]:

@@ -1,0 +1,244 @@
+"""Polyps as boxes: average precision as COCO has it, and sensitivity against false positives a frame (FROC).
+
+COCO's average precision equals pycocotools to the last digits. MONAI's `COCOMetric` and `box_iou` do not: they count in
+32-bit floats, in which an IoU of .7 is below the threshold .7 and a recall of 29 of 100 below .29.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from polyp_monai.metrics import statistics
+
+COCO_IOUS = np.linspace(0.5, 0.95, 10)
+IOUS = np.concatenate([np.linspace(0.25, 0.45, 5), COCO_IOUS])  # the thresholds of all that is averaged here
+AVERAGED = {  # name -> which of IOUS
+    "ap_25_75": slice(0, 11),
+    "ap_50_95": slice(5, 15),
+    "ap_50": slice(5, 6),
+    "ap_75": slice(10, 11),
+}
+RECALLS = np.linspace(0, 1, 101)
+MOST = 100  # boxes of a frame and class that count for average precision, the surest
+RATES = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)  # false positives a frame, of LUNA16
+HITS = ("iou_50", "centre")
+POINTS = 200  # of a curve, at most
+
+
+class Detections(NamedTuple):
+    """One frame. Boxes are (n, 4) float64 x0, y0, x1, y1, x1 and y1 the first beyond; labels are (n,) int, the number
+    of the class; scores (n,), the higher the surer.
+
+    The unit is a pixel, or any other: a box's IoU does not change when a frame is stretched.
+    """
+
+    truth: np.ndarray
+    truth_labels: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+
+
+def ious(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(n, m) intersection over union of (n, 4) and (m, 4) boxes, each of an area above 0."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    areas, other_areas = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (boxes, others))
+    return shared / (areas[:, None] + other_areas - shared)
+
+
+def matched(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Which boxes find a true one, bool (thresholds, n).
+
+    COCO's rule: in order of confidence each takes the free true box that it overlaps best, the last of equals, if their
+    IoU reaches the threshold.
+
+    overlap: (n, m), the surest box first.
+    """
+    found = np.zeros((len(thresholds), len(overlap)), dtype=bool)
+    if not overlap.size:
+        return found
+    free = np.ones((len(thresholds), overlap.shape[1]), dtype=bool)
+    least = np.minimum(thresholds, 1 - 1e-10)[:, None]
+    for i, row in enumerate(overlap):
+        open_to = np.where(free & (row >= least), row, -1)[:, ::-1]
+        best = overlap.shape[1] - 1 - open_to.argmax(axis=1)
+        found[:, i] = open_to.max(axis=1) >= 0
+        free[found[:, i], best[found[:, i]]] = False
+    return found
+
+
+class Ranking(NamedTuple):
+    """All boxes of a set, the surest first; of equals in the order of the frames.
+
+    right, wrong: bool (rows, n), found polyps and false positives, a row a rule; a second hit can be neither. frame:
+    (n,) the number of each one's frame. last: (n,) the number of the last box of the same score. polyps: (frames,).
+    """
+
+    right: np.ndarray
+    wrong: np.ndarray
+    frame: np.ndarray
+    last: np.ndarray
+    polyps: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], polyps: Sequence[int]) -> Ranking:
+        """Of each frame right, wrong and scores."""
+        right, wrong = (np.concatenate([row[side] for row in rows], axis=1) for side in (0, 1))
+        scores = np.concatenate([row[2] for row in rows])
+        frame = np.repeat(np.arange(len(rows)), [len(row[2]) for row in rows])
+        order = np.argsort(-scores, kind="stable")
+        ranked = scores[order]
+        last = np.searchsorted(-ranked, -ranked, side="right") - 1
+        return cls(right[:, order], wrong[:, order], frame[order], last, np.asarray(polyps))
+
+    def sums(self, times: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, float]:
+        """Right and wrong ones up to each box, and polyps; `times`: how often each frame counts."""
+        if times is None:
+            times = np.ones(len(self.polyps), dtype=int)
+        each = times[self.frame]
+        return (self.right * each).cumsum(axis=1), (self.wrong * each).cumsum(axis=1), float(self.polyps @ times)
+
+
+def average_precisions(ranking: Ranking, times: np.ndarray | None = None) -> np.ndarray:
+    """COCO's average precision, a number a row; NaN without polyps.
+
+    The highest precision at a recall or beyond it, mean over the recalls 0, 0.01 ... 1.
+    """
+    right, wrong, polyps = ranking.sums(times)
+    if not polyps:
+        return np.full(len(right), np.nan)
+    precision = right / (right + wrong + np.spacing(1))
+    beyond = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    beyond = np.concatenate([beyond, np.zeros((len(right), 1))], axis=1)
+    recall = right / polyps
+    return np.array([row[np.searchsorted(r, RECALLS)].mean() for row, r in zip(beyond, recall, strict=True)])
+
+
+def froc(ranking: Ranking, row: int, times: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The curve of one row: false positives a frame, and sensitivity, both rising from 0 as less sure boxes count.
+
+    Boxes of one score count together. As `monai.metrics.compute_froc_curve_data`, which leaves out the least sure boxes
+    where every polyp is found. NaN without polyps.
+    """
+    right, wrong, polyps = ranking.sums(times)
+    frames = len(ranking.polyps) if times is None else times.sum()
+    ends = np.unique(ranking.last)
+    false, found = (np.append(0, side[row][ends]) for side in (wrong, right))
+    return false / frames, found / (polyps or np.nan)
+
+
+def sensitivities(curve: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Sensitivity at each of `RATES`, between the points of the curve on a line; beyond its end that of all boxes."""
+    return np.interp(RATES, *curve)
+
+
+def detection_summary(
+    frames: Sequence[Detections],
+    groups: Sequence[str],
+    classes: Sequence[str] = ("polyp",),
+    level: float = 0.95,
+) -> dict[str, Any]:
+    """Scores of the boxes of a set, frames without a polyp included.
+
+    Average precision is the mean over the classes that the truth has. FROC asks whether a polyp is found, whatever its
+    class: by IoU of .5, one to one, so that a second box on a polyp is a false positive; or by the box's centre within
+    the true box, where further hits are nothing.
+
+    Args:
+        frames: what is there and what was found.
+        groups: the group of each frame; whole groups are drawn for the intervals.
+        classes: their names.
+        level: of the intervals.
+
+    Returns:
+        frames, groups, level, polyps, boxes; value and interval of `AVERAGED` and of the mean sensitivity at `RATES`
+        ("froc_iou_50", "froc_centre"); average_precision by IoU threshold; froc: rates, and for each of `HITS`
+        sensitivity with its interval at each rate, false_positives and recall of all boxes, and the curve; with several
+        classes also `classes`, average precisions of each. NaN where nothing can be measured.
+    """
+    per_class = [_by_class(frames, number) for number in range(len(classes))]
+    known = [ranking for ranking in per_class if ranking.polyps.any()]
+    hits = _hits(frames)
+
+    def measure(times: np.ndarray | None) -> np.ndarray:
+        by_iou = np.full(len(IOUS), np.nan)
+        if found := [ap for ap in (average_precisions(r, times) for r in known) if not np.isnan(ap[0])]:
+            by_iou = np.mean(found, axis=0)
+        curves = [sensitivities(froc(hits, row, times)) for row in range(len(HITS))]
+        means = [by_iou[which].mean() for which in AVERAGED.values()] + [curve.mean() for curve in curves]
+        return np.concatenate([means, by_iou, *curves])
+
+    names = [*AVERAGED, *(f"froc_{hit}" for hit in HITS)]
+    values = measure(None)
+    low, high = statistics.bootstrap_bounds(map(measure, statistics.samples(groups)), len(values), level)
+    bounds = np.stack([low, high], axis=1)
+    summary: dict[str, Any] = {
+        "frames": len(frames),
+        "groups": len(set(groups)),
+        "level": level,
+        "polyps": int(hits.polyps.sum()),
+        "boxes": len(hits.frame),
+        "value": dict(zip(names, values, strict=False)),
+        "interval": dict(zip(names, bounds, strict=False)),
+        "average_precision": {
+            f"{iou:.2f}": ap for iou, ap in zip(IOUS, values[len(names) : len(names) + len(IOUS)], strict=True)
+        },
+        "froc": {"rates": list(RATES)},
+    }
+    for row, hit in enumerate(HITS):
+        place = slice(len(names) + len(IOUS) + row * len(RATES), None)
+        false, found = froc(hits, row)
+        at = np.unique(np.linspace(0, len(false) - 1, POINTS).astype(int))
+        summary["froc"][hit] = {
+            "sensitivity": values[place][: len(RATES)],
+            "interval": bounds[place][: len(RATES)],
+            "false_positives": false[-1],
+            "recall": found[-1],
+            "curve": {"false_positives": false[at], "sensitivity": found[at]},
+        }
+    if len(classes) > 1:
+        summary["classes"] = {
+            name: {"polyps": int(ranking.polyps.sum())}
+            | {key: average_precisions(ranking)[which].mean() for key, which in AVERAGED.items()}
+            for name, ranking in zip(classes, per_class, strict=True)
+        }
+    return summary
+
+
+def _by_class(frames: Iterable[Detections], number: int) -> Ranking:
+    """Boxes of one class against the true ones of that class, a row a threshold of `IOUS`."""
+    rows, polyps = [], []
+    for frame in frames:
+        mine, true = frame.labels == number, frame.truth[frame.truth_labels == number]
+        order = np.argsort(-frame.scores[mine], kind="stable")[:MOST]
+        right = matched(ious(frame.boxes[mine][order], true), IOUS)
+        rows.append((right, ~right, frame.scores[mine][order]))
+        polyps.append(len(true))
+    return Ranking.of(rows, polyps)
+
+
+def _hits(frames: Iterable[Detections]) -> Ranking:
+    """All boxes against all true ones, a row for each of `HITS`."""
+    rows, polyps = [], []
+    for frame in frames:
+        order = np.argsort(-frame.scores, kind="stable")
+        boxes, true = frame.boxes[order], frame.truth
+        overlap = ious(boxes, true)
+        by_iou = matched(overlap, np.array([0.5]))[0]
+        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+        within = ((centres[:, None] >= true[:, :2]) & (centres[:, None] < true[:, 2:])).all(axis=2)
+        by_centre = np.zeros(len(boxes), dtype=bool)
+        if within.any():
+            hit = np.where(within, overlap, -1).argmax(axis=1)  # of nested polyps that which the box fits best
+            at = np.flatnonzero(within.any(axis=1))
+            by_centre[at[np.unique(hit[at], return_index=True)[1]]] = True  # the surest on each
+        right = np.stack([by_iou, by_centre])
+        wrong = np.stack([~by_iou, ~within.any(axis=1)])
+        rows.append((right, wrong, frame.scores[order]))
+        polyps.append(len(true))
+    return Ranking.of(rows, polyps)
