@@ -75,33 +75,32 @@ def matched(overlap: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 class Ranking(NamedTuple):
     """All boxes of a set, the surest first; of equals in the order of the frames.
 
-    right, wrong: bool (rows, n), found polyps and false positives, a row a rule; a second hit can be neither. frame:
-    (n,) the number of each one's frame. last: (n,) the number of the last box of the same score. polyps: (frames,).
+    right, wrong: int (rows, n) of 0 and 1, found polyps and false positives, a row a rule; a second hit can be neither.
+    frame: (n,) the number of each one's frame. ends: the last box of each score. polyps: (frames,).
     """
 
     right: np.ndarray
     wrong: np.ndarray
     frame: np.ndarray
-    last: np.ndarray
+    ends: np.ndarray
     polyps: np.ndarray
 
     @classmethod
     def of(cls, rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], polyps: Sequence[int]) -> Ranking:
         """Of each frame right, wrong and scores."""
-        right, wrong = (np.concatenate([row[side] for row in rows], axis=1) for side in (0, 1))
+        right, wrong = (np.concatenate([row[side] for row in rows], axis=1).astype(int) for side in (0, 1))
         scores = np.concatenate([row[2] for row in rows])
         frame = np.repeat(np.arange(len(rows)), [len(row[2]) for row in rows])
         order = np.argsort(-scores, kind="stable")
-        ranked = scores[order]
-        last = np.searchsorted(-ranked, -ranked, side="right") - 1
-        return cls(right[:, order], wrong[:, order], frame[order], last, np.asarray(polyps))
+        ends = np.flatnonzero(np.diff(scores[order], append=-np.inf))
+        return cls(right[:, order], wrong[:, order], frame[order], ends, np.asarray(polyps))
 
-    def sums(self, times: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, float]:
+    def sums(self, times: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, int]:
         """Right and wrong ones up to each box, and polyps; `times`: how often each frame counts."""
         if times is None:
-            times = np.ones(len(self.polyps), dtype=int)
+            return self.right.cumsum(axis=1), self.wrong.cumsum(axis=1), int(self.polyps.sum())
         each = times[self.frame]
-        return (self.right * each).cumsum(axis=1), (self.wrong * each).cumsum(axis=1), float(self.polyps @ times)
+        return (self.right * each).cumsum(axis=1), (self.wrong * each).cumsum(axis=1), int(self.polyps @ times)
 
 
 def average_precisions(ranking: Ranking, times: np.ndarray | None = None) -> np.ndarray:
@@ -112,11 +111,10 @@ def average_precisions(ranking: Ranking, times: np.ndarray | None = None) -> np.
     right, wrong, polyps = ranking.sums(times)
     if not polyps:
         return np.full(len(right), np.nan)
-    precision = right / (right + wrong + np.spacing(1))
+    precision = right / np.maximum(right + wrong, 1)
     beyond = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    beyond = np.concatenate([beyond, np.zeros((len(right), 1))], axis=1)
-    recall = right / polyps
-    return np.array([row[np.searchsorted(r, RECALLS)].mean() for row, r in zip(beyond, recall, strict=True)])
+    reached = np.searchsorted(RECALLS, np.arange(polyps + 1) / polyps, side="right")  # recalls, by polyps found
+    return (beyond * np.diff(reached[right], axis=1, prepend=0)).sum(axis=1) / len(RECALLS)
 
 
 def froc(ranking: Ranking, row: int, times: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -127,8 +125,7 @@ def froc(ranking: Ranking, row: int, times: np.ndarray | None = None) -> tuple[n
     """
     right, wrong, polyps = ranking.sums(times)
     frames = len(ranking.polyps) if times is None else times.sum()
-    ends = np.unique(ranking.last)
-    false, found = (np.append(0, side[row][ends]) for side in (wrong, right))
+    false, found = (np.append(0, side[row, ranking.ends]) for side in (wrong, right))
     return false / frames, found / (polyps or np.nan)
 
 
