@@ -8,7 +8,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from polyp_monai.metrics import boundary, calibration, curves, frames, lesions, pixel, registry, statistics, structure
+from polyp_monai.metrics import (
+    boundary,
+    calibration,
+    curves,
+    detection,
+    frames,
+    lesions,
+    pixel,
+    regions,
+    registry,
+    statistics,
+    structure,
+)
+from polyp_monai.metrics.arrays import by_rows
 
 LEVEL = 0.95  # of the intervals
 
@@ -21,6 +34,7 @@ class Scored(NamedTuple):
     histograms: tuple[np.ndarray, np.ndarray]  # int32 (256,) inside and outside the polyp
     structure: structure.Structure
     lesions: lesions.LesionMatch
+    detections: detection.Detections
 
 
 def score(
@@ -61,7 +75,17 @@ def score(
     metrics = {metric.name: float(values[metric.name]) for metric in registry.of_frames() if metric.name in values}
     row = about | size | areas | metrics
     histograms = inside.astype(np.int32), outside.astype(np.int32)
-    return Scored(row, counts, histograms, measured, lesions.match(probability, prediction, truth))
+    matched = lesions.match(probability, prediction, truth)
+    return Scored(row, counts, histograms, measured, matched, detections(probability, truth, threshold))
+
+
+def detections(probability: np.ndarray, truth: np.ndarray, threshold: float) -> detection.Detections:
+    """Boxes of the polyps as `polyp predict` finds them, and of all components of the truth (H, W)."""
+    polyps = regions.find_polyps(by_rows(probability), threshold, (0, 0, *truth.shape[::-1]))
+    true = lesions.components(by_rows(truth)).boxes.astype(float)
+    boxes = np.array([polyp.box for polyp in polyps], dtype=float).reshape(-1, 4)
+    labels = np.zeros(len(true), dtype=int), np.zeros(len(boxes), dtype=int)
+    return detection.Detections(true, labels[0], boxes, labels[1], np.array([p.confidence for p in polyps], dtype=float))
 
 
 def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
@@ -80,6 +104,9 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
         ),
         "families": pixel.families([s.counts for s in scored]),
         "lesions": lesions.lesion_summary([s.lesions for s in scored]),
+        "detection": detection.detection_summary(
+            [s.detections for s in scored], [s.row.get("group") or s.row["name"] for s in scored], level=LEVEL
+        ),
         **_curves(scored, polyps),
     }
     if polyps:

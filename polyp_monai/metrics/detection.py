@@ -221,21 +221,22 @@ def _by_class(frames: Iterable[Detections], number: int) -> Ranking:
 
 def _hits(frames: Iterable[Detections]) -> Ranking:
     """All boxes against all true ones, a row for each of `HITS`."""
-    rows, polyps = [], []
-    for frame in frames:
-        order = np.argsort(-frame.scores, kind="stable")
-        boxes, true = frame.boxes[order], frame.truth
-        overlap = ious(boxes, true)
-        by_iou = matched(overlap, np.array([0.5]))[0]
-        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-        within = ((centres[:, None] >= true[:, :2]) & (centres[:, None] < true[:, 2:])).all(axis=2)
-        by_centre = np.zeros(len(boxes), dtype=bool)
-        if within.any():
-            hit = np.where(within, overlap, -1).argmax(axis=1)  # of nested polyps that which the box fits best
-            at = np.flatnonzero(within.any(axis=1))
-            by_centre[at[np.unique(hit[at], return_index=True)[1]]] = True  # the surest on each
-        right = np.stack([by_iou, by_centre])
-        wrong = np.stack([~by_iou, ~within.any(axis=1)])
-        rows.append((right, wrong, frame.scores[order]))
-        polyps.append(len(true))
-    return Ranking.of(rows, polyps)
+    frames = list(frames)
+    return Ranking.of([hits(frame) for frame in frames], [len(frame.truth) for frame in frames])
+
+
+def hits(frame: Detections) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the boxes of a frame, the surest first: which find a polyp and which are false positives, bool (2, n), a row
+    for each of `HITS`, and their scores."""
+    order = np.argsort(-frame.scores, kind="stable")
+    boxes, true = frame.boxes[order], frame.truth
+    overlap = ious(boxes, true)
+    by_iou = matched(overlap, np.array([0.5]))[0]
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    within = ((centres[:, None] >= true[:, :2]) & (centres[:, None] < true[:, 2:])).all(axis=2)
+    by_centre = np.zeros(len(boxes), dtype=bool)
+    if within.any():
+        hit = np.where(within, overlap, -1).argmax(axis=1)  # of nested polyps that which the box fits best
+        at = np.flatnonzero(within.any(axis=1))
+        by_centre[at[np.unique(hit[at], return_index=True)[1]]] = True  # the surest on each
+    return np.stack([by_iou, by_centre]), np.stack([~by_iou, ~within.any(axis=1)]), frame.scores[order]

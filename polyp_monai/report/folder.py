@@ -74,7 +74,8 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def _frame(row: dict[str, str]) -> FrameRow:
     values = {metric.name: float(row[metric.name]) for metric in registry.of_frames() if row.get(metric.name)}
-    size = int(row["width"]), int(row["height"])
+    boxed = "boxes" in row  # without masks; YOLO's files do not know the size either
+    size = (1, 1) if boxed else (int(row["width"]), int(row["height"]))
     if min(size) < 1:
         raise ValueError(f"{row['name']} is {size[0]} x {size[1]} pixels")
     return FrameRow(
@@ -82,8 +83,8 @@ def _frame(row: dict[str, str]) -> FrameRow:
         group=row.get("group") or "",
         tags=row.get("tags") or "",
         size=size,
-        polyp_pixels=int(row["polyp_pixels"]),
-        predicted_pixels=int(row["predicted_pixels"]),
+        polyp_pixels=0 if boxed else int(row["polyp_pixels"]),
+        predicted_pixels=0 if boxed else int(row["predicted_pixels"]),
         scores={name: value for name, value in values.items() if math.isfinite(value)},
         paths={name: Path(row[name]) for name in PICTURES if row.get(name)},
     )
