@@ -21,7 +21,7 @@ from polyp_monai.errors import CombinedError, PolypError
 
 logger = logging.getLogger(__name__)
 
-PATHS = ("ckpt_dir", "output_dir", "weights", "cache_dir")  # looked up from where the user is
+PATHS = ("ckpt_dir", "output_dir", "weights", "cache_dir", "boxes")  # looked up from where the user is
 ARGUMENTS = {"dataset_dir": "--data", "split": "--split", "inputs": "INPUT", "bundle_root": "BUNDLE"}
 RANGES = {  # lowest and highest sensible value
     "epochs": (1, math.inf),
