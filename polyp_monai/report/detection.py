@@ -7,8 +7,8 @@ from typing import Any
 
 from polyp_monai.metrics import registry
 from polyp_monai.metrics.detection import HITS
-from polyp_monai.report.charts import Axis, Chart, line, round_ticks
-from polyp_monai.report.parts import Card, Part, Table, Tile, show
+from polyp_monai.report.charts import Axis, Chart, dots, line, round_ticks
+from polyp_monai.report.parts import Card, Part, Table, Tile, percent, show
 from polyp_monai.report.summary import label
 
 Detection = Mapping[str, Any]
@@ -19,7 +19,7 @@ def detection(summary: Mapping[str, Any]) -> list[Part]:
     found = summary.get("detection")
     if not found or not found["polyps"]:
         return []
-    return [_scores(found), *_classes(found), _by_iou(found), _rates(found), _curve(found)]
+    return [_scores(found), *_classes(found), _rates(found), _by_iou(found), _curve(found)]
 
 
 def tiles(summary: Mapping[str, Any]) -> list[Tile]:
@@ -31,11 +31,7 @@ def tiles(summary: Mapping[str, Any]) -> list[Tile]:
 
 
 def _interval(found: Detection, name: str) -> str:
-    return _between(found["interval"][name])
-
-
-def _between(bounds: tuple[float | None, float | None]) -> str:
-    low, high = bounds
+    low, high = found["interval"][name]
     return f"{low:.3f} to {high:.3f}" if low is not None and high is not None else "no interval"
 
 
@@ -43,10 +39,10 @@ def _scores(found: Detection) -> Card:
     lead = (
         f"{found['boxes']} boxes in {found['frames']} frames, those without a polyp too, against {found['polyps']} "
         "polyps. COCO AP is the mean over IoU .50:.05:.95. FROC is the mean sensitivity at 1/8, 1/4 ... 8 false "
-        "positives a frame."
+        f"positives a frame. Intervals of {percent(found['level'])} over {found['groups']} groups."
     )
-    rows = [(registry.get(name).label, value, _interval(found, name)) for name, value in found["value"].items()]
-    return Card("Boxes", lead, table=Table(("metric", "value", "interval"), rows))
+    rows = [(registry.get(name).label, value, *found["interval"][name]) for name, value in found["value"].items()]
+    return Card("Boxes", lead, table=Table(("metric", "value", "from", "to"), rows))
 
 
 def _classes(found: Detection) -> list[Card]:
@@ -57,27 +53,20 @@ def _classes(found: Detection) -> list[Card]:
     return [Card("Boxes by class", table=Table(("class", *map(label, names)), rows))]
 
 
-def _by_iou(found: Detection) -> Card:
-    rows = [(f"≥\u00a0{iou}", value) for iou, value in found["average_precision"].items()]
-    return Card("Average precision of boxes", table=Table(("IoU", "average precision"), rows))
+def _by_iou(found: Detection) -> Chart:
+    x, y = Axis("IoU that a box must reach", (0.25, 0.5, 0.75, 1)), Axis("average precision")
+    ious, values = [float(iou) for iou in found["average_precision"]], list(found["average_precision"].values())
+    marks = [*line(x, y, ious, values), dots(x, y, ious, values, "knots")]
+    note = f"From {show(values[0])} at {ious[0]:g} to {show(values[-1])} at {ious[-1]:g}."
+    return Chart("Average precision of boxes", note, x, y, marks)
 
 
 def _rates(found: Detection) -> Card:
     froc = found["froc"]
-    rows = []
-    for i, rate in enumerate(froc["rates"]):
-        row: list[Any] = [f"{rate:g}"]
-        for hit in HITS:
-            row += [froc[hit]["sensitivity"][i], _between(froc[hit]["interval"][i])]
-        rows.append(row)
-    rows.append(["all boxes", *(cell for hit in HITS for cell in (froc[hit]["recall"], ""))])
-    heads = ["false positives / frame", *(head for hit in HITS for head in (label(hit), "interval"))]
-    return Card("Sensitivity", _ends(found) + " From there on it stays what it is.", table=Table(heads, rows))
-
-
-def _ends(found: Detection) -> str:
-    ends = [f"{found['froc'][hit]['false_positives']:.3g} by {label(hit)}" for hit in HITS]
-    return f"All boxes together raise so many false positives a frame: {' and '.join(ends)}."
+    rows = [(f"{rate:g}", *(froc[hit]["sensitivity"][i] for hit in HITS)) for i, rate in enumerate(froc["rates"])]
+    ends = " and ".join(f"{froc[hit]['false_positives']:.3g} by {label(hit)}" for hit in HITS)
+    lead = f"All boxes together raise so many false positives a frame: {ends}. Beyond, the sensitivity stays what it is."
+    return Card("Sensitivity", lead, table=Table(("false positives a frame", *map(label, HITS)), rows))
 
 
 def _curve(found: Detection) -> Chart:
