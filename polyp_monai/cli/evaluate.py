@@ -225,7 +225,8 @@ def _score_boxes(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         run = boxes.score(args.pred, args.truth, args.data, options)
         _say_unmatched(run.without_prediction, run.without_truth)
         if run.silent:
-            say(f"polyp: {args.pred} does not name {counted(run.silent, 'frame')} of the truth: nothing was found there")
+            silent = f"does not name {counted(run.silent, 'frame')} of the truth: nothing was found there"
+            say(f"polyp: {args.pred} {silent}")
         about: dict[str, Any] = {"predictions": str(args.pred.resolve()), "truth": str(args.truth.resolve())}
         about |= {"threshold": args.threshold, "frames_without_a_word": run.silent} | provenance.of_run()
         about |= {"truths_without_prediction": len(run.without_prediction)}

@@ -171,7 +171,8 @@ def _corners(box: Any, where: str, size: tuple[int, int]) -> tuple[float, float,
 def _score(entry: Mapping[str, Any], where: str, needed: bool) -> float:
     if "score" not in entry and not needed:
         return math.nan
-    if not _is_number(score := entry.get("score")):
+    score: Any = entry.get("score")
+    if not _is_number(score):
         raise PolypError(f"{where}: score is {score!r}; expected a number")
     return float(score)
 

@@ -78,7 +78,7 @@ def _boxes(path: Path, names: Sequence[str], known: bool) -> list[Box]:
             continue
         where, cells = f"{path}, line {number}", line.split()
         if len(cells) not in (5, 6):
-            raise PolypError(f"{where}: {len(cells)} numbers; expected class, center x, center y, width, height [score]")
+            raise PolypError(f"{where}: {len(cells)} numbers; expected class, center x and y, width, height [score]")
         try:
             x, y, width, height, *score = map(float, cells[1:])
         except ValueError:

@@ -49,7 +49,7 @@ class BoxRun(NamedTuple):
         return plain({"frames": len(self.rows), "detection": found})
 
 
-def score(predictions: Path, truths: Path, data: Path | None = None, options: MaskOptions = MaskOptions()) -> BoxRun:
+def score(predictions: Path, truths: Path, data: Path | None = None, options: MaskOptions | None = None) -> BoxRun:
     """Match frames by name as `external.match`, and their boxes.
 
     Of predicted frames that a YOLO folder or a bare list of results does not name nothing was found. Where one side
@@ -75,7 +75,7 @@ def score(predictions: Path, truths: Path, data: Path | None = None, options: Ma
     names = sorted(known.keys() & found.keys())
     classes, of_truth, of_found = _classes(true, guessed)
     graded = [path for name in names[:: max(1, len(names) // 20)] if isinstance(path := found[name], Path)]
-    options = options._replace(of_ones=not any(map(external.is_graded, graded)))
+    options = (options or MaskOptions())._replace(of_ones=not any(map(external.is_graded, graded)))
     rows, frames = [], []
     for name, ours, theirs in _pairs(names, known, found, options):
         frame = _detections(_relabelled(ours, of_truth), _relabelled(theirs, of_found))

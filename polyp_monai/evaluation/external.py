@@ -15,8 +15,8 @@ from polyp_monai.errors import PolypError
 from polyp_monai.evaluation.pool import Pool
 from polyp_monai.evaluation.scoring import Scored, score
 
-
-T, U = TypeVar("T"), TypeVar("U")
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Match(NamedTuple):

@@ -84,8 +84,9 @@ def detections(probability: np.ndarray, truth: np.ndarray, threshold: float) -> 
     polyps = regions.find_polyps(by_rows(probability), threshold, (0, 0, *truth.shape[::-1]))
     true = lesions.components(by_rows(truth)).boxes.astype(float)
     boxes = np.array([polyp.box for polyp in polyps], dtype=float).reshape(-1, 4)
-    labels = np.zeros(len(true), dtype=int), np.zeros(len(boxes), dtype=int)
-    return detection.Detections(true, labels[0], boxes, labels[1], np.array([p.confidence for p in polyps], dtype=float))
+    scores = np.array([polyp.confidence for polyp in polyps], dtype=float)
+    of_truth, of_boxes = (np.zeros(len(side), dtype=int) for side in (true, boxes))
+    return detection.Detections(true, of_truth, boxes, of_boxes, scores)
 
 
 def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
@@ -104,9 +105,7 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
         ),
         "families": pixel.families([s.counts for s in scored]),
         "lesions": lesions.lesion_summary([s.lesions for s in scored]),
-        "detection": detection.detection_summary(
-            [s.detections for s in scored], [s.row.get("group") or s.row["name"] for s in scored], level=LEVEL
-        ),
+        "detection": _boxes(scored),
         **_curves(scored, polyps),
     }
     if polyps:
@@ -132,6 +131,13 @@ def _means(polyps: Sequence[Scored]) -> dict[str, Any]:
         "mean": {name: interval["value"] for name, interval in found.items()},
         "interval": {name: [interval["low"], interval["high"]] for name, interval in found.items()},
     }
+
+
+def _boxes(scored: Sequence[Scored]) -> dict[str, Any]:
+    """By name, since COCO counts boxes of one score in the order of their frames."""
+    ordered = sorted(scored, key=lambda s: str(s.row["name"]))
+    groups = [s.row.get("group") or s.row["name"] for s in ordered]
+    return detection.detection_summary([s.detections for s in ordered], groups, level=LEVEL)
 
 
 def _subset(polyps: Sequence[Scored]) -> dict[str, float]:

@@ -26,6 +26,7 @@ MOST = 100  # boxes of a frame and class that count for average precision, the s
 RATES = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)  # false positives a frame, of LUNA16
 HITS = ("iou_50", "centre")
 POINTS = 200  # of a curve, at most
+AT_ONCE = 500_000  # numbers of an array of draws
 
 
 class Detections(NamedTuple):
@@ -95,43 +96,52 @@ class Ranking(NamedTuple):
         ends = np.flatnonzero(np.diff(scores[order], append=-np.inf))
         return cls(right[:, order], wrong[:, order], frame[order], ends, np.asarray(polyps))
 
-    def sums(self, times: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, int]:
-        """Right and wrong ones up to each box, and polyps; `times`: how often each frame counts."""
-        if times is None:
-            return self.right.cumsum(axis=1), self.wrong.cumsum(axis=1), int(self.polyps.sum())
-        each = times[self.frame]
-        return (self.right * each).cumsum(axis=1), (self.wrong * each).cumsum(axis=1), int(self.polyps @ times)
+    def sums(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Right and wrong ones up to each box, (draws, rows, n), and polyps (draws,).
+
+        times: (draws, frames), how often each frame counts.
+        """
+        each = times[:, None, self.frame]
+        return (self.right * each).cumsum(axis=2), (self.wrong * each).cumsum(axis=2), times @ self.polyps
+
+    @property
+    def once(self) -> np.ndarray:
+        """Every frame counts once: (1, frames)."""
+        return np.ones((1, len(self.polyps)), dtype=int)
 
 
-def average_precisions(ranking: Ranking, times: np.ndarray | None = None) -> np.ndarray:
-    """COCO's average precision, a number a row; NaN without polyps.
+def average_precisions(ranking: Ranking, times: np.ndarray) -> np.ndarray:
+    """COCO's average precision, (draws, rows); NaN without polyps.
 
     The highest precision at a recall or beyond it, mean over the recalls 0, 0.01 ... 1.
     """
     right, wrong, polyps = ranking.sums(times)
-    if not polyps:
-        return np.full(len(right), np.nan)
     precision = right / np.maximum(right + wrong, 1)
-    beyond = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    reached = np.searchsorted(RECALLS, np.arange(polyps + 1) / polyps, side="right")  # recalls, by polyps found
-    return (beyond * np.diff(reached[right], axis=1, prepend=0)).sum(axis=1) / len(RECALLS)
+    beyond = np.maximum.accumulate(precision[..., ::-1], axis=2)[..., ::-1]
+    some = np.where(polyps > 0, polyps, np.nan)
+    reached = np.searchsorted(RECALLS, right / some[:, None, None], side="right")
+    found = (beyond * np.diff(reached, axis=2, prepend=0)).sum(axis=2) / len(RECALLS)
+    return np.where(polyps[:, None] > 0, found, np.nan)
 
 
-def froc(ranking: Ranking, row: int, times: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The curve of one row: false positives a frame, and sensitivity, both rising from 0 as less sure boxes count.
+def froc(ranking: Ranking, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The curves: false positives a frame, and sensitivity, both rising from 0 as less sure boxes count.
 
-    Boxes of one score count together. As `monai.metrics.compute_froc_curve_data`, which leaves out the least sure boxes
-    where every polyp is found. NaN without polyps.
+    Both are (draws, rows, points); boxes of one score count together. As `monai.metrics.compute_froc_curve_data`, which
+    leaves out the least sure boxes where every polyp is found. NaN without polyps.
     """
     right, wrong, polyps = ranking.sums(times)
-    frames = len(ranking.polyps) if times is None else times.sum()
-    false, found = (np.append(0, side[row, ranking.ends]) for side in (wrong, right))
-    return false / frames, found / (polyps or np.nan)
+    first = np.zeros((*right.shape[:2], 1))
+    false, found = (np.concatenate([first, side[..., ranking.ends]], axis=2) for side in (wrong, right))
+    some = np.where(polyps > 0, polyps, np.nan)
+    return false / times.sum(axis=1)[:, None, None], found / some[:, None, None]
 
 
-def sensitivities(curve: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Sensitivity at each of `RATES`, between the points of the curve on a line; beyond its end that of all boxes."""
-    return np.interp(RATES, *curve)
+def sensitivities(false: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Sensitivity at each of `RATES`, (draws, rows, rates): between the points of a curve on a line, beyond its end that
+    of all boxes."""
+    curves = zip(false.reshape(-1, false.shape[-1]), found.reshape(-1, found.shape[-1]), strict=True)
+    return np.array([np.interp(RATES, *curve) for curve in curves]).reshape(*false.shape[:2], len(RATES))
 
 
 def detection_summary(
@@ -159,20 +169,20 @@ def detection_summary(
         classes also `classes`, average precisions of each. NaN where nothing can be measured.
     """
     per_class = [_by_class(frames, number) for number in range(len(classes))]
-    known = [ranking for ranking in per_class if ranking.polyps.any()]
     hits = _hits(frames)
 
-    def measure(times: np.ndarray | None) -> np.ndarray:
-        by_iou = np.full(len(IOUS), np.nan)
-        if found := [ap for ap in (average_precisions(r, times) for r in known) if not np.isnan(ap[0])]:
-            by_iou = np.mean(found, axis=0)
-        curves = [sensitivities(froc(hits, row, times)) for row in range(len(HITS))]
-        means = [by_iou[which].mean() for which in AVERAGED.values()] + [curve.mean() for curve in curves]
-        return np.concatenate([means, by_iou, *curves])
+    def measure(times: np.ndarray) -> np.ndarray:
+        """A row a draw: means, average precisions by IoU, sensitivities by rate."""
+        by_iou = _mean_of_known([average_precisions(ranking, times) for ranking in per_class])
+        curves = sensitivities(*froc(hits, times))
+        means = [by_iou[:, which].mean(axis=1, keepdims=True) for which in AVERAGED.values()]
+        return np.concatenate([*means, curves.mean(axis=2), by_iou, curves.reshape(len(times), -1)], axis=1)
 
     names = [*AVERAGED, *(f"froc_{hit}" for hit in HITS)]
-    values = measure(None)
-    low, high = statistics.bootstrap_bounds(map(measure, statistics.samples(groups)), len(values), level)
+    values = measure(hits.once)[0]
+    draws = max(1, AT_ONCE // (len(IOUS) * max(len(hits.frame), len(frames))))
+    measured = (measure(times) for times in statistics.batches(statistics.samples(groups), draws))
+    low, high = statistics.bootstrap_bounds(measured, len(values), level)
     bounds = np.stack([low, high], axis=1)
     summary: dict[str, Any] = {
         "frames": len(frames),
@@ -187,9 +197,10 @@ def detection_summary(
         },
         "froc": {"rates": list(RATES)},
     }
+    curves = froc(hits, hits.once)
     for row, hit in enumerate(HITS):
         place = slice(len(names) + len(IOUS) + row * len(RATES), None)
-        false, found = froc(hits, row)
+        false, found = (side[0, row] for side in curves)
         at = np.unique(np.linspace(0, len(false) - 1, POINTS).astype(int))
         summary["froc"][hit] = {
             "sensitivity": values[place][: len(RATES)],
@@ -201,10 +212,17 @@ def detection_summary(
     if len(classes) > 1:
         summary["classes"] = {
             name: {"polyps": int(ranking.polyps.sum())}
-            | {key: average_precisions(ranking)[which].mean() for key, which in AVERAGED.items()}
+            | {key: average_precisions(ranking, ranking.once)[0, which].mean() for key, which in AVERAGED.items()}
             for name, ranking in zip(classes, per_class, strict=True)
         }
     return summary
+
+
+def _mean_of_known(found: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean over the classes, where they are not NaN."""
+    table = np.stack(found)
+    known = ~np.isnan(table)
+    return np.where(known, table, 0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)
 
 
 def _by_class(frames: Iterable[Detections], number: int) -> Ranking:

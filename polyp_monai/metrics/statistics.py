@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -52,9 +53,16 @@ def samples(groups: Sequence, repeats: int = 2000, seed: int = 0) -> Iterator[np
         yield np.bincount(rng.integers(n, size=n), minlength=n)[index]
 
 
+def batches(draws: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """`samples` as arrays (size, images); the last may be shorter."""
+    rest = iter(draws)
+    while batch := list(islice(rest, size)):
+        yield np.stack(batch)
+
+
 def bootstrap_bounds(values: Iterable[np.ndarray], size: int, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest of the middle share `level` of `values`, arrays (size,), a draw each; NaN without any."""
-    table = np.array(list(values)).reshape(-1, size)
+    """Lowest and highest (size,) of the middle share `level` of `values`, arrays (draws, size); NaN without any."""
+    table = np.concatenate([np.empty((0, size)), *values])
     table = table[~np.isnan(table).any(axis=1)]  # a draw without a polyp measures nothing
     if not len(table):
         return np.full(size, np.nan), np.full(size, np.nan)

@@ -27,7 +27,8 @@ def tiles(summary: Mapping[str, Any]) -> list[Tile]:
     found = summary.get("detection")
     if not found or "frames_with_polyp" in summary:
         return []
-    return [Tile(registry.get(name).label, show(value), _interval(found, name)) for name, value in found["value"].items()]
+    values = found["value"].items()
+    return [Tile(registry.get(name).label, show(value), _interval(found, name)) for name, value in values]
 
 
 def _interval(found: Detection, name: str) -> str:
@@ -65,7 +66,7 @@ def _rates(found: Detection) -> Card:
     froc = found["froc"]
     rows = [(f"{rate:g}", *(froc[hit]["sensitivity"][i] for hit in HITS)) for i, rate in enumerate(froc["rates"])]
     ends = " and ".join(f"{froc[hit]['false_positives']:.3g} by {label(hit)}" for hit in HITS)
-    lead = f"All boxes together raise so many false positives a frame: {ends}. Beyond, the sensitivity stays what it is."
+    lead = f"All boxes together raise so many false positives a frame: {ends}. Beyond, sensitivity stays what it is."
     return Card("Sensitivity", lead, table=Table(("false positives a frame", *map(label, HITS)), rows))
 
 

@@ -174,7 +174,7 @@ def test_classes_of_yolo(tmp_path):
     with pytest.raises(PolypError, match=r"holds no \.txt file with boxes"):
         boxes.read(tmp_path)
     (tmp_path / "a.txt").write_text("2 .5 .5 .1 .1\n")
-    with pytest.raises(PolypError, match="there is no class 2; classes.txt names 2"):
+    with pytest.raises(PolypError, match=r"there is no class 2; classes\.txt names 2"):
         boxes.read(tmp_path)
     (tmp_path / "a.txt").write_text("\n1 .5 .5 .1 .1\n")
     assert boxes.read(tmp_path).frames["a"].boxes[0].label == 1

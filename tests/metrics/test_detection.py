@@ -154,9 +154,9 @@ def test_froc_is_that_of_monai_when_it_is_told_of_a_miss(frames):
         right, wrong = (scores[side[row] > 0] for side in (ranking.right, ranking.wrong))
         # MONAI leaves out the lowest score, which is that of a missed polyp if there is one: -inf stands for it
         false, found = compute_froc_curve_data(wrong, np.append(right, -np.inf), polyps, len(frames))
-        ours = detection.froc(ranking, row)
+        ours = tuple(side[0, row] for side in detection.froc(ranking, ranking.once))
         assert {*zip(false, found, strict=True)} <= {*zip(*ours, strict=True)}
-        mine = detection.sensitivities(ours)[1:].mean()
+        mine = detection.sensitivities(*(side[None, None] for side in ours))[0, 0, 1:].mean()
         assert mine == pytest.approx(compute_froc_score(false, found, detection.RATES[1:]))
 
 
