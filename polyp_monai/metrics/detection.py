@@ -119,7 +119,9 @@ def average_precisions(ranking: Ranking, times: np.ndarray) -> np.ndarray:
     precision = right / np.maximum(right + wrong, 1)
     beyond = np.maximum.accumulate(precision[..., ::-1], axis=2)[..., ::-1]
     some = np.where(polyps > 0, polyps, np.nan)
-    reached = np.searchsorted(RECALLS, right / some[:, None, None], side="right")
+    # recalls that so many polyps reach, by draw
+    table = np.searchsorted(RECALLS, np.arange(polyps.max() + 1) / some[:, None], side="right")
+    reached = table[np.arange(len(table))[:, None, None], right]
     found = (beyond * np.diff(reached, axis=2, prepend=0)).sum(axis=2) / len(RECALLS)
     return np.where(polyps[:, None] > 0, found, np.nan)
 
