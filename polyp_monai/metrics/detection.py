@@ -26,7 +26,7 @@ MOST = 100  # boxes of a frame and class that count for average precision, the s
 RATES = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)  # false positives a frame, of LUNA16
 HITS = ("iou_50", "centre")
 POINTS = 200  # of a curve, at most
-AT_ONCE = 500_000  # numbers of an array of draws
+AT_ONCE = 30_000  # numbers of an array of draws
 
 
 class Detections(NamedTuple):
