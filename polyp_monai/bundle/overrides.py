@@ -23,7 +23,7 @@ from polyp_monai.errors import CombinedError, PolypError
 logger = logging.getLogger(__name__)
 
 FOLDERS = ("ckpt_dir", "output_dir", "cache_dir")
-PATHS = (*FOLDERS, "weights")  # looked up from where the user is
+PATHS = (*FOLDERS, "weights", "boxes")  # looked up from where the user is
 ARGUMENTS = {"dataset_dir": "--data", "split": "--split", "inputs": "INPUT", "bundle_root": "BUNDLE"}
 RANGES = {  # lowest and highest sensible value
     "epochs": (1, math.inf),

@@ -9,7 +9,7 @@ from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser
 from polyp_monai.errors import counted, say
 
-WITHOUT_MEANING = ("probability", "overlay", "skip_existing", "strict", "part", "dicom_out")
+WITHOUT_MEANING = ("probability", "overlay", "skip_existing", "strict", "part", "dicom_out", "boxes")
 
 
 def declare(parser: Parser) -> None:

@@ -27,14 +27,18 @@ EVALUATE_EXAMPLES = """examples:
   polyp evaluate efficient_unet --data data/kvasir --runtime auto
 """
 
-SCORE = """Score masks or probability maps that any tool wrote, against their truth, matched by file name.
+SCORE = """Score masks, probability maps or boxes that any tool wrote, against their truth, matched by file name.
 
-Maps are PNG, JPEG, TIFF, BMP or NIfTI, of 8 or 16 bits or floats 0..1, at the size of the truth.
+Maps are PNG, JPEG, TIFF, BMP or NIfTI, of 8 or 16 bits or floats 0..1, at the size of the truth. Boxes are a COCO file
+(.json) or a folder in YOLO's format (a .txt a frame); where one side is boxes, boxes are scored, and those of masks are
+taken from their components.
 """
 
 SCORE_EXAMPLES = """examples:
   polyp score --pred maps --truth data/kvasir/masks --out results/theirs
   polyp score --pred PraNet/Kvasir --truth TestDataset/Kvasir/masks --normalize minmax --out results/pranet
+  polyp score --pred theirs.json --truth boxes.json --out results/their_boxes
+  polyp score --pred runs/detect/labels --truth data/kvasir/masks --data data/kvasir --out results/yolo
 """
 
 COMPARE = """Compare runs on the frames that all of them hold: paired differences with 95 % intervals, Wilcoxon's signed
@@ -128,9 +132,9 @@ def _summary(folder: Path) -> dict[str, Any]:
 def declare_score(parser: Parser) -> None:
     parser.description, parser.epilog = SCORE, SCORE_EXAMPLES
     parser.set_defaults(run=score)
-    about = "folder of masks or probability maps, or of a job of `polyp predict --engine ray`"
-    parser.option("pred", "DIR", about, common.place, required=True)
-    parser.option("truth", "DIR", "folder of true masks", common.place, required=True)
+    about = "folder of masks or probability maps, or of a job of `polyp predict --engine ray`; or boxes"
+    parser.option("pred", "DIR|FILE", about, common.place, required=True)
+    parser.option("truth", "DIR|FILE", "folder of true masks; or boxes", common.place, required=True)
     parser.option("out", "DIR", "where report and tables go", Path, required=True)
     common.overwrite(parser, "the run")
     common.data(parser, "prepared set, or its data list, that knows images, groups and tags", kind=Path)
@@ -143,9 +147,11 @@ def declare_score(parser: Parser) -> None:
 
 def score(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai.bulk import unpack
-    from polyp_monai.data import lock, outputs
+    from polyp_monai.data import boxes, lock, outputs
     from polyp_monai.evaluation import RUN_FILES, external
 
+    if boxes.is_boxes(args.pred) or boxes.is_boxes(args.truth):
+        return _score_boxes(args, mistakes)
     matched: tuple = ()
     with mistakes.collecting():
         outputs.Ledger(args.out, "score").check(RUN_FILES, args.overwrite)
@@ -172,12 +178,7 @@ def _score(
 
     ledger = outputs.Ledger(args.out, "score")
     ledger.check(RUN_FILES, args.overwrite)  # the run that held the folder may have just ended
-    for names, kind, partner in (
-        (without_prediction, "truth", "prediction"),
-        (without_truth, "prediction", "truth"),
-    ):
-        if names:
-            say(f"polyp: {counted(len(names), kind)} without a {partner}, not scored: {shortened(names)}")
+    _say_unmatched(without_prediction, without_truth)
     options = external.ScoreOptions(
         args.threshold, args.normalize == "minmax", args.resize, not args.quick, args.keep_inverted
     )
@@ -192,6 +193,57 @@ def _score(
     summary = run_folder.write_run(args.out, scored, about, {"unmatched": unmatched})
     lines = [*run_folder.headline(summary), f"look at {args.out / 'report.html'}"]
     return Outcome(lines, {"runs": [{"out": str(args.out), "summary": summary}]})
+
+
+def _say_unmatched(without_prediction: list[str], without_truth: list[str]) -> None:
+    for names, kind, partner in (
+        (without_prediction, "truth", "prediction"),
+        (without_truth, "prediction", "truth"),
+    ):
+        if names:
+            say(f"polyp: {counted(len(names), kind)} without a {partner}, not scored: {shortened(names)}")
+
+
+def _score_boxes(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
+    from polyp_monai import provenance
+    from polyp_monai.data import lock, outputs
+    from polyp_monai.evaluation import RUN_FILES, boxes, external, run_folder
+
+    for flag in ("resize", "quick"):
+        if getattr(args, flag):
+            mistakes.misused(f"--{flag}: has no meaning for boxes")
+    if args.normalize != "none":
+        mistakes.misused("--normalize: has no meaning for boxes")
+    ledger = outputs.Ledger(args.out, "score")
+    with mistakes.collecting():
+        ledger.check(RUN_FILES, args.overwrite)
+    with mistakes.collecting():
+        external.check_place(args.out, args.pred, args.truth)
+    mistakes.check()
+    with lock.held(args.out):
+        options = boxes.MaskOptions(args.threshold, args.keep_inverted)
+        run = boxes.score(args.pred, args.truth, args.data, options)
+        _say_unmatched(run.without_prediction, run.without_truth)
+        if run.silent:
+            silent = f"does not name {counted(run.silent, 'frame')} of the truth: nothing was found there"
+            say(f"polyp: {args.pred} {silent}")
+        about: dict[str, Any] = {"predictions": str(args.pred.resolve()), "truth": str(args.truth.resolve())}
+        about |= {"threshold": args.threshold, "frames_without_a_word": run.silent} | provenance.of_run()
+        about |= {"truths_without_prediction": len(run.without_prediction)}
+        about |= {"predictions_without_truth": len(run.without_truth)}
+        summary = {"run": about, **run.summary()}
+        summary["unmatched"] = {"without_prediction": run.without_prediction, "without_truth": run.without_truth}
+        ledger = outputs.Ledger(args.out, "score")
+        ledger.check(RUN_FILES, args.overwrite)  # the run that held the folder may have just ended
+        ledger.claim(RUN_FILES)
+        run_folder.write_boxes(args.out, run.rows, summary)
+        ledger.keep(RUN_FILES)
+    found = summary["detection"]
+    line = f"{counted(summary['frames'], 'frame')} with {counted(found['polyps'], 'polyp')}"
+    return Outcome(
+        [line, run_folder.boxes_line(summary), f"look at {args.out / 'report.html'}"],
+        {"runs": [{"out": str(args.out), "summary": summary}]},
+    )
 
 
 def declare_compare(parser: Parser) -> None:

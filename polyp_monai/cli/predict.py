@@ -30,6 +30,8 @@ EXAMPLES = """examples:
   polyp predict runs/unet 'frames/**/*.png' --out masks --overlay --probability
   polyp predict efficient_unet frames --out masks --runtime auto
   polyp predict frames --skip-existing --json
+  polyp predict frames --boxes boxes.json
+  polyp predict frames --boxes labels
   polyp predict study --out masks --dicom-out seg
   polyp predict --ensemble runs/fold1 --ensemble runs/fold2 photo.jpg --out both
   polyp predict frames --out masks --part 3/8 --skip-existing
@@ -76,7 +78,7 @@ def predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
 
 
 def _predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
-    from polyp_monai.bundle import locate, overrides
+    from polyp_monai.bundle import boxes_out, locate, overrides
     from polyp_monai.data import datalist, predicted, remote
 
     inputs: list[str] = []
@@ -100,6 +102,7 @@ def _predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         predicted.check(out)
     with mistakes.collecting():
         samples = datalist.frames(inputs, out, **wanted)
+        boxes_out.check(given.get("boxes"), samples, wanted["overwrite"], wanted["skip_existing"])
     mistakes.check()
     if not samples:
         return _nothing_to_do(args.out, out, given.get("part"))

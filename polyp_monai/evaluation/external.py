@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from polyp_monai.data import SPLITS, datalist, files, search
 from polyp_monai.errors import PolypError
 from polyp_monai.evaluation.pool import Pool
 from polyp_monai.evaluation.scoring import Scored, score
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Match(NamedTuple):
@@ -58,23 +61,40 @@ def match(predictions: Path, truths: Path, data: Path | None = None) -> tuple[li
     Raises:
         PolypError: no such folder, no picture in it, two files of one name, or no name in common.
     """
-    maps, masks = _by_key(predictions), _by_key(truths)
-    if not maps.keys() & masks.keys():  # trees differ: the names alone
-        maps, masks = _by_name(maps, predictions), _by_name(masks, truths)
-    common = sorted(maps.keys() & masks.keys())
-    if not common:
-        examples = f"such as {min(maps)} and {min(masks)}"
-        raise PolypError(f"{predictions} and {truths}: no file name in common, {examples}; a map is named as its truth")
-    known = _known(data)
-    found = []
-    for key in common:
-        about = known.get(Path(key).name, {})
-        image, group, tags = about.get("image", ""), about.get("group", ""), " ".join(about.get("tags", ()))
-        found.append(Match(key, maps[key], masks[key], image, group, tags))
+    maps, masks = same_names(by_key(predictions), by_key(truths), predictions, truths)
+    about = knowledge(data)
+    found = [Match(key, maps[key], masks[key], *about(key)) for key in sorted(maps.keys() & masks.keys())]
     return found, sorted(masks.keys() - maps.keys()), sorted(maps.keys() - masks.keys())
 
 
-def _by_key(folder: Path) -> dict[str, Path]:
+def same_names(
+    found: dict[str, T], true: dict[str, U], predictions: Path, truths: Path
+) -> tuple[dict[str, T], dict[str, U]]:
+    """Both by relative path where some are in common, else by name alone.
+
+    Raises:
+        PolypError: no name in common, or one that is there twice.
+    """
+    if not found.keys() & true.keys():  # trees differ: the names alone
+        found, true = _by_name(found, predictions), _by_name(true, truths)
+    if not found.keys() & true.keys():
+        examples = f"such as {min(found)} and {min(true)}"
+        raise PolypError(f"{predictions} and {truths}: no file name in common, {examples}; a map is named as its truth")
+    return found, true
+
+
+def knowledge(data: Path | None) -> Callable[[str], tuple[str, str, str]]:
+    """What a data list knows of a frame: a function of its name that gives image, group and tags, or blanks."""
+    known = _known(data)
+
+    def about(key: str) -> tuple[str, str, str]:
+        entry = known.get(Path(key).name, {})
+        return entry.get("image", ""), entry.get("group", ""), " ".join(entry.get("tags", ()))
+
+    return about
+
+
+def by_key(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise PolypError(f"{folder}: no such folder")
     found: dict[str, Path] = {}
@@ -89,14 +109,14 @@ def _by_key(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _by_name(paths: dict[str, Path], folder: Path) -> dict[str, Path]:
-    names: dict[str, Path] = {}
-    for key, path in paths.items():
+def _by_name(keyed: dict[str, T], folder: Path) -> dict[str, T]:
+    keys: dict[str, str] = {}
+    for key in keyed:
         name = Path(key).name
-        if name in names:
-            raise PolypError(f"{folder}: {name} is there twice ({names[name]}, {path}); keep the tree of the truth")
-        names[name] = path
-    return names
+        if name in keys:
+            raise PolypError(f"{folder}: {name} is there twice ({keys[name]}, {key}); keep the tree of the truth")
+        keys[name] = key
+    return {name: keyed[key] for name, key in keys.items()}
 
 
 def _known(data: Path | None) -> dict[str, dict]:
@@ -119,7 +139,7 @@ def score_all(matches: list[Match], options: ScoreOptions, processes: int | None
             of another size than its truth (unless `options.resize`).
     """
     some = matches[:: max(1, len(matches) // 20)]
-    options = options._replace(of_ones=not any(_is_graded(m.prediction) for m in some))
+    options = options._replace(of_ones=not any(is_graded(m.prediction) for m in some))
     waiting: deque[Future[Scored]] = deque()
     with Pool(len(matches), processes) as pool:
         for match in matches:
@@ -130,7 +150,7 @@ def score_all(matches: list[Match], options: ScoreOptions, processes: int | None
             yield waiting.popleft().result()
 
 
-def _is_graded(path: Path) -> bool:
+def is_graded(path: Path) -> bool:
     """Whether a map has whole numbers of many levels up to 255: beside it, a map of 0 and 1 is one of faint doubts."""
     pixels = files.largest_channel(files.read_picture(path).pixels)
     return pixels.dtype.kind in "ui" and pixels.max(initial=0) > 1 and len(np.unique(pixels)) > 2

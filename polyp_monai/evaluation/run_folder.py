@@ -36,6 +36,22 @@ def write_run(
     return summary
 
 
+def write_boxes(output_dir: Path, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+    """The same of boxes alone, of which there are no histograms."""
+    from polyp_monai import report
+
+    files.write_csv(output_dir / "frames.csv", rows)
+    files.write_json(output_dir / "summary.json", summary)
+    report.write(output_dir)
+
+
+def boxes_line(summary: dict[str, Any]) -> str:
+    """The scores of the boxes, in a line."""
+    found = summary["detection"]
+    values = "  ".join(f"{registry.get(name).label} {registry.get(name).text(v)}" for name, v in found["value"].items())
+    return f"boxes: {values}"
+
+
 def headline(summary: dict[str, Any]) -> list[str]:
     """The scores to see first, a line each."""
     polyps, negatives = (summary[key] for key in ("frames_with_polyp", "frames_without_polyp"))
@@ -54,6 +70,7 @@ def headline(summary: dict[str, Any]) -> list[str]:
             )
     if negatives["frames"]:
         lines.append(f"{counted(negatives['frames'], 'frame')} without a polyp: {negatives['left_empty']} left empty")
+    lines.append(boxes_line(summary))
     promises = summary.get("promises") or {}
     if promise := promises.get("missed"):
         lines.append(

@@ -8,7 +8,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from polyp_monai.metrics import boundary, calibration, curves, frames, lesions, pixel, registry, statistics, structure
+from polyp_monai.metrics import (
+    boundary,
+    calibration,
+    curves,
+    detection,
+    frames,
+    lesions,
+    pixel,
+    regions,
+    registry,
+    statistics,
+    structure,
+)
+from polyp_monai.metrics.arrays import by_rows
 
 LEVEL = 0.95  # of the intervals
 
@@ -21,6 +34,7 @@ class Scored(NamedTuple):
     histograms: tuple[np.ndarray, np.ndarray]  # int32 (256,) inside and outside the polyp
     structure: structure.Structure
     lesions: lesions.LesionMatch
+    detections: detection.Detections
 
 
 def score(
@@ -61,7 +75,18 @@ def score(
     metrics = {metric.name: float(values[metric.name]) for metric in registry.of_frames() if metric.name in values}
     row = about | size | areas | metrics
     histograms = inside.astype(np.int32), outside.astype(np.int32)
-    return Scored(row, counts, histograms, measured, lesions.match(probability, prediction, truth))
+    matched = lesions.match(probability, prediction, truth)
+    return Scored(row, counts, histograms, measured, matched, detections(probability, truth, threshold))
+
+
+def detections(probability: np.ndarray, truth: np.ndarray, threshold: float) -> detection.Detections:
+    """Boxes of the polyps as `polyp predict` finds them, and of all components of the truth (H, W)."""
+    polyps = regions.find_polyps(by_rows(probability), threshold, (0, 0, *truth.shape[::-1]))
+    true = lesions.components(by_rows(truth)).boxes.astype(float)
+    boxes = np.array([polyp.box for polyp in polyps], dtype=float).reshape(-1, 4)
+    scores = np.array([polyp.confidence for polyp in polyps], dtype=float)
+    of_truth, of_boxes = (np.zeros(len(side), dtype=int) for side in (true, boxes))
+    return detection.Detections(true, of_truth, boxes, of_boxes, scores)
 
 
 def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
@@ -80,6 +105,7 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
         ),
         "families": pixel.families([s.counts for s in scored]),
         "lesions": lesions.lesion_summary([s.lesions for s in scored]),
+        "detection": _boxes(scored),
         **_curves(scored, polyps),
     }
     if polyps:
@@ -105,6 +131,13 @@ def _means(polyps: Sequence[Scored]) -> dict[str, Any]:
         "mean": {name: interval["value"] for name, interval in found.items()},
         "interval": {name: [interval["low"], interval["high"]] for name, interval in found.items()},
     }
+
+
+def _boxes(scored: Sequence[Scored]) -> dict[str, Any]:
+    """By name, since COCO counts boxes of one score in the order of their frames."""
+    ordered = sorted(scored, key=lambda s: str(s.row["name"]))
+    groups = [s.row.get("group") or s.row["name"] for s in ordered]
+    return detection.detection_summary([s.detections for s in ordered], groups, level=LEVEL)
 
 
 def _subset(polyps: Sequence[Scored]) -> dict[str, float]:

@@ -81,6 +81,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("false_positives", "false positives", better="lower", decimals=0, of="set"),
     Metric("false_positives_per_image", "false positives / image", better="lower", of="set"),
     Metric("false_positive_area", "area of false alarms", better="lower", of="set"),
+    Metric("ap_25_75", "AP .25:.05:.75", of="set"),
+    Metric("ap_50_95", "COCO AP", of="set"),
+    Metric("ap_50", "AP50", of="set"),
+    Metric("ap_75", "AP75", of="set"),
+    Metric("froc_iou_50", "FROC by IoU", of="set"),
+    Metric("froc_centre", "FROC by centre", of="set"),
     Metric("expected_calibration_error", "expected calibration error", better="lower", of="set"),
 )
 

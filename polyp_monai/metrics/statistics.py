@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -39,6 +40,34 @@ def bootstrap_interval(
         low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
         result |= {"low": float(low), "high": float(high)}
     return result | {"n": len(kept), "groups": int(n)}
+
+
+def samples(groups: Sequence, repeats: int = 2000, seed: int = 0) -> Iterator[np.ndarray]:
+    """The draws of `bootstrap_interval` for what is no mean: how often each image counts, int (images,), a draw each.
+
+    There are none with fewer than two groups.
+    """
+    index = np.unique(np.asarray(groups), return_inverse=True)[1]
+    n, rng = index.max(initial=-1) + 1, np.random.default_rng(seed)
+    for _ in range(repeats if n > 1 else 0):
+        yield np.bincount(rng.integers(n, size=n), minlength=n)[index]
+
+
+def batches(draws: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """`samples` as arrays (size, images); the last may be shorter."""
+    rest = iter(draws)
+    while batch := list(islice(rest, size)):
+        yield np.stack(batch)
+
+
+def bootstrap_bounds(values: Iterable[np.ndarray], size: int, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest (size,) of the middle share `level` of `values`, arrays (draws, size); NaN without any."""
+    table = np.concatenate([np.empty((0, size)), *values])
+    table = table[~np.isnan(table).any(axis=1)]  # a draw without a polyp measures nothing
+    if not len(table):
+        return np.full(size, np.nan), np.full(size, np.nan)
+    low, high = np.quantile(table, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high
 
 
 def paired(a: Sequence[float], b: Sequence[float], groups: Sequence | None = None) -> dict[str, float]:

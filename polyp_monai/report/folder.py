@@ -87,7 +87,8 @@ def score(text: str, metric: registry.Metric, line: int) -> float | None:
 
 def _frame(row: dict[str, str], line: int) -> FrameRow:
     values = {metric: score(row[metric.name], metric, line) for metric in registry.of_frames() if row.get(metric.name)}
-    size = int(row["width"]), int(row["height"])
+    boxed = "boxes" in row  # without masks; YOLO's files do not know the size either
+    size = (1, 1) if boxed else (int(row["width"]), int(row["height"]))
     if min(size) < 1:
         raise ValueError(f"{row['name']} is {size[0]} x {size[1]} pixels")
     return FrameRow(
@@ -95,8 +96,8 @@ def _frame(row: dict[str, str], line: int) -> FrameRow:
         group=row.get("group") or "",
         tags=row.get("tags") or "",
         size=size,
-        polyp_pixels=int(row["polyp_pixels"]),
-        predicted_pixels=int(row["predicted_pixels"]),
+        polyp_pixels=0 if boxed else int(row["polyp_pixels"]),
+        predicted_pixels=0 if boxed else int(row["predicted_pixels"]),
         scores={metric.name: value for metric, value in values.items() if value is not None},
         paths={name: Path(row[name]) for name in PICTURES if row.get(name)},
     )

@@ -14,6 +14,7 @@ from polyp_monai.errors import summary as in_short
 from polyp_monai.metrics import registry
 from polyp_monai.report import charts, pictures, summary
 from polyp_monai.report.curves import curves
+from polyp_monai.report.detection import detection, tiles
 from polyp_monai.report.folder import FrameRow, read
 from polyp_monai.report.gallery import gallery
 from polyp_monai.report.members import members
@@ -68,6 +69,7 @@ def _page(content: dict[str, Any], spread: Sequence[Part]) -> Page:
         "Runs merged": members(content),
         "Three means of one name": summary.families(content),
         "Polyps": summary.lesions(content),
+        "Detection": detection(content),
         "Subsets, leakage and promises": [
             *summary.subsets(content),
             *summary.leakage(content),
@@ -83,7 +85,7 @@ def _page(content: dict[str, Any], spread: Sequence[Part]) -> Page:
         sections=[Section(title, parts) for title, parts in sections.items()],
         flag="leaked" if leaked else "",
         alarm=Fact("Leaked.", summary.leak(content)) if leaked else None,
-        tiles=summary.headline(content),
+        tiles=[*summary.headline(content), *tiles(content)],
         basis=summary.basis(content),
     )
 
