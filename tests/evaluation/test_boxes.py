@@ -177,10 +177,13 @@ def test_what_cannot_be_scored(truth, found, tmp_path, capsys):
 
 
 def test_a_run_of_boxes_is_replaced_only_when_asked(truth, found, tmp_path, capsys):
-    score(found, truth, tmp_path / "out")
+    masks = write_masks(tmp_path / "masks", TRUE)
+    score(masks, masks, tmp_path / "out")
     words = ("score", "--pred", found, "--truth", truth, "--out", tmp_path / "out")
     assert "exists already" in fails(capsys, *words)
+    assert (tmp_path / "out/histograms.npz").exists()
     assert main([*map(str, words), "--overwrite"]) == 0
+    assert not (tmp_path / "out/histograms.npz").exists()  # whose frames are not these
     assert "no table of a run; it needs the columns name and dice" in fails(
         capsys, "compare", tmp_path / "out", tmp_path / "out/.."
     )
