@@ -10,6 +10,7 @@ from polyp_monai.bundle.options import read_settings
 from polyp_monai.data import coco, files, outputs, yolo
 from polyp_monai.data.boxes import POLYP, Box, BoxedFrame
 from polyp_monai.errors import PolypError
+from polyp_monai.metrics.regions import Polyp
 
 COMMAND = "predict"
 
@@ -50,6 +51,13 @@ def classes_of(root: str | Path) -> tuple[str, ...]:
     return tuple(read_settings(Path(root) / "configs/model.yaml").get("classes") or POLYP)
 
 
+def box_of(polyp: Polyp) -> Box:
+    """A polyp as a box of its likeliest class, also where that is uncertain."""
+    means = getattr(polyp, "means", ())  # of several classes, the mean probability of each within
+    label = max(range(len(means)), key=means.__getitem__, default=0)
+    return Box(label, polyp.box, polyp.confidence, polyp.outline, polyp.area)
+
+
 class BoxesOutput:
     """Ignite handler that writes the boxes of every frame: a YOLO file as soon as it is predicted, COCO's at the end.
 
@@ -69,7 +77,8 @@ class BoxesOutput:
         skip_existing: bool = False,
     ) -> None:
         check(path, samples, overwrite, skip_existing)
-        self.path, self.samples, self.classes = path and Path(path).absolute(), samples, classes_of(bundle_root)
+        self.path, self.samples = path and Path(path).absolute(), samples
+        self.classes = classes_of(bundle_root) if path else POLYP
         self.frames: list[BoxedFrame] = []
 
     def attach(self, engine: Any) -> None:
@@ -93,8 +102,7 @@ class BoxesOutput:
         assert isinstance(self.path, Path)
         for sample, output in zip(engine.state.batch, engine.state.output, strict=True):
             size = int(output["pred"].shape[1]), int(output["pred"].shape[2])
-            boxes = [Box(0, polyp.box, polyp.confidence, polyp.outline, polyp.area) for polyp in output["polyps"]]
-            frame = BoxedFrame(name_of(sample), size, boxes)
+            frame = BoxedFrame(name_of(sample), size, [box_of(polyp) for polyp in output["polyps"]])
             if is_coco(self.path):
                 self.frames.append(frame)
             else:

@@ -235,9 +235,9 @@ def _score_boxes(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         summary["unmatched"] = {"without_prediction": run.without_prediction, "without_truth": run.without_truth}
         ledger = outputs.Ledger(args.out, "score")
         ledger.check(RUN_FILES, args.overwrite)  # the run that held the folder may have just ended
-        ledger.claim(RUN_FILES)
+        ledger.claim(run_folder.BOX_FILES)
         run_folder.write_boxes(args.out, run.rows, summary)
-        ledger.keep(RUN_FILES)
+        ledger.keep(run_folder.BOX_FILES)  # not the histograms of an earlier run of masks
     found = summary["detection"]
     line = f"{counted(summary['frames'], 'frame')} with {counted(found['polyps'], 'polyp')}"
     return Outcome(

@@ -14,6 +14,8 @@ from polyp_monai.errors import counted
 from polyp_monai.evaluation.scoring import Scored, plain, summarize
 from polyp_monai.metrics import registry
 
+BOX_FILES = ("frames.csv", "summary.json", "report.html")  # of a run of boxes alone
+
 
 def write_run(
     output_dir: Path, scored: Sequence[Scored], about: dict[str, Any], extra: dict[str, Any] | None = None
@@ -37,7 +39,7 @@ def write_run(
 
 
 def write_boxes(output_dir: Path, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
-    """The same of boxes alone, of which there are no histograms."""
+    """Write `BOX_FILES`: the same of boxes alone, of which there are no histograms."""
     from polyp_monai import report
 
     files.write_csv(output_dir / "frames.csv", rows)

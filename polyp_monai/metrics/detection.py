@@ -140,7 +140,7 @@ def froc(ranking: Ranking, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sensitivities(false: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Sensitivity at each of `RATES`, (draws, rows, rates): on a line between the points of a curve, beyond its end
+    """Sensitivity at each of `RATES`, (draws, rows, rates): on a line between the points of a curve, and beyond its end
     that of all boxes."""
     curves = zip(false.reshape(-1, false.shape[-1]), found.reshape(-1, found.shape[-1]), strict=True)
     return np.array([np.interp(RATES, *curve) for curve in curves]).reshape(*false.shape[:2], len(RATES))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -177,10 +177,13 @@ def test_what_cannot_be_scored(truth, found, tmp_path, capsys):
 
 
 def test_a_run_of_boxes_is_replaced_only_when_asked(truth, found, tmp_path, capsys):
-    score(found, truth, tmp_path / "out")
+    masks = write_masks(tmp_path / "masks", TRUE)
+    score(masks, masks, tmp_path / "out")
     words = ("score", "--pred", found, "--truth", truth, "--out", tmp_path / "out")
     assert "exists already" in fails(capsys, *words)
+    assert (tmp_path / "out/histograms.npz").exists()
     assert main([*map(str, words), "--overwrite"]) == 0
+    assert not (tmp_path / "out/histograms.npz").exists()  # whose frames are not these
     assert "no table of a run; it needs the columns name and dice" in fails(
         capsys, "compare", tmp_path / "out", tmp_path / "out/.."
     )
@@ -218,9 +221,13 @@ def test_boxes_of_a_prediction_score_as_its_evaluation(sees_red, dataset, tmp_pa
 @pytest.mark.real
 @pytest.mark.slow
 def test_real_boxes_of_a_prediction_score_as_its_evaluation(real_data, tmp_path):
-    source, data = os.path.join(real_data, "BKAI-IGH-NeoPolyp"), tmp_path / "bkai"
-    words = ["prepare", "bkai-igh", "--source", source, "--out", str(data)]
-    assert main(words) == 0
-    measured = boxes_of_prediction("efficient_unet", data, "validation", tmp_path, "boxes.json")
+    entries = []
+    for image in sorted((real_data / "Kvasir-SEG/images").iterdir())[::80]:
+        for kind in ("images", "masks"):
+            (tmp_path / "data" / kind).mkdir(parents=True, exist_ok=True)
+            shutil.copy(real_data / "Kvasir-SEG" / kind / image.name, tmp_path / "data" / kind)
+        entries.append({"image": f"images/{image.name}", "label": f"masks/{image.name}", "name": image.stem})
+    (tmp_path / "data/datalist.json").write_text(json.dumps({"test": entries}))
+    measured = boxes_of_prediction("efficient_unet", tmp_path / "data", "test", tmp_path, "boxes.json")
     assert measured["boxes.json"] == measured["evaluate"]
     assert measured["evaluate"]["value"]["ap_50"] > 0.5
