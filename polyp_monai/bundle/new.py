@@ -17,6 +17,8 @@ from polyp_monai.sharing import trust
 
 MODEL = """# What makes this bundle different from the others; the rest is the common recipe.
 
+classes: [polyp]   # in the order of the network's channels
+
 network_def:
   # takes frames of 0..1 and of any size; pads them to a multiple of `divisor`, the product of the network's strides
   _target_: polyp_monai.networks.FrameNetwork

@@ -12,7 +12,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from polyp_monai.data import ALL, SPLITS, dicom, files, folds, outputs, predicted, remote, search
+from polyp_monai.data import ALL, SPLITS, classes, dicom, files, folds, outputs, predicted, remote, search
 from polyp_monai.data.listing import DiskSet, Listed, Listing
 from polyp_monai.errors import PolypError, counted
 
@@ -51,6 +51,7 @@ def _read_list(path: str) -> dict:
         for number, entry in enumerate(entries):
             if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
                 raise PolypError(f"{path}: entry {number} of {name!r} names no image")
+    classes.of_list(content, path)
     return content
 
 
@@ -97,16 +98,21 @@ def labelled_frames(
     name: str,
     output_dir: str | Path | None = None,
     fold: str | None = None,
+    wanted: Sequence[str] = classes.POLYP,
 ) -> list[dict]:
     """`read_split` reduced to what engines need: `image`, `label`, `name`, `group`, `tags`, `negative` (shows no polyp)
     and `output` (of the written mask).
 
-    Of several folders (for training) the splits follow each other. `fold`: as of `read_split`, of each folder.
+    Of several folders (for training) the splits follow each other. `fold`: as of `read_split`, of each folder. `wanted`:
+    the classes of the model that takes them.
 
     Raises:
-        PolypError: as `read_split`; or a mask written to `output_dir` would replace a file of the data set.
+        PolypError: as `read_split`; masks that do not know the classes; or a mask written to `output_dir` would replace a file of the data set.
     """
     folders = [dataset_dir] if isinstance(dataset_dir, (str, Path)) else dataset_dir
+    for folder in folders if len(wanted) > 1 else ():
+        path = str(Path(folder) / "datalist.json")
+        classes.check_known(classes.of_list(read(folder), path), wanted, path)
     samples = [
         {
             "image": s["image"],

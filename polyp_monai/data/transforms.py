@@ -1,12 +1,13 @@
 """Deterministic transforms that the configs name: load, fit to the network's image size, save.
 
-A sample is a dictionary; `image` is (3, W, H) RGB and `label` is (1, W, H) of {0, 1}: MONAI's axis order, W before H.
+A sample is a dictionary; `image` is (3, W, H) RGB and `label` is (C, W, H) of {0, 1}, a channel for each class: MONAI's
+axis order, W before H.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from monai.transforms.utils import scale_affine
 from monai.utils import MetaKeys, TraceKeys
 
 from polyp_monai.data import files
+from polyp_monai.data.classes import POLYP
 from polyp_monai.data.overlay import draw_contour
 from polyp_monai.data.view import View, find_view, whole
 from polyp_monai.errors import PolypError
@@ -41,7 +43,9 @@ class LoadPictured(MapTransform):
 
     Args:
         keys: keys of paths, or of `files.Picture`s.
-        mask: False reads RGB 0..255, (3, W, H); True reads masks as {0, 1}, (1, W, H).
+        mask: False reads RGB 0..255, (3, W, H); True reads masks as {0, 1}, (C, W, H).
+        classes: names of the model's classes, of which each gets a channel of a mask. Of several, the mask must hold
+            their numbers; of one, every polyp of any mask counts.
         like: key of a picture that was loaded before and must have the same size.
         upright: apply the EXIF orientation, as viewers do. Not in a data set, whose masks lie on the stored pixels.
     """
@@ -53,14 +57,18 @@ class LoadPictured(MapTransform):
         like: str | None = None,
         upright: bool = False,
         allow_missing_keys: bool = False,
+        classes: Sequence[str] = POLYP,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.mask, self.like, self.upright = mask, like, upright
+        self.mask, self.like, self.upright, self.count = mask, like, upright, len(classes)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
             picture, path = d[key], "a picture in memory"
+            if self.mask and self.count > 1:
+                picture = in_memory(files.read_classes(picture, self.count))
+                path = str(d[key])
             if not isinstance(picture, files.Picture):
                 picture, path = files.read_picture(picture, self.upright), str(picture)
             d[key] = self._load(picture, path)
@@ -72,7 +80,12 @@ class LoadPictured(MapTransform):
         return d
 
     def _load(self, picture: files.Picture, path: str) -> MetaTensor:
-        pixels = files.to_mask(picture, path)[..., None] if self.mask else files.to_rgb(picture, path)
+        if not self.mask:
+            pixels = files.to_rgb(picture, path)
+        elif self.count == 1:
+            pixels = files.to_mask(picture, path)[..., None]
+        else:
+            pixels = (picture.pixels[..., None] == np.arange(1, self.count + 1, dtype=np.uint8)).astype(np.uint8)
         meta = {
             MetaKeys.SPATIAL_SHAPE: np.asarray(pixels.shape[1::-1]),
             MetaKeys.ORIGINAL_AFFINE: picture.affine,
@@ -150,7 +163,10 @@ class FitFrame(Resize):
         flag = cv2.INTER_NEAREST_EXACT if self.mode == "nearest" else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         # turned once it is small
         kept = np.ascontiguousarray(_lying(img)[y0:y1, x0:x1])
-        fitted = cv2.transpose(cv2.resize(kept, target, interpolation=flag)).reshape(*target, -1)
+        resized = cv2.resize(kept, target, interpolation=flag)
+        # OpenCV is faster, and turns no five channels
+        turned = cv2.transpose(resized) if kept.shape[2] <= 4 else np.ascontiguousarray(resized.swapaxes(0, 1))
+        fitted = turned.reshape(*target, -1)
         out = torch.from_numpy(fitted).permute(2, 0, 1)
         if not isinstance(img, MetaTensor):
             return out
@@ -271,6 +287,11 @@ class SavePredictiond(MapTransform):
         if self.overlay:
             frame = files.read_rgb(source, upright=bool(mask.meta[UPRIGHT]))
             files.write_png(self.output_dir / f"{output}_overlay.png", draw_contour(frame, pixels))
+
+
+def in_memory(pixels: np.ndarray) -> files.Picture:
+    """(H, W, ...) pixels without a geometry of their own."""
+    return files.Picture(pixels, np.eye(4), (pixels.shape[1], pixels.shape[0]))
 
 
 def in_geometry_of(meta: Mapping[str, Any], pixels: np.ndarray) -> files.Picture:

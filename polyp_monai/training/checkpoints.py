@@ -74,8 +74,24 @@ def _objects(path: Path) -> list[str]:
         return []
 
 
-def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
+def _spread(state: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of `state` with one channel where `own` has several, repeated for each; nothing where others differ."""
+    other = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
+    single = [k for k in own if k in other and state[k].shape == (1, *own[k].shape[1:])]
+    counts = {len(own[k]) for k in single}
+    if len(single) < len(other) or len(counts) != 1:
+        return {}
+    return {k: state[k].expand_as(own[k]).clone() for k in single}
+
+
+def load_weights(network: nn.Module, path: str | Path, start: bool = False) -> nn.Module:
     """`network` with the weights of a plain state dict; says in one line which they are.
+
+    Args:
+        network: takes them.
+        path: of the file.
+        start: whether a training starts with them. Then weights of one class may start a network of several: what
+            their last layer says of a polyp, each class says at first.
 
     Raises:
         PolypError: no such file, damaged, or of another network.
@@ -84,6 +100,10 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise PolypError(f"{path}: holds no plain state dict of a network")
     own = network.state_dict()
+    if start and (spread := _spread(state, own)):
+        state |= spread
+        count = len(next(iter(spread.values())))
+        logger.info(f"{path}: has one class, the network {count}: each starts with its channel of {', '.join(spread)}")
     missing, unknown = own.keys() - state.keys(), state.keys() - own.keys()
     other = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
     if missing or unknown or other:
