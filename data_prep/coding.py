@@ -6,6 +6,7 @@ import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +29,8 @@ class Coding:
     """
 
     names: tuple[str, ...]
-    codes: tuple[Color, ...] | tuple[int, ...]
-    background: tuple[Color, ...] | tuple[int, ...] = ()
+    codes: tuple[Any, ...]
+    background: tuple[Any, ...] = ()
 
     @property
     def by_color(self) -> bool:
@@ -129,7 +130,9 @@ def of_table(table: Path) -> Coding:
         raise PolypError(f"{table}: not a CSV file in UTF-8 ({error})") from error
     kinds = {"color", "index"} & set(columns)
     if "name" not in columns or len(kinds) != 1:
-        raise PolypError(f"{table}: needs columns name and color, or name and index; has {', '.join(columns) or 'none'}")
+        raise PolypError(
+            f"{table}: needs columns name and color, or name and index; has {', '.join(columns) or 'none'}"
+        )
     kind = kinds.pop()
     read = _color if kind == "color" else _index
     names, codes, background = [], [], []

@@ -81,7 +81,10 @@ def clusters(groups: Mapping[str, str], bonds: Iterable[tuple[str, str]]) -> lis
 
 
 def deal(
-    together: list[list[str]], shares: Mapping[Bin, float], seed: int, classes: Mapping[str, Iterable[str]] | None = None
+    together: list[list[str]],
+    shares: Mapping[Bin, float],
+    seed: int,
+    classes: Mapping[str, Iterable[str]] | None = None,
 ) -> dict[str, Bin]:
     """{name: bin}: clusters dealt largest first, equals in an order drawn with `seed`, to the bin that lacks most.
 

@@ -57,4 +57,6 @@ def check_known(listed: Sequence[str], wanted: Sequence[str], where: str) -> Non
     if len(wanted) == 1 or tuple(listed) == tuple(wanted):
         return
     has = "names no classes" if tuple(listed) == POLYP else f"has the classes {', '.join(listed)}"
-    raise PolypError(f"{where}: {has}, and the bundle has {', '.join(wanted)}; prepare the set with those, in that order")
+    raise PolypError(
+        f"{where}: {has}, and the bundle has {', '.join(wanted)}; prepare the set with those, in that order"
+    )

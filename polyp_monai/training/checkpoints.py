@@ -75,13 +75,21 @@ def _objects(path: Path) -> list[str]:
 
 
 def _spread(state: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors of `state` with one channel where `own` has several, repeated for each; nothing where others differ."""
-    other = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
-    single = [k for k in own if k in other and state[k].shape == (1, *own[k].shape[1:])]
-    counts = {len(own[k]) for k in single}
-    if len(single) < len(other) or len(counts) != 1:
-        return {}
-    return {k: state[k].expand_as(own[k]).clone() for k in single}
+    """The tensors of `state` with one channel where `own` has one a class: each class gets a copy; nothing where they
+    differ in another way. Between layers of a channel a class, a class sees its own channel alone.
+    """
+    spread, counts = {}, set()
+    for key in [k for k in own if k in state and own[k].shape != state[k].shape]:
+        one, several = state[key], own[key].shape
+        axes = [axis for axis, (n, c) in enumerate(zip(one.shape, several, strict=False)) if n != c]
+        if one.ndim != len(several) or len(axes) > 2 or any(one.shape[axis] != 1 for axis in axes):
+            return {}
+        counts |= {several[axis] for axis in axes}
+        spread[key] = one.expand(several).clone()
+        if len(axes) == 2 and len(counts) == 1:
+            shape = [several[axis] if axis in axes else 1 for axis in range(one.ndim)]
+            spread[key] *= torch.eye(several[axes[0]], dtype=one.dtype).view(shape)
+    return spread if len(counts) == 1 else {}
 
 
 def load_weights(network: nn.Module, path: str | Path, start: bool = False) -> nn.Module:
@@ -102,8 +110,8 @@ def load_weights(network: nn.Module, path: str | Path, start: bool = False) -> n
     own = network.state_dict()
     if start and (spread := _spread(state, own)):
         state |= spread
-        count = len(next(iter(spread.values())))
-        logger.info(f"{path}: has one class, the network {count}: each starts with its channel of {', '.join(spread)}")
+        layers = shortened(sorted({key.rpartition(".")[0] for key in spread}), 2)
+        logger.info(f"{path}: is of one class, and the network of several: each starts with its channel of {layers}")
     missing, unknown = own.keys() - state.keys(), state.keys() - own.keys()
     other = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
     if missing or unknown or other:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from io import BytesIO
 
 import numpy as np
 import pytest

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import logging
+import shutil
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from monai.losses import DiceCELoss
 
 from polyp_monai.bundle.locate import shipped
 from polyp_monai.cli.main import main
@@ -46,9 +48,9 @@ def test_a_label_has_a_channel_for_each_class(label):
     loaded = load[1](load[0](paths))["label"]
     assert loaded.shape == (3, 70, 50)
     for channel, number in enumerate((1, 2, 3)):
-        assert (loaded[channel].numpy().T == (numbers == number)).all()
+        assert ((numbers == number) == loaded[channel].numpy().T).all()
     union = LoadPictured("label", mask=True)(paths)["label"]
-    assert (union[0].numpy().T == (numbers > 0)).all()
+    assert ((numbers > 0) == union[0].numpy().T).all()
     with pytest.raises(PolypError, match="holds class 3, and the list names 2"):
         LoadPictured("label", mask=True, classes=["a", "b"])(paths)
 
@@ -64,6 +66,7 @@ def test_each_channel_is_fitted_and_warped_as_if_it_were_alone(count):
         RandFieldd(["image", "label"], "label", prob=1.0),
         RandOverlayd(["image", "label"], "label", prob=1.0),
     ):
+
         def seen(channels, transform=transform):
             if hasattr(transform, "set_random_state"):
                 transform.set_random_state(3)
@@ -84,13 +87,23 @@ def test_weights_of_one_class_start_a_network_of_several(tmp_path, caplog):
     checkpoints.save(tmp_path / "model.pt", one.state_dict())
     with caplog.at_level(logging.INFO):
         checkpoints.load_weights(three, tmp_path / "model.pt", start=True)
-    assert "has one class, the network 3: each starts with its channel of 1.weight, 1.bias" in caplog.text
+    assert "is of one class, and the network of several: each starts with its channel of 1\n" in caplog.text
     frames = torch.rand(1, 3, 8, 8)
     assert torch.allclose(three(frames), one(frames).expand(-1, 3, -1, -1))
     with pytest.raises(PolypError, match="weights of another network"):
         checkpoints.load_weights(network(3), tmp_path / "model.pt")
     with pytest.raises(PolypError, match="weights of another network"):
         checkpoints.load_weights(torch.nn.Conv2d(3, 4, 3), tmp_path / "model.pt", start=True)
+
+
+def test_a_network_whose_last_layers_have_a_channel_a_class_starts_with_copies_too(tmp_path):
+    from monai.networks.nets import UNet
+
+    one, three = (UNet(2, 3, count, (4, 8), (2,), num_res_units=1).eval() for count in (1, 3))
+    checkpoints.save(tmp_path / "model.pt", one.state_dict())
+    checkpoints.load_weights(three, tmp_path / "model.pt", start=True)
+    frames = torch.rand(1, 3, 16, 16)
+    assert torch.allclose(three(frames), one(frames).expand(-1, 3, -1, -1), atol=1e-5)
 
 
 def test_a_polyp_whose_class_is_in_doubt_is_there_all_the_same():
@@ -120,20 +133,22 @@ def test_dice_bce_weighs_a_class_as_any_other():
     from monai.bundle import ConfigParser
 
     losses = yaml.safe_load((shipped()["unet"] / "configs/losses.yaml").read_text())
-    target = torch.zeros(1, 2, 8, 8)
-    for name in losses:
-        loss = ConfigParser({"loss": losses[name]}).get_parsed_content("loss")
-        assert loss(torch.full((1, 2, 8, 8), 4.0), target) > loss(torch.full((1, 2, 8, 8), -4.0), target), name
+    loss = ConfigParser({"loss": losses["dice_bce"]}).get_parsed_content("loss")
+    target, logits = (torch.rand(2, 1, 8, 8) < 0.5).float(), torch.randn(2, 1, 8, 8)
+    assert torch.equal(loss(logits, target), DiceCELoss(sigmoid=True)(logits, target))  # of one class the very same
+    empty, seen = torch.zeros(1, 2, 8, 8), torch.full((1, 2, 8, 8), 4.0)
+    assert loss(seen, empty) > loss(-seen, empty) + 1
+    assert DiceCELoss(sigmoid=True)(seen, empty) < DiceCELoss(sigmoid=True)(-seen, empty) + 1
 
 
 def test_a_training_of_three_classes_from_weights_of_one(shapes, trained, tmp_path, capsys):
     options = small_options(epochs="1")
     out, model = tmp_path / "run", shipped()["unet"]
-    import shutil
-
     shutil.copytree(model, out, ignore=shutil.ignore_patterns("models"))
     path = out / "configs/model.yaml"
-    path.write_text(path.read_text().replace("classes: [polyp]", f"classes: {SHAPES}").replace("out_channels: 1", "out_channels: 3"))
+    path.write_text(
+        path.read_text().replace("classes: [polyp]", f"classes: {SHAPES}").replace("out_channels: 1", "out_channels: 3")
+    )
     words = ["train", str(out), "--data", str(shapes), "--weights", str(trained / "models/model.pt"), *options]
     assert main(words) == 0
     (row,) = csv.DictReader((out / "eval/training.csv").open())
