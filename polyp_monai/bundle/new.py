@@ -18,6 +18,7 @@ from polyp_monai.sharing import trust
 MODEL = """# What makes this bundle different from the others; the rest is the common recipe.
 
 classes: [polyp]   # in the order of the network's channels
+class_certainty: 0.0    # probability of its class below which a polyp's class is uncertain; with one class, nothing
 
 network_def:
   # takes frames of 0..1 and of any size; pads them to a multiple of `divisor`, the product of the network's strides

@@ -24,12 +24,14 @@ from monai.utils import MetaKeys, TraceKeys
 
 from polyp_monai.data import files
 from polyp_monai.data.classes import POLYP
-from polyp_monai.data.overlay import draw_contour
+from polyp_monai.data.overlay import draw_classes, draw_contour
 from polyp_monai.data.view import View, find_view, whole
 from polyp_monai.errors import PolypError
+from polyp_monai.metrics.classes import class_map, of_polyp
 
 FITS = ("stretch", "area", "windows")
 STEP = 32  # pixels; what the networks' strides divide
+CLASS_MAP = "class_map"  # key of a sample
 UPRIGHT = "upright"  # meta key: whether the EXIF orientation was applied
 FILE_AXES = "file_axes"  # meta key: 2 for a file of (W, H), 3 for (W, H, 1), which a NIfTI mask repeats
 
@@ -244,17 +246,41 @@ class FitFramed(MapTransform, InvertibleTransform):
         return d
 
 
+class ClassMapd(MapTransform):
+    """Adds `CLASS_MAP` to a sample: which class each predicted polyp is, (1, W, H) uint8; of one class nothing.
+
+    Args:
+        keys: key of the probability, (C, W, H) in 0..1, at native size.
+        threshold: probability of a polyp of any class from which a pixel counts, 0..1.
+    """
+
+    def __init__(self, keys: KeysCollection, threshold: float) -> None:
+        super().__init__(keys)
+        self.threshold = threshold
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            if len(d[key]) > 1:
+                found = class_map(channels(d[key]), self.threshold)
+                d[CLASS_MAP] = torch.from_numpy(np.ascontiguousarray(found.T))[None]
+        return d
+
+
 class SavePredictiond(MapTransform):
     """Write predicted masks in the geometry of their images: {0, 255} PNG, or NIfTI with affine and shape of the input.
+    Of several classes, where the sample has its `CLASS_MAP`, the mask holds their numbers.
 
     The sample's `output` key (a relative path without suffix) names the file below `output_dir`; see
     `datalist.frames`, which keeps the input's folder tree and lets no two names meet.
 
     Args:
-        keys: key of the mask, (1, W, H) of {0, 1}, at native size.
+        keys: key of the mask, (C, W, H) of {0, 1}, at native size.
         output_dir: folder to write into; made when absent.
-        probability_key: key of the probability map 0..1, (1, W, H); written as `<output>_probability` when given.
-        overlay: also write `<output>_overlay.png`, the image with the mask's contour in yellow.
+        probability_key: key of the probability map 0..1, (C, W, H), of which that of a polyp of any class is written as
+            `<output>_probability` when given.
+        overlay: also write `<output>_overlay.png`, the image with the mask's contour in yellow, or in those of the
+            classes.
     """
 
     def __init__(
@@ -268,25 +294,29 @@ class SavePredictiond(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            self._save(d[key], str(d["output"]), d.get(self.probability_key))
+            self._save(d[key], d.get(CLASS_MAP), str(d["output"]), d.get(self.probability_key))
         return d
 
-    def _save(self, mask: MetaTensor, output: str, probability: torch.Tensor | None) -> None:
+    def _save(
+        self, mask: MetaTensor, numbers: torch.Tensor | None, output: str, probability: torch.Tensor | None
+    ) -> None:
         source = str(mask.meta["filename_or_obj"])
         nifti = files.suffix_of(source) in files.NIFTI_SUFFIXES
         suffix = files.mask_suffix(source)
-        pixels = to_pixels(mask.to(torch.uint8))
+        pixels = to_pixels(mask.to(torch.uint8) if numbers is None else numbers)
         like = in_geometry_of(mask.meta, pixels) if nifti else None
-        files.write_mask(self.output_dir / f"{output}{suffix}", pixels, like)
+        path = self.output_dir / f"{output}{suffix}"
+        files.write_indices(path, pixels) if numbers is not None and not nifti else files.write_mask(path, pixels, like)
         if probability is not None:
-            values = to_pixels(probability.float())
+            values = of_polyp(channels(probability))
             path = self.output_dir / f"{output}_probability{suffix}"
             files.write_nifti(path, values, like) if nifti else files.write_png(
                 path, (values * 255).round().astype(np.uint8)
             )
         if self.overlay:
             frame = files.read_rgb(source, upright=bool(mask.meta[UPRIGHT]))
-            files.write_png(self.output_dir / f"{output}_overlay.png", draw_contour(frame, pixels))
+            drawn = draw_contour(frame, pixels) if numbers is None else draw_classes(frame, pixels)
+            files.write_png(self.output_dir / f"{output}_overlay.png", drawn)
 
 
 def in_memory(pixels: np.ndarray) -> files.Picture:
@@ -298,6 +328,11 @@ def in_geometry_of(meta: Mapping[str, Any], pixels: np.ndarray) -> files.Picture
     """(H, W) `pixels` with the affine and the shape of the file that `LoadPictured` read, as its `meta` says."""
     shape = (*pixels.shape[::-1], *(1,) * (int(meta[FILE_AXES]) - 2))
     return files.Picture(pixels, np.asarray(meta[MetaKeys.ORIGINAL_AFFINE]), shape)
+
+
+def channels(tensor: torch.Tensor) -> np.ndarray:
+    """(C, W, H) tensor -> (C, H, W) array of float32."""
+    return np.stack([to_pixels(channel[None].float()) for channel in tensor])
 
 
 def to_pixels(tensor: torch.Tensor) -> np.ndarray:

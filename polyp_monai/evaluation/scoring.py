@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from polyp_monai.metrics import boundary, calibration, curves, frames, lesions, pixel, registry, statistics, structure
+from polyp_monai.metrics import boundary, calibration, classes, curves, frames, lesions, pixel, registry, statistics, structure
 
 LEVEL = 0.95  # of the intervals
 
@@ -21,6 +21,7 @@ class Scored(NamedTuple):
     histograms: tuple[np.ndarray, np.ndarray]  # int32 (256,) inside and outside the polyp
     structure: structure.Structure
     lesions: lesions.LesionMatch
+    classes: classes.ClassMatch | None = None  # of several
 
 
 def score(
@@ -30,6 +31,7 @@ def score(
     threshold: float = 0.5,
     normalize: bool = False,
     outlines: bool = True,
+    of_classes: tuple[classes.Classes, np.ndarray, np.ndarray] | None = None,
 ) -> Scored:
     """Score one frame at its native size.
 
@@ -40,6 +42,7 @@ def score(
         threshold: probability from which a pixel counts as polyp.
         normalize: stretch the map to 0..1 first, as PraNet's protocol does; a flat map stays.
         outlines: also measure HD95 and surface Dice, which take longer than all the rest.
+        of_classes: of several classes what they are called, and probability and truth of each, (C, H, W).
 
     Raises:
         ValueError: two shapes, NaN, or values outside 0..1.
@@ -61,10 +64,14 @@ def score(
     metrics = {metric.name: float(values[metric.name]) for metric in registry.of_frames() if metric.name in values}
     row = about | size | areas | metrics
     histograms = inside.astype(np.int32), outside.astype(np.int32)
-    return Scored(row, counts, histograms, measured, lesions.match(probability, prediction, truth))
+    told = None
+    if of_classes is not None:
+        told = classes.match(of_classes[1], threshold, of_classes[2])
+        row |= {f"dice_{name}": classes.dice(own) for name, own in zip(of_classes[0].names, told.counts, strict=True)}
+    return Scored(row, counts, histograms, measured, lesions.match(probability, prediction, truth), told)
 
 
-def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
+def summarize(scored: Sequence[Scored], of_classes: classes.Classes | None = None) -> dict[str, Any]:
     """The scores of a set; frames without a polyp stand apart. What cannot be measured is None.
 
     Means and their 95 % intervals (bootstrap over groups) are over frames with a polyp, where a missed polyp has Dice 0
@@ -88,6 +95,9 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
         )
     tags = sorted({tag for s in polyps for tag in str(s.row.get("tags", "")).split()})
     summary["subsets"] = {tag: _subset([s for s in polyps if tag in str(s.row["tags"]).split()]) for tag in tags}
+    if of_classes and of_classes.several:
+        groups = [s.row.get("group") or s.row["name"] for s in scored]
+        summary["classes"] = classes.summary([s.classes for s in scored if s.classes], groups, of_classes, LEVEL)
     return plain(summary)
 
 
