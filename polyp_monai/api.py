@@ -119,8 +119,8 @@ def _promised(calibration: str | Path | None, weights: Path, settings: Mapping[s
     if not weights.is_file():
         raise PolypError(f"{weights}: no such weights, which {calibration} could be about")
     found = conformal.settings(calibration, provenance.digest(weights), settings.get("threshold", 0.5))
-    if found.keys() & settings.keys():
-        raise PolypError(f"{calibration}: sets the threshold too; leave `threshold` out")
+    if both := sorted(found.keys() & settings.keys()):
+        raise PolypError(f"{calibration}: sets {both[0]} too; leave it out")
     return found
 
 

@@ -121,10 +121,13 @@ class EvaluationTable:
             (self.output_dir / name).parent.mkdir(parents=True, exist_ok=True)
             path.replace(self.output_dir / name)
         shutil.rmtree(self.partial, ignore_errors=True)
-        extra = {
+        extra: dict[str, Any] = {
             "leakage": _leakage(self.dataset_dir, self.split, self.about["weights"], self.fold),
             "promises": conformal.reached(self.about, *zip(*(s.histograms for s in scored), strict=True)),
         }
+        if self.classes.several:
+            judged = [one.classes for one in scored if one.classes]
+            extra["promises"] |= conformal.reached_class(self.about, judged, self.classes)
         summary = write_run(self.output_dir, scored, self.about, extra, self.classes)
         for line in [*headline(summary), f"look at {self.output_dir / 'report.html'}; a row a frame: frames.csv there"]:
             logger.info(line)

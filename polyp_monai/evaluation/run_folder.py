@@ -97,6 +97,11 @@ def headline(summary: dict[str, Any]) -> list[str]:
             f"where a frame has to reach {promise['highest']:.3f}: {promise['here']:.1%} of frames without a polyp "
             f"raise a false alarm; promised was at most {promise['alpha']:.1%}"
         )
+    if promise := promises.get("wrong_class"):
+        lines.append(
+            f"where a class has to reach {promise['certainty']:.3f}: {promise['here']:.1%} of polyps get a wrong class; "
+            f"promised was at most {promise['alpha']:.1%}"
+        )
     if (leaks := summary.get("leakage")) and leaks["similar_in_training"]:
         word = "LEAKED: " if leaks["leaked"] else ""
         near = f"{leaks['similar_in_training']} of {leaks['test']}"

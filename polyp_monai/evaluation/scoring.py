@@ -68,6 +68,7 @@ def score(
     if of_classes is not None:
         told = classes.match(of_classes[1], threshold, of_classes[2])
         row |= {f"dice_{name}": classes.dice(own) for name, own in zip(of_classes[0].names, told.counts, strict=True)}
+        row["polyps_told"] = "; ".join(of_classes[0].told(polyp) for polyp in told.polyps)
     return Scored(row, counts, histograms, measured, lesions.match(probability, prediction, truth), told)
 
 

@@ -48,6 +48,18 @@ class Classes:
         return self.names[best] if share >= self.certainty else UNCERTAIN, share
 
 
+    def told(self, polyp: JudgedPolyp) -> str:
+        """A polyp in words: "neoplastic as uncertain 0.55", "neoplastic missed", "false alarm as neoplastic 0.91"."""
+        truth = "false alarm" if polyp.truth is None else self.names[polyp.truth]
+        name, probability = self.of(polyp.means) if polyp.means else ("", 0.0)
+        return f"{truth} as {name} {probability:.2f}" if name else f"{truth} missed"
+
+    def wrong(self, polyp: JudgedPolyp) -> bool:
+        """Whether a polyp that was found got a class that is not its own."""
+        named = self.of(polyp.means)[0] if polyp.means else UNCERTAIN
+        return polyp.truth is not None and named not in (UNCERTAIN, self.names[polyp.truth])
+
+
 def probability_of(means: Sequence[float]) -> float:
     """The largest of the means as a share of all; 1 of a single class."""
     total = sum(means)

@@ -28,6 +28,7 @@ class FrameRow:
     predicted_pixels: int
     scores: dict[str, float]
     paths: dict[str, Path]
+    polyps_told: str = ""  # of several classes: each polyp, and what it was called
 
     @property
     def share(self) -> float:
@@ -86,4 +87,5 @@ def _frame(row: dict[str, str]) -> FrameRow:
         predicted_pixels=int(row["predicted_pixels"]),
         scores={name: value for name, value in values.items() if math.isfinite(value)},
         paths={name: Path(row[name]) for name in PICTURES if row.get(name)},
+        polyps_told=row.get("polyps_told") or "",
     )
