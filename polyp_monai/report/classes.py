@@ -79,4 +79,4 @@ def _calibration(told: Told) -> list[Chart]:
 def _measured(found: Mapping[str, Any]) -> str:
     """A value with its interval."""
     low, high = found["interval"]
-    return show(found["value"]) + (f" ({low:.3f} to {high:.3f})" if low is not None and high is not None else "")
+    return show(found["value"]) + (f" ({low:.2f} to {high:.2f})" if low is not None and high is not None else "")

@@ -37,7 +37,8 @@ def frame(prediction: Prediction, name: str, probability: bool) -> dict[str, Any
 def png(prediction: Prediction, view: str) -> bytes:
     """The mask (0 and 255), the probability (0 to 255), the frame, or it with the outline, at native size, upright."""
     if view == "mask":
-        return files.encode_mask(prediction.mask)
+        several = prediction.class_map is not None
+        return files.encode_indices(prediction.class_map) if several else files.encode_mask(prediction.mask)
     if view == "probability":
         return _encoded((prediction.probability * 255).round().astype(np.uint8))
     pixels = prediction.image if view == "image" else prediction.plot()
@@ -62,10 +63,12 @@ def _polyp(number: int, polyp: Polyp, pixels: int) -> dict[str, Any]:
 
 def _place(polyp: Polyp) -> dict[str, Any]:
     x0, y0, x1, y1 = (round(side, 1) for side in polyp.box)
+    told = {"class": polyp.class_name, "class_probability": round(polyp.class_probability, 4)} if polyp.means else {}
     return {
         "box": [x0, y0, round(x1 - x0, 1), round(y1 - y0, 1)],
         "confidence": round(polyp.confidence, 4),
         "polygons": [polyp.outline.tolist()],
+        **told,
     }
 
 

@@ -149,6 +149,10 @@ def _facts(name: str, bundle: Bundle) -> dict[str, Any]:
         "fit": predictor.fit_image.fit,
         "crop": predictor.fit_image.crop,
         "threshold": predictor.threshold,
+        "classes": [
+            {"name": told, "color": "#{:02x}{:02x}{:02x}".format(*color)}
+            for told, color in zip(bundle.classes, COLORS if predictor.classes.several else [OUTLINE], strict=False)
+        ],
         "calibrated": promises,
         "parameters": counted or stored,
         "runtime": bundle.description,
