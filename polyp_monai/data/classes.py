@@ -48,6 +48,11 @@ def check(names: object, where: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def hexadecimal(color: Sequence[int]) -> str:
+    """An RGB color as pages write it: #ff40d0."""
+    return "#" + bytes(color).hex()
+
+
 def of_list(content: dict, where: str) -> tuple[str, ...]:
     """The classes of a data list's content; those without the key are masks of polyps alone."""
     return check(content["classes"], where) if "classes" in content else POLYP

@@ -8,7 +8,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from polyp_monai.metrics import boundary, calibration, classes, curves, frames, lesions, pixel, registry, statistics, structure
+from polyp_monai.metrics import (
+    boundary,
+    calibration,
+    classes,
+    curves,
+    frames,
+    lesions,
+    pixel,
+    registry,
+    statistics,
+    structure,
+)
 
 LEVEL = 0.95  # of the intervals
 

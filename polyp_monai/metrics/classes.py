@@ -47,7 +47,6 @@ class Classes:
         best, share = int(np.argmax(means)), probability_of(means)
         return self.names[best] if share >= self.certainty else UNCERTAIN, share
 
-
     def told(self, polyp: JudgedPolyp) -> str:
         """A polyp in words: "neoplastic as uncertain 0.55", "neoplastic missed", "false alarm as neoplastic 0.91"."""
         truth = "false alarm" if polyp.truth is None else self.names[polyp.truth]

@@ -51,12 +51,22 @@ def _confusion(told: Told) -> Card:
 def _told_apart(told: Told) -> Card:
     polyps = told["polyps"]
     rows = [
-        (name, of["polyps"], _measured(of["auc"]), _measured(of["sensitivity"]), _measured(of["expected_calibration_error"]))
+        (
+            name,
+            of["polyps"],
+            _measured(of["auc"]),
+            _measured(of["sensitivity"]),
+            _measured(of["expected_calibration_error"]),
+        )
         for name, of in ((name, polyps[name]) for name in told["names"])
     ]
     at = percent(polyps["specificity"])
     lead = f"Of the {polyps['found']} polyps that were found, each class against the others."
-    named = f"; of the {polyps['named']} that got a class {_measured(polyps['accuracy_of_named'])}" if polyps["named"] else ""
+    named = (
+        f"; of the {polyps['named']} that got a class {_measured(polyps['accuracy_of_named'])}"
+        if polyps["named"]
+        else ""
+    )
     text = f"Right is the likeliest class of {_measured(polyps['accuracy'])} of them{named}."
     heads = ("class", "polyps", "AUC", f"sensitivity at a specificity of {at}", "calibration error")
     return Card("Told apart", lead, text, Table(heads, rows))

@@ -64,6 +64,21 @@ class PolypAnswer(BaseModel):
     polygons: list[list[list[int]]]
     class_name: str | None = Field(None, alias="class")
     class_probability: float | None = None
+    color: str | None = None
+
+
+class ClassMap(ClassFacts):
+    """`probability` of one class, as that of a polyp."""
+
+    probability: str
+
+
+class ClassMaps(BaseModel):
+    """With the probability of a bundle that tells classes apart. `certainty`: below it a polyp is `uncertain`."""
+
+    of: list[ClassMap]
+    certainty: float
+    uncertain: ClassFacts
 
 
 class FrameAnswer(BaseModel):
@@ -77,6 +92,7 @@ class FrameAnswer(BaseModel):
     milliseconds: dict[str, float] | None = None
     polyps: list[PolypAnswer] | None = None
     probability: str | None = None
+    classes: ClassMaps | None = None
 
 
 class FramesAnswer(BaseModel):

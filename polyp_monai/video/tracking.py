@@ -135,4 +135,6 @@ class _Track:
 
     def told(self, classes: Classes) -> Polyp:
         """The last detection, with the class that all of them say."""
-        return classed(self.last, tuple((self._sums / self._frames).tolist()), classes) if self.last.means else self.last
+        return (
+            classed(self.last, tuple((self._sums / self._frames).tolist()), classes) if self.last.means else self.last
+        )
