@@ -1,4 +1,4 @@
-"""How masks of several classes say which: by color or by number, read once into numbers from 1, 0 for the background."""
+"""How masks of several classes say which: by color or by number; read once into numbers from 1, and 0 beside them."""
 
 from __future__ import annotations
 

@@ -136,7 +136,8 @@ def assign(
 ) -> dict[str, str]:
     """{name: split} for every name of `groups` ({name: group}); depends on names, groups and bonds, not on their order.
 
-    `published`: {name: split} of a fixed split, kept as it is; one without a validation split gets its share. `classes`: as of `deal`.
+    `published`: {name: split} of a fixed split, kept as it is; one without a validation split gets its share.
+    `classes`: as of `deal`.
 
     Raises:
         PolypError: too few groups to fill the splits, or a published split of which no image is present.

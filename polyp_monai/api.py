@@ -493,7 +493,7 @@ class Prediction:
     source: str | None
     geometry: files.Picture = field(repr=False)
     pixels: np.ndarray | None = field(repr=False)
-    classes: Classes = field(default=Classes())  # noqa: RUF009  which cannot change
+    classes: Classes = field(default=Classes())
     class_map: np.ndarray | None = field(default=None, repr=False)
     class_probabilities: np.ndarray | None = field(default=None, repr=False)
 
@@ -521,8 +521,10 @@ class Prediction:
 
     @cached_property
     def polyps(self) -> list[Polyp]:
-        """The connected regions of the mask, largest first: `box`, `area`, `confidence` and `outline` of each; of several
-        classes also `class_name` ("uncertain" below the certainty), `class_probability` and the `means` of each class.
+        """The connected regions of the mask, largest first: `box`, `area`, `confidence` and `outline` of each.
+
+        Of several classes also `class_name` ("uncertain" below the certainty), `class_probability` and the `means` of
+        the classes' probabilities.
 
         Specks below 0.05 % of the frame are in the mask, and not here.
         """

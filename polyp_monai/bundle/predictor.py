@@ -33,9 +33,9 @@ logger = logging.getLogger(__name__)
 class Segmented(NamedTuple):
     """What the network found in a frame, at its native size.
 
-    position: of the frame among those that were given; mask: bool (H, W); probability: float32 (H, W) in 0..1, of a polyp
-    of any class; geometry: of the frame's file. Of several classes, numbers: uint8 (H, W), the class of each polyp from
-    1; by_class: float32 (C, H, W) the probability of each; of one, both are None.
+    position: of the frame among those that were given; mask: bool (H, W); probability: float32 (H, W) in 0..1, of a
+    polyp of any class; geometry: of the frame's file. Of several classes, numbers: uint8 (H, W), the class
+    of each polyp from 1; by_class: float32 (C, H, W) the probability of each; of one, both are None.
     """
 
     position: int

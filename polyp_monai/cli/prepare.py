@@ -31,7 +31,8 @@ EXAMPLES = """examples:
   polyp prepare folder --negatives empty --group-csv scenes.csv --out data/negatives
   polyp prepare synthetic --count 120 --out data/demo
 
-writes images/, masks/ (0 and 255, PNG; of classes 0 and their numbers, with a palette), audit.html to look at, audit.json, and last datalist.json.
+writes images/, masks/ (0 and 255, PNG; of classes 0 and their numbers, with a palette), audit.html to look at,
+audit.json, and last datalist.json.
 data sets:
 """ + "\n".join(f"  {name:14}{about}" for name, about in registry.SETS.items())
 

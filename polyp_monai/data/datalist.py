@@ -103,11 +103,12 @@ def labelled_frames(
     """`read_split` reduced to what engines need: `image`, `label`, `name`, `group`, `tags`, `negative` (shows no polyp)
     and `output` (of the written mask).
 
-    Of several folders (for training) the splits follow each other. `fold`: as of `read_split`, of each folder. `wanted`:
-    the classes of the model that takes them.
+    Of several folders (for training) the splits follow each other. `fold`: as of `read_split`, of each folder.
+    `wanted`: the classes of the model that takes them.
 
     Raises:
-        PolypError: as `read_split`; masks that do not know the classes; or a mask written to `output_dir` would replace a file of the data set.
+        PolypError: as `read_split`; masks that do not know the classes; or a mask written to `output_dir` would replace
+            a file of the data set.
     """
     folders = [dataset_dir] if isinstance(dataset_dir, (str, Path)) else dataset_dir
     for folder in folders if len(wanted) > 1 else ():

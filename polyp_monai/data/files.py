@@ -445,7 +445,7 @@ def read_indices(path: str | Path) -> np.ndarray:
 
 
 def _palette_indices(path: Path) -> np.ndarray | None:
-    """Indices of a picture with a palette; None of any other, and of one that cannot be read, as `read_picture` says."""
+    """Indices of a picture with a palette; None of any other, and of one that cannot be read."""
     from PIL import Image
 
     try:

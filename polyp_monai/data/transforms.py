@@ -332,7 +332,8 @@ def in_geometry_of(meta: Mapping[str, Any], pixels: np.ndarray) -> files.Picture
 
 def channels(tensor: torch.Tensor) -> np.ndarray:
     """(C, W, H) tensor -> (C, H, W) array of float32."""
-    return np.stack([to_pixels(channel[None].float()) for channel in tensor])
+    maps = np.asarray(tensor.detach().cpu().float())
+    return np.stack([cv2.transpose(channel) for channel in maps])
 
 
 def to_pixels(tensor: torch.Tensor) -> np.ndarray:

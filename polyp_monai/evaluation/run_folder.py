@@ -99,8 +99,8 @@ def headline(summary: dict[str, Any]) -> list[str]:
         )
     if promise := promises.get("wrong_class"):
         lines.append(
-            f"where a class has to reach {promise['certainty']:.3f}: {promise['here']:.1%} of polyps get a wrong class; "
-            f"promised was at most {promise['alpha']:.1%}"
+            f"where a class has to reach {promise['certainty']:.3f}: {promise['here']:.1%} of polyps get a wrong class;"
+            f" promised was at most {promise['alpha']:.1%}"
         )
     if (leaks := summary.get("leakage")) and leaks["similar_in_training"]:
         word = "LEAKED: " if leaks["leaked"] else ""

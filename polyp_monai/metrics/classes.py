@@ -1,7 +1,7 @@
 """Which class a polyp is, and how well that is told: Dice a class, and of single polyps confusion, AUC and calibration.
 
-Shapes: probability (C, H, W) in 0..1, a channel a class; classes exclude each other, so that the probability of a polyp is the sum
-of theirs. A mask of classes holds 0 and k for the k-th class.
+Shapes: probability (C, H, W) in 0..1, a channel a class; classes exclude each other, so that the probability of a polyp
+is the sum of theirs. A mask of classes holds 0 and k for the k-th class.
 """
 
 from __future__ import annotations
@@ -148,8 +148,9 @@ def summary(matches: Sequence[ClassMatch], groups: Sequence[str], classes: Class
             (over all frames, 1 where it is neither there nor found: the rule of BKAI-IGH NeoPolyp's leaderboard),
             `pooled` (over all pixels); `all`: the mean of each over the classes.
         confusion: rows of true classes and "false alarm", by columns of classes, "uncertain" and "missed".
-        polyps: over the polyps that were found: of each class, against the others, `auc`, `sensitivity` at a specificity
-            of at least `specificity`, and the `expected_calibration_error` of its probability; `accuracy` of all.
+        polyps: over the polyps that were found: of each class, against the others, `auc`, `sensitivity` at a
+            specificity of at least `specificity`, and the `expected_calibration_error` of its probability; `accuracy`
+            of all.
         certainty: the least probability of a class.
     """
     found: dict[str, Any] = {"names": list(classes.names), "certainty": classes.certainty, "iou": IOU, "level": level}
@@ -278,9 +279,9 @@ def calibration_error(score: np.ndarray, own: np.ndarray) -> float:
 def conformal_certainty(probability: Sequence[float], right: Sequence[bool], alpha: float) -> dict[str, float]:
     """The least probability of a class from which at most a share `alpha` of the polyps is given a wrong class.
 
-    Conformal risk control (A. Angelopoulos et al., arXiv 2208.02814, equation 4), where the loss of a polyp is 1 when it gets
-    a class and that is wrong, and 0 when its class is right or called uncertain: it falls as the certainty rises. It
-    holds in the mean over polyps exchangeable with these.
+    Conformal risk control (A. Angelopoulos et al., arXiv 2208.02814, equation 4), where the loss of a polyp is 1 when
+    it gets a class and that is wrong, and 0 when its class is right or called uncertain: it falls as the certainty
+    rises. It holds in the mean over polyps exchangeable with these.
 
     Args:
         probability: of the likeliest class, of each polyp that was found.

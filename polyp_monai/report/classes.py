@@ -30,8 +30,8 @@ def _dice(told: Told) -> Card:
     overall = told["dice"]["all"]
     rows.append(("all", "", overall["mean"], _measured(overall["challenge"]), ""))
     lead = (
-        "Mean: over the frames where the class is, or was found; 0 where it is not there. Challenge: over all frames, 1 where "
-        "it is neither (as BKAI-IGH NeoPolyp is scored). Pooled: all pixels as one picture."
+        "Mean: over the frames where the class is, or was found; 0 where it is not there. Challenge: over all frames, "
+        "1 where it is neither (as BKAI-IGH NeoPolyp is scored). Pooled: all pixels as one picture."
     )
     heads = ("class", "frames", "Dice, mean", "Dice, challenge", "Dice, pooled")
     return Card("Dice a class", lead, table=Table(heads, rows))
@@ -42,8 +42,8 @@ def _confusion(told: Told) -> Card:
     columns = list(next(iter(table.values())))
     rows = [(row, *(cells.get(column, "") for column in columns)) for row, cells in table.items()]
     lead = (
-        f"A row a true class, a column what it was called. A polyp is matched by IoU ≥ {told['iou']:g}, whatever its class; "
-        f"it is uncertain where its class has a probability below {told['certainty']:.3g}."
+        f"A row a true class, a column what it was called. A polyp is matched by IoU ≥ {told['iou']:g}, whatever its "
+        f"class; it is uncertain where its class has a probability below {told['certainty']:.3g}."
     )
     return Card("Polyps by class", lead, table=Table(("true", *columns), rows))
 

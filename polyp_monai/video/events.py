@@ -78,8 +78,8 @@ class Events:
 
         Returns:
             frames, seconds; events: by number, each with polyp, first and last frame and time, seconds (that it was
-            shown: each frame is until the next), frames, max_confidence, max_area (pixels), of several classes class and
-            class_probability (by the mean over its frames), area_over_time (pairs of
+            shown: each frame is until the next), frames, max_confidence, max_area (pixels), of several classes class
+            and class_probability (by the mean over its frames), area_over_time (pairs of
             time and area, at most `POINTS`); alarms and alarms_per_minute; alarms_shorter_than_0.5_s and
             longer_alarms_per_minute, without these. Per minute is None for a video of no length.
         """

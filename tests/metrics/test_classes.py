@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from polyp_monai.metrics.classes import (
-    ClassMatch,
     Classes,
+    ClassMatch,
     JudgedPolyp,
     auc,
     calibration_error,
