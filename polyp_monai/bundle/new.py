@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from polyp_monai.bundle import locate
-from polyp_monai.bundle.read import BundleConfig, scripts_of
+from polyp_monai.bundle.read import BundleConfig, classes_of, scripts_of
 from polyp_monai.errors import PolypError, root_cause, summary
 from polyp_monai.sharing import trust
 
@@ -127,4 +127,4 @@ def _check(root: Path) -> None:
         text = str(reason) if isinstance(reason, PolypError) else summary(reason)
         raise PolypError(f"the network cannot be built: {text}") from error
     with scripts_of(root):
-        contract.check(network)
+        contract.check(network, len(classes_of(config).names))

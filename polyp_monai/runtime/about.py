@@ -22,8 +22,8 @@ CLASSES = ("background", "polyp")
 # what a reader of the file's metadata must know beside the facts of `About`; CHANNELS stands for their number
 LAYOUT = (
     "image: (batch, 3, width, height) float32 RGB 0..1, the upright frame, cut to the endoscope's picture if crop, "
-    "brought to the image size by fit (OpenCV: INTER_AREA to shrink, else INTER_LINEAR); logits: (batch, CHANNELS, width, "
-    "height), sigmoid, INTER_LINEAR back to the frame, then polyp from threshold on"
+    "brought to the image size by fit (OpenCV: INTER_AREA to shrink, else INTER_LINEAR); logits: (batch, CHANNELS, "
+    "width, height), sigmoid, INTER_LINEAR back to the frame, then polyp from threshold on"
 )
 OF_CLASSES = (
     "; a channel a class, whose sum, at most 1, is the probability of polyp; the class of a connected region is that "
