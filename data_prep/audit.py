@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from data_prep.coding import Coding
 from data_prep.findings import KEPT, LEFT_OUT, Finding
 from data_prep.pair import NEGATIVE, Pair
 from polyp_monai.data import dicom, files, similarity
@@ -25,6 +27,24 @@ PLAIN_MODES = ("RGB", "YCbCr")
 REFUSED_BY_PILLOW = "TIFF that Pillow refuses"
 DICOM = "DICOM"
 ROTATED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+
+
+class ClassSeen(NamedTuple):
+    """Polyps of one class in a mask: their share of its pixels, 0..1, and how many connected regions they are."""
+
+    area: float
+    polyps: int
+
+
+class _Mask(NamedTuple):
+    """A mask that was read: (H, W) uint8 {0, 1}; and what is odd about it, as `Record` has it."""
+
+    pixels: np.ndarray
+    other: int
+    third: float
+    is_01: bool
+    is_colored: bool
+    classes: dict[str, ClassSeen]
 
 
 @dataclass(frozen=True)
@@ -44,6 +64,7 @@ class Record:
     mask_is_colored: bool
     mask_is_inverted: bool  # as `files.is_inverted` guesses
     mask_is_image: bool  # the image shows the mask, not a frame
+    classes: dict[str, ClassSeen]  # of each class that a coded mask shows
     digest: str
     thumbnail: np.ndarray
     hash: np.ndarray
@@ -87,7 +108,8 @@ def _inspect(pair: Pair, keep_inverted: bool) -> Record:
         mode, orientation = _stored(pair.image)
     except PolypError as error:
         raise _UnusableError("unreadable", pair.image, _without_path(error, pair.image)) from error
-    stored, mask = _mask_of(pair, image, keep_inverted)
+    read = _mask_of(pair, image, keep_inverted)
+    mask = read.pixels
     turned = orientation in ROTATED and image.shape[1::-1] == mask.shape != image.shape[:2]
     if turned:  # drawn on the image as viewers show it
         image = files.read_rgb(pair.image, upright=True)
@@ -95,11 +117,6 @@ def _inspect(pair: Pair, keep_inverted: bool) -> Record:
         height, width = mask.shape
         message = f"image is {image.shape[1]} x {image.shape[0]}, mask {width} x {height}"
         raise _UnusableError("size-mismatch", pair.mask, message)
-    values = files.largest_channel(stored.pixels)
-    levels = files.mask_levels(stored, pair.mask or pair.image)
-    pixels_at = np.bincount(levels.ravel(), minlength=256)
-    between = pixels_at[files.BETWEEN] / levels.size
-    mask_is_01 = values.dtype != bool and values.max(initial=0) == 1
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     thumbnail, bits = similarity.views(grey)
     digest = hashlib.sha256(repr(image.shape).encode())
@@ -113,12 +130,13 @@ def _inspect(pair: Pair, keep_inverted: bool) -> Record:
         turned=turned,
         brightness=round(float(grey.mean()), 2),
         polyp_area=round(float(mask.mean()), 6),
-        mask_other=int(pixels_at[1:255].sum()),
-        mask_third=float(between.max()),
-        mask_is_01=bool(mask_is_01),
-        mask_is_colored=_is_colored(stored.pixels, mask),
+        mask_other=read.other,
+        mask_third=read.third,
+        mask_is_01=read.is_01,
+        mask_is_colored=read.is_colored,
         mask_is_inverted=files.is_inverted(mask),
         mask_is_image=_is_image(mask, image),
+        classes=read.classes,
         digest=digest.hexdigest(),
         thumbnail=thumbnail,
         hash=bits,
@@ -133,20 +151,41 @@ def _is_image(mask: np.ndarray, image: np.ndarray) -> bool:
     return bool(polyp.any() and np.count_nonzero(bright & polyp) >= ITS_IMAGE * np.count_nonzero(bright | polyp))
 
 
-def _mask_of(pair: Pair, image: np.ndarray, keep_inverted: bool) -> tuple[files.Picture, np.ndarray]:
-    """The mask as stored and as (H, W) uint8 {0, 1}; empty for a negative that came without."""
+def _mask_of(pair: Pair, image: np.ndarray, keep_inverted: bool) -> _Mask:
+    """The mask; empty for a negative that came without."""
     if pair.mask is None:
-        empty = np.zeros(image.shape[:2], np.uint8)
-        return files.Picture(empty, np.eye(4), empty.shape[::-1]), empty
+        return _Mask(np.zeros(image.shape[:2], np.uint8), 0, 0.0, False, False, {})
     try:
-        stored = files.read_picture(pair.mask)
-        mask = files.to_mask(stored, pair.mask)
+        read = _plain(pair.mask) if pair.coding is None else _coded(pair.mask, pair.coding)
         if not keep_inverted:
-            files.check_not_inverted(mask, pair.mask)
-        return stored, mask
+            files.check_not_inverted(read.pixels, pair.mask)
+        return read
     except PolypError as error:
         code = error.code if isinstance(error, files.MaskError) else "unreadable"
         raise _UnusableError(code, pair.mask, _without_path(error, pair.mask)) from error
+
+
+def _plain(path: Path) -> _Mask:
+    stored = files.read_picture(path)
+    mask = files.to_mask(stored, path)
+    values = files.largest_channel(stored.pixels)
+    levels = files.mask_levels(stored, path)
+    pixels_at = np.bincount(levels.ravel(), minlength=256)
+    third = float((pixels_at[files.BETWEEN] / levels.size).max())
+    is_01 = bool(values.dtype != bool and values.max(initial=0) == 1)
+    return _Mask(mask, int(pixels_at[1:255].sum()), third, is_01, _is_colored(stored.pixels, mask), {})
+
+
+def _coded(path: Path, coding: Coding) -> _Mask:
+    import cv2
+
+    numbers, other = coding.read(path)
+    seen = {}
+    for number, name in enumerate(coding.names, 1):
+        of_class = (numbers == number).astype(np.uint8)
+        if area := float(of_class.mean()):
+            seen[name] = ClassSeen(round(area, 6), cv2.connectedComponents(of_class, connectivity=8)[0] - 1)
+    return _Mask((numbers > 0).astype(np.uint8), other, 0.0, False, False, seen)
 
 
 def _is_colored(pixels: np.ndarray, mask: np.ndarray) -> bool:
@@ -262,7 +301,13 @@ def findings_of(records: Sequence[Record], relative: Callable[[Path], str]) -> l
     if ringing:
         shares = [record.mask_other / (record.size[0] * record.size[1]) for record in ringing]
         message = f"values between 0 and 255 (median {np.median(shares):.2%} of pixels, at most {max(shares):.2%})"
-        tell("mask-values", "info", ringing, message, "values above 127 are polyp")
+        coded = any(record.pair.coding for record in ringing)
+        if coded:
+            message = message.replace("values between 0 and 255", "colors of no class")
+        done = "the nearest class, then that of most of a region" if coded else "values above 127 are polyp"
+        tell("mask-values", "info", ringing, message, done)
+    both = [record for record in records if len(record.classes) > 1]
+    tell("several-classes", "info", both, "polyps of more than one class")
     tell("mask-0-1", "info", [r for r in records if r.mask_is_01], "0 and 1 instead of 0 and 255", "1 is polyp")
     colored = [record for record in records if record.mask_is_colored]
     tell("mask-colors", "info", colored, "colors", "every color is polyp (largest channel above 127)")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from data_prep.coding import of_table
 from data_prep.findings import KEPT, Finding
 from data_prep.matching import images_of, keyed, match, twin_folders
 from data_prep.pair import NEGATIVE, Pair
@@ -14,7 +15,7 @@ from polyp_monai.data import files
 from polyp_monai.errors import PolypError, shortened
 
 PROTOCOLS = ("ratio", "kfold")
-OPTIONS = ("images", "masks", "mask_suffix", "missing_mask", "negatives", "group_regex", "group_csv", "name")
+OPTIONS = ("images", "masks", "mask_suffix", "missing_mask", "negatives", "group_regex", "group_csv", "name", "classes")
 
 
 def pairs(
@@ -27,6 +28,7 @@ def pairs(
     negatives: Path | None = None,
     group_regex: str | None = None,
     group_csv: Path | None = None,
+    classes: Path | None = None,
 ) -> list[Pair]:
     """The pairs of `images` and `masks`, or of images/ and masks/ below `source`, or of `source` with `mask_suffix`;
     and every image of `negatives`, which show no polyp and need no mask.
@@ -35,7 +37,8 @@ def pairs(
     image is a group of its own unless `group_regex` (first capture group of the relative path without suffix) or
     `group_csv` (columns name, group) says otherwise.
 
-    An image without a mask is an error, unless `missing_mask` is "empty": then it shows no polyp.
+    An image without a mask is an error, unless `missing_mask` is "empty": then it shows no polyp. `classes`: a table of
+    what the colors or numbers in masks mean, see `coding.of_table`.
 
     Raises:
         PolypError: the folders are not there, no pair is found, or a name has no group.
@@ -43,12 +46,16 @@ def pairs(
     named = source or images
     if mask_suffix and not named:
         raise PolypError(f"--mask-suffix {mask_suffix}: there are no masks; give --source, or --images and --masks")
+    coding = of_table(classes) if classes else None
     empty = missing_mask == "empty"
     matched = match(*_found(source, images, masks, mask_suffix, findings), findings, empty) if named else []
     matched += _negatives(negatives, {key for key, _, _ in matched}, findings) if negatives else []
     names = _names([key for key, _, _ in matched], findings)
     group_of = _groups({key: names[key] for key, _, _ in matched}, group_regex, group_csv)
-    return [Pair(names[key], image, mask, group_of(key), () if mask else (NEGATIVE,)) for key, image, mask in matched]
+    return [
+        Pair(names[key], image, mask, group_of(key), () if mask else (NEGATIVE,), coding)
+        for key, image, mask in matched
+    ]
 
 
 def _negatives(folder: Path, taken: set[str], findings: list[Finding]) -> list[tuple[str, Path, None]]:

@@ -41,6 +41,11 @@ class Prepared:
     findings: list[Finding]  # errors first
     sources: dict[str, str]  # name -> the image's path as the source names it
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that the masks tell apart; none of plain masks."""
+        return next((record.pair.coding.names for record in self.records if record.pair.coding), ())
+
     def in_split(self, split: str) -> list[audit.Record]:
         return [record for record in self.records if self.split_of[record.name] == split]
 
@@ -85,7 +90,8 @@ def examine(
         raise PolypError(f"{name}: no usable pair of image and mask is left")
     alike = audit.bonds(records)
     groups = {record.name: record.pair.group for record in records}
-    split_of = splits.assign(plan, groups, [(bond.first, bond.second) for bond in alike], published)
+    shown = {record.name: record.classes for record in records}
+    split_of = splits.assign(plan, groups, [(bond.first, bond.second) for bond in alike], published, shown)
     findings += audit.findings_of(records, relative)
     findings += audit.findings_of_split(records, alike, split_of, fixed=published is not None)
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
@@ -109,16 +115,17 @@ def _common_folder(pairs: Sequence[Pair], findings: Sequence[Finding]) -> Path:
 def entry(prepared: Prepared, record: audit.Record) -> dict[str, Any]:
     """One sample of the data list."""
     pair = record.pair
+    tags = [*pair.tags, *record.classes]
     suffix = ".png" if _needs_png(record) else files.suffix_of(pair.image)
     return {
         "image": f"images/{pair.name}{suffix}",
-        "label": f"masks/{pair.name}{'.nii.gz' if suffix in files.NIFTI_SUFFIXES else '.png'}",
+        "label": f"masks/{pair.name}{'.nii.gz' if suffix in files.NIFTI_SUFFIXES and not pair.coding else '.png'}",
         "name": pair.name,
         "group": pair.group,
         "size": list(record.size),
         "polyp_area": record.polyp_area,
         "source": prepared.sources[pair.name],
-        "tags": list(pair.tags),
+        "tags": tags,
     }
 
 
@@ -136,6 +143,7 @@ def _needs_png(record: audit.Record) -> bool:
 def data_list(prepared: Prepared) -> dict[str, Any]:
     """MONAI's data list with its provenance; the same for the same input, byte by byte."""
     head = {"name": prepared.name, "protocol": prepared.protocol, "created_by": {"polyp_monai": __version__}}
+    head |= {"classes": list(prepared.classes)} if prepared.classes else {}
     return head | {split: [entry(prepared, record) for record in prepared.in_split(split)] for split in SPLITS}
 
 
@@ -146,6 +154,7 @@ def report(prepared: Prepared) -> dict[str, Any]:
         "name": prepared.name,
         "created_by": {"polyp_monai": __version__},
         "protocol": prepared.protocol,
+        **({"classes": list(prepared.classes)} if prepared.classes else {}),
         "counts": {split: len(prepared.in_split(split)) for split in SPLITS},
         "severities": {s: sum(f.severity == s for f in prepared.findings) for s in SEVERITIES},
         "findings": [asdict(finding) for finding in prepared.findings],
@@ -162,10 +171,18 @@ def report(prepared: Prepared) -> dict[str, Any]:
                 "polyp_area": record.polyp_area,
                 "mask_other_pixels": record.mask_other,
                 "mask_other_share": round(record.mask_other / (record.size[0] * record.size[1]), 6),
+                **_classes(record),
             }
             for record in prepared.records
         ],
     }
+
+
+def _classes(record: audit.Record) -> dict[str, Any]:
+    """What of each class a coded mask shows; nothing of a plain one."""
+    if not record.pair.coding:
+        return {}
+    return {"classes": {name: seen._asdict() for name, seen in record.classes.items()}}
 
 
 def write(prepared: Prepared, output: OutputFolder, draw: Callable[[Path], object]) -> bool:
@@ -191,7 +208,8 @@ def write(prepared: Prepared, output: OutputFolder, draw: Callable[[Path], objec
             else:
                 place(record.pair.image, image)
             like = files.read_picture(record.pair.image) if files.suffix_of(label) in files.NIFTI_SUFFIXES else None
-            files.write_mask(label, record.pair.read_mask(), like)
+            mask = record.pair.read_mask()
+            files.write_indices(label, mask) if record.pair.coding else files.write_mask(label, mask, like)
 
         in_parallel(write_pair, prepared.records, "writing")
         files.write_json(folder / "audit.json", report(prepared))

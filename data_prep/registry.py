@@ -17,6 +17,7 @@ from types import ModuleType
 SETS = {
     "kvasir-seg": "1000 images, JPEG; splits official (880/120), pranet (900/100), ratio, kfold",
     "cvc-clinicdb": "612 frames of 29 sequences, PNG or TIFF; splits grouped (by sequence), pranet, random, kfold",
+    "neopolyp": "BKAI-IGH NeoPolyp, neoplastic and other polyps; splits ratio, kfold, both stratified by class",
     "folder": "images and masks of your own; splits ratio, kfold",
     "synthetic": "generated on the spot, no download; splits ratio, kfold",
 }

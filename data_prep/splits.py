@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from polyp_monai.data import SPLITS
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, shortened
 
+OF = "of "  # begins the name of another data list's split
 Bin = TypeVar("Bin", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to split: `name` is official, pranet, random, ratio, grouped (ratio, with groups of many images) or kfold.
+    """How to split: `name` is official, pranet, random, ratio, grouped (ratio, with groups of many images), kfold, or
+    "of DATASET": that of another data list.
 
     `ratios`: shares of training, validation, test for ratio and grouped. `folds`, `fold` (counted from 0): for kfold,
     the fold that is the test split. `validation`: share of the training split that the other splits give to validation.
@@ -53,6 +55,8 @@ class Plan:
         own: dict[str, Any] = {"name": self.name, "seed": self.seed}
         if self.name in ("ratio", "grouped"):
             return {**own, "ratios": list(self.ratios)}
+        if self.name.startswith(OF):
+            return {"name": self.name}
         if self.name == "kfold":
             own |= {"folds": self.folds, "fold": self.fold}
         return {**own, "validation": self.validation}
@@ -76,17 +80,27 @@ def clusters(groups: Mapping[str, str], bonds: Iterable[tuple[str, str]]) -> lis
     return sorted(together.values())
 
 
-def deal(together: list[list[str]], shares: Mapping[Bin, float], seed: int) -> dict[str, Bin]:
+def deal(
+    together: list[list[str]],
+    shares: Mapping[Bin, float],
+    seed: int,
+    classes: Mapping[str, Iterable[str]] | None = None,
+) -> dict[str, Bin]:
     """{name: bin}: clusters dealt largest first, equals in an order drawn with `seed`, to the bin that lacks most.
 
     Need is relative to the bin's share, so that every bin gets large and small clusters. No bin with a share is left
-    empty.
+    empty. With `classes`, {name: those it shows}, each combination of them is dealt for itself: every bin gets its
+    share of each.
 
     Raises:
         PolypError: fewer clusters than bins.
     """
-    total = sum(map(len, together))
-    target = {bin_: share * total for bin_, share in shares.items() if share > 0}
+    kinds = [tuple(sorted({c for name in cluster for c in (classes or {}).get(name, ())})) for cluster in together]
+    kind_of = {cluster[0]: kind for cluster, kind in zip(together, kinds, strict=True)}
+    totals: dict[tuple[str, ...], int] = defaultdict(int)
+    for cluster, kind in zip(together, kinds, strict=True):
+        totals[kind] += len(cluster)
+    target = {bin_: share for bin_, share in shares.items() if share > 0}
     if len(together) < len(target):
         raise PolypError(
             f"{len(together)} group{'s' * (len(together) != 1)} of images that belong together cannot fill "
@@ -95,13 +109,16 @@ def deal(together: list[list[str]], shares: Mapping[Bin, float], seed: int) -> d
     order = sorted(together)
     random.Random(seed).shuffle(order)
     order.sort(key=len, reverse=True)
-    room, empty = dict(target), set(target)
+    rooms = {kind: {bin_: share * total for bin_, share in target.items()} for kind, total in totals.items()}
+    empty = set(target)
     dealt: dict[str, Bin] = {}
     for position, cluster in enumerate(order):
+        kind = kind_of[cluster[0]]
+        room = rooms[kind]
         needy = [bin_ for bin_ in room if bin_ in empty or len(order) - position > len(empty)]
         fitting = [bin_ for bin_ in needy if room[bin_] >= len(cluster)]
         if fitting:
-            chosen = max(fitting, key=lambda bin_: room[bin_] / target[bin_])
+            chosen = max(fitting, key=lambda bin_: room[bin_] / (target[bin_] * totals[kind]))
         else:
             chosen = max(needy, key=lambda bin_: room[bin_])
         room[chosen] -= len(cluster)
@@ -115,26 +132,32 @@ def assign(
     groups: Mapping[str, str],
     bonds: Iterable[tuple[str, str]] = (),
     published: Mapping[str, str] | None = None,
+    classes: Mapping[str, Iterable[str]] | None = None,
 ) -> dict[str, str]:
     """{name: split} for every name of `groups` ({name: group}); depends on names, groups and bonds, not on their order.
 
-    `published`: {name: "training" | "test"} of a fixed split, kept as it is.
+    `published`: {name: split} of a fixed split, kept as it is; one without a validation split gets its share.
+    `classes`: as of `deal`.
 
     Raises:
         PolypError: too few groups to fill the splits, or a published split of which no image is present.
     """
     bonds = sorted(set(bonds))
     if published is None and plan.name != "kfold":
-        return deal(clusters(groups, bonds), dict(zip(SPLITS, plan.ratios, strict=True)), plan.seed)
+        return deal(clusters(groups, bonds), dict(zip(SPLITS, plan.ratios, strict=True)), plan.seed, classes)
     if published is not None:
+        if absent := sorted(set(groups) - set(published)):
+            raise PolypError(f"split {plan.name}: does not say where {shortened(absent)} belongs; leave it out")
         split_of = {name: published[name] for name in groups}
         for split in ("training", "test"):
             if split not in split_of.values():
                 raise PolypError(f"split {plan.name}: none of its {split} images is present; use another --protocol")
+        if "validation" in split_of.values():
+            return split_of
     else:
         even = dict.fromkeys(range(plan.folds), 1 / plan.folds)
-        folds = deal(clusters(groups, bonds), even, plan.seed)
+        folds = deal(clusters(groups, bonds), even, plan.seed, classes)
         split_of = {name: "test" if fold == plan.fold else "training" for name, fold in folds.items()}
     training = {name: groups[name] for name, split in split_of.items() if split == "training"}
     shares = {"training": 1 - plan.validation, "validation": plan.validation}
-    return split_of | deal(clusters(training, bonds), shares, plan.seed)
+    return split_of | deal(clusters(training, bonds), shares, plan.seed, classes)

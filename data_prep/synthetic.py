@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from data_prep.coding import Coding
 from data_prep.pair import Pair
 from data_prep.progress import in_parallel
 from polyp_monai.data import files
@@ -55,6 +56,7 @@ _FORMS = {
     "flat": _Form(0.16, 5.0, 1.3, 0.16, 0.3, 0.8, 0.15, 0.7),
 }
 SHAPES = tuple(_FORMS)
+CODING = Coding(SHAPES, tuple(range(1, len(SHAPES) + 1)))
 
 
 def draw_polyps(rng: Rng) -> list[DrawnPolyp]:
@@ -228,7 +230,8 @@ def _highlights(rng: Rng, color: np.ndarray, facing: np.ndarray, wall: _Wall) ->
 
 
 def _scene(rng: Rng, height: int, width: int, polyps: Sequence[DrawnPolyp]) -> tuple[np.ndarray, np.ndarray]:
-    """Color (h, w, 3) in 0..2 and polyp mask (h, w) bool on the canvas of a (height, width) frame."""
+    """Color (h, w, 3) in 0..2 and, where polyps are, their numbers from 1, (h, w) uint8, on the canvas of a (height,
+    width) frame."""
     y, x = _grid(round(height * MARGIN), round(width * MARGIN))
     half = min(height, width) / 2  # pixels a unit
     x, y = x * np.float32(width * MARGIN / 2 / half), y * np.float32(height * MARGIN / 2 / half)
@@ -237,15 +240,15 @@ def _scene(rng: Rng, height: int, width: int, polyps: Sequence[DrawnPolyp]) -> t
         np.arctan2(-polyps[0].centre[1], -polyps[0].centre[0]) + rng.uniform(-2, 2) if polyps else rng.uniform(0, 6)
     )
     wall = _wall(rng, x, y, bearing)
-    mask = np.zeros(x.shape, bool)
-    for polyp in polyps:
-        mask |= _grow(rng, wall, polyp, 1 / (height * width))
+    numbers = np.zeros(x.shape, np.uint8)
+    for number, polyp in enumerate(polyps, 1):
+        numbers[_grow(rng, wall, polyp, 1 / (height * width))] = number
     facing = _facing(wall, half)
     # light thrown back and forth between the walls makes the deep parts redder
     color = wall.albedo ** (1.35 - 0.5 * wall.light[..., None]) * (wall.light * (0.25 + 0.85 * facing))[..., None]
     if rng.random() < 0.35:
-        color = _stool(rng, color, wall.light * facing, mask)
-    return np.clip(_highlights(rng, color, facing, wall), 0, 2), mask
+        color = _stool(rng, color, wall.light * facing, numbers > 0)
+    return np.clip(_highlights(rng, color, facing, wall), 0, 2), numbers
 
 
 def _field(rng: Rng, height: int, width: int) -> np.ndarray:
@@ -285,31 +288,35 @@ def _optics(rng: Rng, color: np.ndarray) -> np.ndarray:
 
 
 def render(
-    rng: Rng, size: tuple[int, int], polyps: Sequence[DrawnPolyp] = (), view: Rng | None = None
+    rng: Rng, size: tuple[int, int], polyps: Sequence[DrawnPolyp] = (), view: Rng | None = None, by_shape: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Image (H, W, 3) uint8 RGB and mask (H, W) uint8 {0, 1} of one frame of `size` (W, H).
+    """Image (H, W, 3) uint8 RGB and mask (H, W) uint8 {0, 1} of one frame of `size` (W, H); `by_shape`: the mask holds
+    0 and the numbers of the `SHAPES`, from 1.
 
     `rng` draws the scene, `view` the place of the camera and the noise of the sensor: frames of one sequence come from
     equal scenes and different views.
     """
     width, height = size
-    color, mask = _scene(rng, height, width, polyps)
+    color, numbers = _scene(rng, height, width, polyps)
     field, inset = _field(rng, height, width), rng.random() < 0.15
     view = rng if view is None else view
-    middle = (mask.shape[1] / 2, mask.shape[0] / 2)
+    middle = (numbers.shape[1] / 2, numbers.shape[0] / 2)
     move = cv2.getRotationMatrix2D(middle, view.uniform(-10, 10), view.uniform(0.98, 1.12))
     move[:, 2] += np.array(size) / 2 - np.array(middle) + view.uniform(-0.04, 0.04, 2) * min(size)
     seen = cv2.warpAffine(color, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    found = cv2.warpAffine(mask.astype(np.uint8), move, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
+    found = cv2.warpAffine(numbers, move, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
     frame = _optics(view, seen) * field[..., None]
-    found = (found > 0) & field
+    mask = (found > 0) & field
     if inset:
-        _inset(rng, frame, found)
-    return (np.clip(frame, 0, 1) * 255).round().astype(np.uint8), found.astype(np.uint8)
+        _inset(rng, frame, mask)
+    meant = np.array([1, *(SHAPES.index(polyp.shape) + 1 if by_shape else 1 for polyp in polyps)], np.uint8)
+    return (np.clip(frame, 0, 1) * 255).round().astype(np.uint8), meant[found] * mask
 
 
-def pairs(folder: Path, count: int, seed: int) -> list[Pair]:
+def pairs(folder: Path, count: int, seed: int, by_shape: bool = False) -> list[Pair]:
     """Write `count` frames to folder/images/NAME.jpg and folder/masks/NAME.png; one seed always gives the same bytes.
+
+    `by_shape`: the shapes of the polyps are their classes.
 
     Frame i does not depend on `count`. One to three frames in a row are views of one sequence, which is their group.
     """
@@ -320,14 +327,16 @@ def pairs(folder: Path, count: int, seed: int) -> list[Pair]:
         height = int(scene.integers(320, 521))  # video processors differ
         size = (round(height * scene.uniform(1.0, 1.3)), height)
         polyps = draw_polyps(scene) if sequence % NEGATIVE_EVERY else []
-        image, mask = render(scene, size, polyps, np.random.default_rng((seed, sequence, view + 1)))
+        image, mask = render(scene, size, polyps, np.random.default_rng((seed, sequence, view + 1)), by_shape)
         name = f"synthetic-{index:05d}"
         image_path, mask_path = folder / "images" / f"{name}.jpg", folder / "masks" / f"{name}.png"
         with files.atomic(image_path) as partial:
             Image.fromarray(image).save(partial, format="JPEG", quality=95)
-        files.write_mask(mask_path, mask)
+        files.write_indices(mask_path, mask) if by_shape else files.write_mask(mask_path, mask)
         tags = tuple(sorted({p.shape for p in polyps})) or ("negative",)
-        return Pair(name, image_path, mask_path, f"sequence-{sequence:05d}", tags)
+        if by_shape:  # the masks say which
+            tags = tuple(tag for tag in tags if tag not in SHAPES)
+        return Pair(name, image_path, mask_path, f"sequence-{sequence:05d}", tags, CODING if by_shape else None)
 
     return in_parallel(make, list(enumerate(_schedule(seed, count))), "generating")
 

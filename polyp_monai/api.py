@@ -30,6 +30,7 @@ from polyp_monai import provenance
 from polyp_monai.bundle import locate
 from polyp_monai.data import datalist, dicom, files, outputs, remote, search
 from polyp_monai.errors import PolypError, counted
+from polyp_monai.metrics.classes import Classes
 from polyp_monai.metrics.regions import Polyp, find_polyps
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def load(
     image_size: int | None = None,
     threshold: float | None = None,
     tta: Literal["none", "flip"] | None = None,
+    class_certainty: float | None = None,
     weights: str | Path | None = None,
     trust: str | None = None,
     calibration: str | Path | None = None,
@@ -74,6 +76,8 @@ def load(
         image_size: side of the network's input in pixels; by default what it was trained with.
         threshold: probability from which a pixel counts as polyp, 0..1; by default the bundle's.
         tta: "flip" takes the mean over a frame and its mirror images, four times as slow.
+        class_certainty: of a bundle of several classes, the probability of its class below which a polyp's class reads
+            "uncertain", 0..1; by default the bundle's.
         weights: a state dict (.pt) or an exported file, in place of the bundle's; or the name of a shipped bundle.
         trust: digest that `polyp inspect` prints, of a bundle that is used whatever it holds, now and later.
         calibration: file that `polyp calibrate` wrote for these weights: its threshold, and its bound on false alarms.
@@ -86,7 +90,7 @@ def load(
     from polyp_monai import runtime as runtimes
 
     values: dict[str, Any] = {"device": device, "runtime": runtime, "image_size": image_size, "threshold": threshold}
-    values |= {"tta": tta, "weights": weights}
+    values |= {"tta": tta, "weights": weights, "class_certainty": class_certainty}
     settings = {key: value for key, value in values.items() if value is not None}
     if isinstance(bundle, (list, tuple)):
         from polyp_monai.bundle import ensemble
@@ -116,8 +120,8 @@ def _promised(calibration: str | Path | None, weights: Path, settings: Mapping[s
     if not weights.is_file():
         raise PolypError(f"{weights}: no such weights, which {calibration} could be about")
     found = conformal.settings(calibration, provenance.digest(weights), settings.get("threshold", 0.5))
-    if found.keys() & settings.keys():
-        raise PolypError(f"{calibration}: sets the threshold too; leave `threshold` out")
+    if both := sorted(found.keys() & settings.keys()):
+        raise PolypError(f"{calibration}: sets {both[0]} too; leave it out")
     return found
 
 
@@ -206,6 +210,11 @@ class Bundle:
         return self.predictor.threshold
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the network's channels."""
+        return self.predictor.classes.names
+
+    @property
     def description(self) -> str:
         """What runs the network: runtime, precision, threads or device."""
         return self.predictor.description
@@ -252,7 +261,7 @@ class Bundle:
     def _predictions(self, frames: Iterable[Any], skip: bool) -> Iterator[Prediction]:
         predictor, asked = self.predictor, _Asked(frames)
         for found in predictor.segment(asked, skip):
-            yield Prediction.of(found, asked.taken(found.position), predictor.threshold)
+            yield Prediction.of(found, asked.taken(found.position), predictor.threshold, predictor.classes)
 
     def track(
         self,
@@ -483,6 +492,9 @@ class Prediction:
         probability: (H, W) float32 in 0..1.
         threshold: from which a pixel counts as polyp.
         source: path of the frame; None of one in memory.
+        classes: of the bundle: `names`, and `certainty`, the probability below which a class is uncertain.
+        class_map: of several classes (H, W) uint8, 0 and the numbers of the polyps' classes from 1; else None.
+        class_probabilities: of several classes (C, H, W) float32, whose sum, at most 1, is `probability`; else None.
     """
 
     mask: np.ndarray
@@ -491,12 +503,22 @@ class Prediction:
     source: str | None
     geometry: files.Picture = field(repr=False)
     pixels: np.ndarray | None = field(repr=False)
+    classes: Classes = field(default=Classes())
+    class_map: np.ndarray | None = field(default=None, repr=False)
+    class_probabilities: np.ndarray | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, found: Segmented, asked: tuple[str | None, np.ndarray | None], threshold: float) -> Prediction:
+    def of(
+        cls,
+        found: Segmented,
+        asked: tuple[str | None, np.ndarray | None],
+        threshold: float,
+        classes: Classes = Classes(),  # noqa: B008  which cannot change
+    ) -> Prediction:
         """From what a predictor says, and from where the frame came."""
         source, pixels = asked
-        return cls(found.mask, found.probability, threshold, source, found.geometry, pixels)
+        of_classes = classes, found.numbers, found.by_class
+        return cls(found.mask, found.probability, threshold, source, found.geometry, pixels, *of_classes)
 
     def __repr__(self) -> str:
         where = self.source or "a picture in memory"
@@ -511,10 +533,14 @@ class Prediction:
     def polyps(self) -> list[Polyp]:
         """The connected regions of the mask, largest first: `box`, `area`, `confidence` and `outline` of each.
 
+        Of several classes also `class_name` ("uncertain" below the certainty), `class_probability` and the `means` of
+        the classes' probabilities.
+
         Specks below 0.05 % of the frame are in the mask, and not here.
         """
         within = np.where(self.mask, np.maximum(self.probability, self.threshold), 0).astype(np.float32)
-        return find_polyps(within, self.threshold, (0, 0, *self.size))
+        view = (0, 0, *self.size)
+        return find_polyps(within, self.threshold, view, classes=self.classes, by_class=self.class_probabilities)
 
     @property
     def image(self) -> np.ndarray:
@@ -530,6 +556,8 @@ class Prediction:
 
     def save(self, path: str | Path, probability: bool = False, overwrite: bool = False) -> Path:
         """Write the mask, {0, 255} as PNG or {0, 1} as NIfTI with affine and shape of its frame; returns the path.
+
+        Of several classes it holds 0 and their numbers, as PNG with a palette.
 
         Args:
             path: ends in .png, .nii or .nii.gz.
@@ -547,8 +575,11 @@ class Prediction:
         if (suffix := files.suffix_of(path)) not in (".png", *files.NIFTI_SUFFIXES):
             raise PolypError(f"{path}: a mask is written as .png, .nii or .nii.gz")
         outputs.check_file(path, "predict", overwrite)
-        if not probability:
-            files.write_mask(path, self.mask.astype(np.uint8), self.geometry, "predict")
+        if not probability and self.class_map is not None and suffix == ".png":
+            files.write_indices(path, self.class_map, "predict")
+        elif not probability:
+            mask = self.mask if self.class_map is None else self.class_map
+            files.write_mask(path, mask.astype(np.uint8), self.geometry, "predict")
         elif suffix == ".png":
             files.write_png(path, (self.probability * 255).round().astype(np.uint8), "predict")
         else:
@@ -556,14 +587,16 @@ class Prediction:
         return path
 
     def plot(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB: the frame with the outline of the mask in yellow."""
-        from polyp_monai.data.overlay import draw_contour
+        """(H, W, 3) uint8 RGB: the frame with the outline of the mask in yellow, or in the colors of the classes."""
+        from polyp_monai.data.overlay import draw_classes, draw_contour
 
+        if self.class_map is not None:
+            return draw_classes(self.image, self.class_map)
         return draw_contour(self.image, self.mask.astype(np.uint8))
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold: source, size, threshold, polyp_pixels, and of each polyp its box, area, confidence and
-        outline, in pixels."""
+        outline, in pixels; of several classes also its class and the probability of that."""
         return {
             "source": self.source,
             "size": list(self.size),
@@ -611,6 +644,8 @@ class TrackedFrame:
 
 def _plain(polyp: Polyp) -> dict[str, Any]:
     about = {"box": list(polyp.box), "area": polyp.area, "confidence": polyp.confidence}
+    if polyp.means:
+        about |= {"class": polyp.class_name, "class_probability": polyp.class_probability}
     return about | {"outline": polyp.outline.tolist()}
 
 

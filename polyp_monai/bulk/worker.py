@@ -160,7 +160,7 @@ class Worker:
     def _found(self, one: Segmented, frame: int | None) -> dict:
         height, width = one.mask.shape
         polyps = []
-        for polyp in one.polyps(self.predictor.threshold):
+        for polyp in one.polyps(self.predictor.threshold, self.predictor.classes):
             corners = dict(zip(("x0", "y0", "x1", "y1"), (round(corner) for corner in polyp.box), strict=True))
             polyps.append({"frame": frame, **corners, "area": round(polyp.area), "confidence": polyp.confidence})
         highest = float(one.probability.max())

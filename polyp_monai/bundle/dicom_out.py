@@ -20,8 +20,9 @@ import numpy as np
 from polyp_monai import __version__, provenance
 from polyp_monai.data import dicom, files
 from polyp_monai.data.datalist import PNG
-from polyp_monai.data.transforms import to_pixels
+from polyp_monai.data.transforms import CLASS_MAP, channels, to_pixels
 from polyp_monai.errors import PolypError
+from polyp_monai.metrics.classes import of_polyp
 from polyp_monai.metrics.regions import Polyp
 from polyp_monai.runtime.about import quiet
 
@@ -258,9 +259,9 @@ class DicomOutput:
             regions = [Region(polyp, i, number) for i, polyp in enumerate(output["polyps"], start=1)]
             yield "", report(about, regions, self.algorithm, self.series.next(about), number)
             return
-        maps = {"": to_pixels(output["pred"]) > 0}
+        maps = {"": to_pixels(output.get(CLASS_MAP, output["pred"])) > 0}  # of whichever class
         if "probability" in output:
-            maps["_probability"] = to_pixels(output["probability"].float())
+            maps["_probability"] = of_polyp(channels(output["probability"]))
         for ending, values in maps.items():
             yield ending, segmentation(about, values, self.algorithm, self.series.next(about), number)
 

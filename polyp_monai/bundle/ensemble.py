@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from polyp_monai.bundle import locate, model_file
-from polyp_monai.bundle.read import SCRIPTS, BundleConfig, recipe_digest
+from polyp_monai.bundle.read import SCRIPTS, BundleConfig, classes_of, recipe_digest
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 from polyp_monai.provenance import TRAINED_ON
@@ -64,6 +64,8 @@ def _check_alike(configs: Sequence[BundleConfig]) -> None:
                     f"{config.root}: {key} is {config[key]}, of {first.root} {first[key]}; the runs of an ensemble "
                     "must fit frames in the same way"
                 )
+        if (own := classes_of(config).names) != (names := classes_of(first).names):
+            raise PolypError(f"{config.root}: has the classes {', '.join(own)}, {first.root} {', '.join(names)}")
         if recipe_digest(config) != recipe_digest(first):
             raise PolypError(f"{config.root}: prepares frames in another way than {first.root}")
 

@@ -11,12 +11,15 @@ from typing import Any
 import yaml
 
 from polyp_monai.bundle import locate
-from polyp_monai.bundle.read import BundleConfig, scripts_of
+from polyp_monai.bundle.read import BundleConfig, classes_of, scripts_of
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError, root_cause, summary
 from polyp_monai.sharing import trust
 
 MODEL = """# What makes this bundle different from the others; the rest is the common recipe.
+
+classes: [polyp]   # in the order of the network's channels
+class_certainty: 0.0    # probability of its class below which a polyp's class is uncertain; with one class, nothing
 
 network_def:
   # takes frames of 0..1 and of any size; pads them to a multiple of `divisor`, the product of the network's strides
@@ -126,7 +129,7 @@ def _check(root: Path, name: str) -> None:
         raise PolypError(f"{name}: is no network: it gives {type(body).__name__}, expected a torch.nn.Module")
     network = _built(config, "network_def")
     with scripts_of(root):
-        contract.check(network)
+        contract.check(network, len(classes_of(config).names))
 
 
 def _built(config: BundleConfig, key: str) -> Any:

@@ -32,6 +32,7 @@ RANGES = {  # lowest and highest sensible value
     "cut": (32, 8192),
     "threshold": (0, 1),
     "presence": (0, 20),
+    "class_certainty": (0, 1),
     "learning_rate": (1e-9, 100),
     "weight_decay": (0, 100),
     "warmup": (0, 1),

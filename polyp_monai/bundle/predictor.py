@@ -20,10 +20,11 @@ from monai.transforms import Compose, SaveImage, SaveImaged
 from polyp_monai import provenance
 from polyp_monai import runtime as runtimes
 from polyp_monai.bundle import locate
-from polyp_monai.bundle.read import BundleConfig, clear_errors, recipe_digest
+from polyp_monai.bundle.read import BundleConfig, classes_of, clear_errors, recipe_digest
 from polyp_monai.data import files
-from polyp_monai.data.transforms import FitFrame, SavePredictiond, in_geometry_of, to_pixels
+from polyp_monai.data.transforms import CLASS_MAP, FitFrame, SavePredictiond, channels, in_geometry_of, to_pixels
 from polyp_monai.errors import PolypError, root_cause
+from polyp_monai.metrics.classes import Classes, of_polyp
 from polyp_monai.metrics.regions import Polyp, find_polyps
 
 logger = logging.getLogger(__name__)
@@ -32,20 +33,23 @@ logger = logging.getLogger(__name__)
 class Segmented(NamedTuple):
     """What the network found in a frame, at its native size.
 
-    position: of the frame among those that were given; mask: bool (H, W); probability: float32 (H, W) in 0..1;
-    geometry: of the frame's file.
+    position: of the frame among those that were given; mask: bool (H, W); probability: float32 (H, W) in 0..1, of a
+    polyp of any class; geometry: of the frame's file. Of several classes, numbers: uint8 (H, W), the class
+    of each polyp from 1; by_class: float32 (C, H, W) the probability of each; of one, both are None.
     """
 
     position: int
     mask: np.ndarray
     probability: np.ndarray
     geometry: files.Picture
+    numbers: np.ndarray | None = None
+    by_class: np.ndarray | None = None
 
-    def polyps(self, threshold: float) -> list[Polyp]:
+    def polyps(self, threshold: float, classes: Classes) -> list[Polyp]:
         """The connected regions of the mask, which was cut at `threshold`, largest first."""
         within = np.where(self.mask, np.maximum(self.probability, threshold), 0).astype(np.float32)
         height, width = self.mask.shape
-        return find_polyps(within, threshold, (0, 0, width, height))
+        return find_polyps(within, threshold, (0, 0, width, height), by_class=self.by_class, classes=classes)
 
 
 class FittedFrame(NamedTuple):
@@ -76,6 +80,7 @@ class Predictor:
         self.image_size, self.threshold, self.batch_size = (
             config[key] for key in ("image_size", "threshold", "batch_size")
         )
+        self.classes = classes_of(config)
         self.device, self.fit = torch.device(config["device"]), config["fit_image"]
         self._inferer, self._amp = config["inferer"], bool(config["evaluator::amp"])
         finish = [t for t in config["postprocessing"].transforms if not isinstance(t, _WRITERS)]
@@ -112,7 +117,8 @@ class Predictor:
         network = runtimes.file(given.get("runtime", runtimes.AUTO), path, device)
         about = network.about
         network.presence = float(given.get("presence", 0.0))
-        settings = {"image_size": about.image_size, "fit": about.fit, "crop": about.crop, "threshold": about.threshold}
+        settings: dict[str, Any] = {"classes": list(about.classes[1:]), "class_certainty": about.class_certainty or 0.0}
+        settings |= {"image_size": about.image_size, "fit": about.fit, "crop": about.crop, "threshold": about.threshold}
         fixed = {"network_def": None, "device": str(device), "probability": True}
         config = BundleConfig(locate.recipe(), "inference", {**settings, **given, **fixed})
         if recipe_digest(config) != about.recipe:
@@ -234,7 +240,11 @@ def _read(transform: Compose, frames: Sequence[tuple[int, str | files.Picture]],
 def _finished(position: int, finish: Compose, output: dict) -> Segmented:
     with clear_errors():
         output = finish(output)
-    mask = to_pixels(output["pred"]) > 0
-    return Segmented(
-        position, mask, to_pixels(output["probability"].float()), in_geometry_of(output["image"].meta, mask)
-    )
+    if (numbers := output.get(CLASS_MAP)) is None:
+        mask = to_pixels(output["pred"]) > 0
+        return Segmented(
+            position, mask, to_pixels(output["probability"].float()), in_geometry_of(output["image"].meta, mask)
+        )
+    found, by_class = to_pixels(numbers), channels(output["probability"])
+    geometry = in_geometry_of(output["image"].meta, found)
+    return Segmented(position, found > 0, of_polyp(by_class), geometry, found, by_class)

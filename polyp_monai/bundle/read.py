@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from polyp_monai.data import classes
 from polyp_monai.errors import PolypError, root_cause, summary
+from polyp_monai.metrics.classes import Classes
 
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser
@@ -131,6 +133,18 @@ def replace_macros(node: Any, root: Path, files: dict[Path, dict] | None = None)
         return deepcopy(ConfigParser(files[path])[key])
     except (KeyError, ValueError) as error:
         raise PolypError(f"{path}: the key {key!r} is missing, which another config takes from it") from error
+
+
+def classes_of(config: BundleConfig) -> Classes:
+    """The classes of a bundle; one that says nothing of them has polyps alone.
+
+    Raises:
+        PolypError: they have no names, or none of their own.
+    """
+    if "classes" not in config:
+        return Classes()
+    names = classes.check(config["classes"], f"{config.root}/configs/model.yaml")
+    return Classes(names, float(config["class_certainty"]))
 
 
 def recipe_digest(config: BundleConfig) -> str:

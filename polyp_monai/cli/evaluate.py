@@ -63,6 +63,7 @@ CALIBRATE_EXAMPLES = """example:
   polyp evaluate runs/unet --data data/kvasir --split validation
   polyp calibrate runs/unet/eval/validation --max-miss-rate 0.1
   polyp calibrate runs/unet/eval/validation --max-false-alarm-rate 0.05
+  polyp calibrate runs/neopolyp/eval/validation --max-wrong-class-rate 0.1
   polyp predict runs/unet frames --calibration runs/unet/models/calibration.json
 """
 
@@ -283,6 +284,7 @@ def declare_calibrate(parser: Parser) -> None:
     share = values.share
     parser.option("max-miss-rate", "SHARE", "of a polyp's pixels (0.1, where nothing else is asked for)", share)
     parser.option("max-false-alarm-rate", "SHARE", "of frames without a polyp that get an outline", share)
+    parser.option("max-wrong-class-rate", "SHARE", "of polyps that get a wrong class; others are uncertain", share)
     parser.flag("overwrite", "replace another promise of these weights")
 
 
@@ -291,7 +293,9 @@ def calibrate(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai.evaluation import conformal, scoring
 
     missed, alarms = args.max_miss_rate, args.max_false_alarm_rate
-    found, path = conformal.calibrate(args.folder, 0.1 if missed is alarms is None else missed, alarms, args.overwrite)
+    wrong = args.max_wrong_class_rate
+    missed = 0.1 if missed is alarms is wrong is None else missed
+    found, path = conformal.calibrate(args.folder, missed, alarms, args.overwrite, wrong)
     lines = []
     if promise := found.get(conformal.MISSED):
         lines.append(
@@ -303,6 +307,11 @@ def calibrate(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
             f"a frame has to reach {promise['highest']:.3f}: {promise['left_empty']:.1%} of "
             f"{counted(promise['negatives'], 'frame')} without a polyp stay empty, and "
             f"{promise['polyp_frames_emptied']} of {promise['polyp_frames']} with one"
+        )
+    if promise := found.get(conformal.WRONG):
+        lines.append(
+            f"a class has to reach {promise['certainty']:.3f}: {promise['wrong']:.1%} of "
+            f"{counted(promise['polyps'], 'polyp')} get a wrong class, and {promise['uncertain']:.1%} are uncertain"
         )
     return Outcome([*lines, f"written to {path}"], scoring.plain(found) | {"file": str(path)})
 

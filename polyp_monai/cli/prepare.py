@@ -26,10 +26,13 @@ EXAMPLES = """examples:
   polyp prepare kvasir-seg --source kvasir-seg.zip --out data/kvasir
   polyp prepare cvc-clinicdb --source CVC-ClinicDB --out data/clinicdb --protocol kfold --folds 5 --fold 0
   polyp prepare folder --images frames --masks masks --group-regex '^(seq[0-9]+)_' --out data/mine
+  polyp prepare neopolyp --source bkai-igh-neopolyp --out data/neopolyp --ratios 0.7,0.15,0.15
+  polyp prepare folder --images frames --masks masks --classes classes.csv --out data/classes
   polyp prepare folder --negatives empty --group-csv scenes.csv --out data/negatives
   polyp prepare synthetic --count 120 --out data/demo
 
-writes images/, masks/ (0 and 255, PNG), audit.html to look at, audit.json, and last datalist.json.
+writes images/, masks/ (0 and 255, PNG; of classes 0 and their numbers, with a palette), audit.html to look at,
+audit.json, and last datalist.json.
 data sets:
 """ + "\n".join(f"  {name:14}{about}" for name, about in registry.SETS.items())
 
@@ -57,6 +60,8 @@ def declare(parser: Parser) -> None:
     )
     seed = values.whole(0, values.LARGEST_SEED)
     parser.option("seed", "N", "of every random choice (0)", seed, group=split, default=0)
+    as_there = "take the split of the data list there, by the frames' names: for weights that were trained with it"
+    parser.option("split-of", "DIR", as_there, common.place, group=split)
     own = parser.add_argument_group("folder")
     parser.option("images", "DIR", "folder of the images, with what is below it", common.place, group=own)
     parser.option("masks", "DIR", "folder of the masks: same relative path as the image", common.place, group=own)
@@ -67,9 +72,12 @@ def declare(parser: Parser) -> None:
     parser.option("negatives", "DIR", "folder of images without a polyp, and without masks", common.place, group=own)
     parser.option("group-regex", "REGEX", "first capture group on the name is the group", group=own)
     parser.option("group-csv", "FILE", "table with the columns name and group", Path, group=own)
+    classes = "table of what masks hold: columns name and color (#ff0000), or name and index"
+    parser.option("classes", "FILE", classes, Path, group=own)
     parser.option("name", "NAME", "name of the data set (the source folder's)", group=own)
     made = parser.add_argument_group("synthetic")
     parser.option("count", "N", f"images to generate ({DEFAULT_COUNT})", values.whole(1, MOST), group=made)
+    parser.flag("by-shape", "the polyps' shapes are their classes", group=made)
 
 
 def prepare(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
@@ -99,7 +107,7 @@ def _run(args: argparse.Namespace, module: Any, plan: Plan) -> Outcome:
     from polyp_monai.report import audit
 
     identity = _identity(args, plan)
-    published = module.published(plan.name) if plan.name in registry.FIXED_PROTOCOLS else None
+    published = module.published(plan.name) if plan.name in registry.FIXED_PROTOCOLS else _listed(args.split_of)
     findings: list[Finding] = []
     with ExitStack() as stack:
         OutputFolder(args.out, identity, args.overwrite)  # a place that cannot be taken is left as it is
@@ -134,6 +142,8 @@ def _check_options(args: argparse.Namespace, module: Any) -> None:
     for option in sorted(foreign):
         if getattr(args, option) is not None:
             raise PolypError(f"--{option.replace('_', '-')} is not an option of {args.set}")
+    if args.by_shape and args.set != "synthetic":
+        raise PolypError(f"--by-shape is not an option of {args.set}")
     if args.set == "synthetic":
         if args.source is not None:
             raise PolypError("--source is not an option of synthetic: it generates its images")
@@ -148,8 +158,15 @@ def _check_options(args: argparse.Namespace, module: Any) -> None:
 
 
 def _plan(args: argparse.Namespace, offered: tuple[str, ...]) -> Plan:
-    from data_prep.splits import Plan
+    from data_prep.splits import OF, Plan
 
+    if args.split_of:
+        from polyp_monai.data import datalist
+
+        chosen = ("protocol", "ratios", "folds", "fold", "validation")
+        if other := next((key for key in chosen if vars(args)[key] is not None), None):
+            raise PolypError(f"--{other}: --split-of {args.split_of} says the split already; leave one of them out")
+        return Plan(OF + str(datalist.read(args.split_of).get("name", args.split_of.name)))
     name = args.protocol or offered[0]
     if name not in offered:
         raise PolypError(f"--protocol {name}: {args.set} offers {', '.join(offered)}")
@@ -162,11 +179,21 @@ def _plan(args: argparse.Namespace, offered: tuple[str, ...]) -> Plan:
     return Plan(name, args.seed, **given)
 
 
+def _listed(folder: Path | None) -> dict[str, str] | None:
+    """{name: split} of the frames in the data list of a folder."""
+    if folder is None:
+        return None
+    from polyp_monai.data import SPLITS, datalist, files
+
+    content = datalist.read(folder)
+    return {e.get("name", files.stem_of(e["image"])): split for split in SPLITS for e in content.get(split) or []}
+
+
 def _identity(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
     """What DIR is for: a data set and its split. Folders of one's own are known by where they are."""
     protocol = {"protocol": plan.described()}
     if args.set != "folder":
-        return {"name": args.set} | protocol
+        return {"name": f"{args.set}-by-shape" if args.by_shape else args.set} | protocol
     places = [place.resolve() for place in (args.source, args.images, args.masks, args.negatives) if place]
     return {"name": args.name or places[0].stem, "source": " ".join(map(str, places))} | protocol
 
@@ -180,7 +207,7 @@ def _collect(
     if args.set == "synthetic":
         count = args.count or DEFAULT_COUNT
         place = stack.enter_context(output.workspace())
-        return module.pairs(place, count, args.seed)
+        return module.pairs(place, count, args.seed, args.by_shape)
     for origin in (args.source, args.images, args.masks, args.negatives):
         if origin is not None and _overlap(args.out.resolve(), origin.resolve()):
             raise PolypError(f"{args.out}: --out and the source {origin} lie in each other; give another --out")
@@ -209,4 +236,7 @@ def _summary(prepared: Prepared, output: OutputFolder) -> list[str]:
     for severity in SEVERITIES:
         found = [finding for finding in prepared.findings if finding.severity == severity]
         lines += [f"  {severity}: {line}" for line in count_by_code(found)]
+    if prepared.classes:
+        shown = (f"{name} {sum(name in r.classes for r in prepared.records)}" for name in prepared.classes)
+        lines.insert(1, f"  frames that show a class: {', '.join(shown)}")
     return [*lines, f"look at {output.path / 'audit.html'}; the data list is {output.path / 'datalist.json'}"]

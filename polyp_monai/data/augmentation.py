@@ -2,7 +2,7 @@
 
 Each is a MONAI dictionary transform with the draw (`randomize`) apart from the act, and works with OpenCV on cached
 uint8: a chain of MONAI's per-sample transforms costs several times more (see `benchmarks/augmentation.py`). An image is
-(3, W, H) uint8, a label (1, W, H) uint8 of {0, 1}, as tensors whose memory lies W, H, C, so that OpenCV reads them
+(3, W, H) uint8, a label (C, W, H) uint8 of {0, 1}, as tensors whose memory lies W, H, C, so that OpenCV reads them
 without a copy. OpenCV then sees the transposed picture, which changes nothing for transforms drawn symmetrically.
 """
 
@@ -70,8 +70,8 @@ class RandGeometryd(RandomizableTransform, MapTransform):
     outside the frame becomes black and not polyp, as beyond the border of an endoscope's picture.
 
     Args:
-        keys: image and mask, of one size and at most four channels together: warped as one picture, bilinearly,
-            where a mask of {0, 1} rounds to the nearer of the two.
+        keys: image and mask, of one size: warped as one picture, bilinearly, where a mask of {0, 1} rounds to the
+            nearer of the two.
         image_size: side of the output in pixels.
         prob: share of samples that are transformed; the others are only cropped or padded about the centre.
         rotation: largest angle in degrees, either way.
@@ -149,7 +149,7 @@ class RandPolypFreeCropd(RandomizableTransform, MapTransform):
 
     Args:
         keys: images, (C, W, H).
-        label_key: the mask, (1, W, H) of {0, 1}, of the same size.
+        label_key: the mask, (C, W, H) of {0, 1}, of the same size.
         prob: share of samples for which a part is looked for.
         side: smallest and largest side of the part, as a share of the frame's.
         tries: parts to look at.
@@ -195,7 +195,7 @@ class _RandHidingd(RandomizableTransform, MapTransform):
     A draw that would hide more than a third of the polyp is passed over: such a frame would teach the wrong thing.
 
     Args:
-        keys: images, (3, W, H) uint8, and masks, (1, W, H) uint8 of {0, 1}, of one size.
+        keys: images, (3, W, H) uint8, and masks, (C, W, H) uint8 of {0, 1}, of one size.
         label_key: the mask among them.
         prob: share of samples that are covered.
     """
@@ -219,7 +219,7 @@ class _RandHidingd(RandomizableTransform, MapTransform):
         label = d[self.label_key]
         where, colors = self.cover(tuple(label.shape[1:]))
         where, colors = where.T, colors.transpose(1, 0, 2)
-        hidden = int((_picture(label)[..., 0] * where).sum())
+        hidden = int((_picture(label) * where[..., None]).sum())
         if hidden > self.MOST * int(label.sum()):
             return d
         for key in self.key_iterator(d):

@@ -13,7 +13,7 @@ from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from polyp_monai.data import ALL, SPLITS, dicom, files, folds, outputs, predicted, remote, search
+from polyp_monai.data import ALL, SPLITS, classes, dicom, files, folds, outputs, predicted, remote, search
 from polyp_monai.data.listing import DiskSet, Listed, Listing
 from polyp_monai.errors import PolypError, counted
 
@@ -69,6 +69,7 @@ def read_list(path: str | Path) -> dict:
         for number, entry in enumerate(entries):
             if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
                 raise PolypError(f"{path}: entry {number} of {name!r} names no image")
+    classes.of_list(content, path)
     return content
 
 
@@ -121,20 +122,25 @@ def labelled_frames(
     name: str,
     output_dir: str | Path | None = None,
     fold: str | None = None,
+    wanted: Sequence[str] = classes.POLYP,
 ) -> list[dict]:
     """`read_split` reduced to what engines need: `image`, `label`, `name`, `group`, `tags`, `negative` (no polyp),
     `large` (shows one on more than half of it, as its data list says) and `output` (of the written mask).
 
     Of several folders (for training) the splits follow each other. `fold`: as of `read_split`, of each folder.
+    `wanted`: the classes of the model that takes them.
 
     Raises:
         PolypError: as `read_split`; a folder is given twice; or a frame is listed twice, or would replace a file of the
-            data set, whose mask is to be written to `output_dir`.
+            data set, whose mask is to be written to `output_dir`; or masks do not know the classes.
     """
     folders = [dataset_dir] if isinstance(dataset_dir, (str, Path)) else dataset_dir
     check_distinct(folders)
     if output_dir is not None:
         _check_listed_once(folders, name, fold)
+    for folder in folders if len(wanted) > 1 else ():
+        path = str(Path(folder) / "datalist.json")
+        classes.check_known(classes.of_list(read(folder), path), wanted, path)
     samples = [
         {
             "image": s["image"],

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polyp_monai.data import dicom, remote
+from polyp_monai.data import classes, dicom, remote
 from polyp_monai.errors import PolypError
 
 if TYPE_CHECKING:
@@ -445,6 +445,46 @@ def read_mask(path: str | Path) -> np.ndarray:
     return to_mask(read_picture(path), path)
 
 
+def read_indices(path: str | Path) -> np.ndarray:
+    """(H, W) uint8 of a mask that holds the numbers of classes: of a palette its indices, of others the values.
+
+    Raises:
+        PolypError: unreadable, or colors or fractions in place of numbers of 0 to 255.
+    """
+    if suffix_of(path) in (".png", ".bmp", ".tif", ".tiff") and (indices := _palette_indices(Path(path))) is not None:
+        return indices
+    pixels = read_picture(path).pixels
+    if pixels.ndim == 3 and (pixels[..., :3] == pixels[..., :1]).all():
+        pixels = pixels[..., 0]
+    whole = pixels.ndim == 2 and (pixels.dtype.kind in "bui" or (np.isfinite(pixels) & (pixels % 1 == 0)).all())
+    if not whole or pixels.min(initial=0) < 0 or pixels.max(initial=0) > 255:
+        raise PolypError(f"{path}: no mask of classes by number; expected one channel of whole numbers from 0")
+    return pixels.astype(np.uint8)
+
+
+def _palette_indices(path: Path) -> np.ndarray | None:
+    """Indices of a picture with a palette; None of any other, and of one that cannot be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return np.array(image) if image.mode == "P" else None
+    except Exception:  # decoders raise anything
+        return None
+
+
+def read_classes(path: str | Path, count: int) -> np.ndarray:
+    """(H, W) uint8 of 0 to `count`: a mask as a data list with `count` classes has it.
+
+    Raises:
+        PolypError: as `read_indices`, or a number above `count`.
+    """
+    indices = read_indices(path)
+    if (highest := int(indices.max(initial=0))) > count:
+        raise PolypError(f"{path}: holds class {highest}, and the list names {count}; prepare the set again")
+    return indices
+
+
 def read_map(path: str | Path, of_ones: bool = True, dim: bool = False) -> np.ndarray:
     """(H, W) float32 in 0..1 of a mask or probability map; of several channels the largest counts, alpha left out.
 
@@ -599,6 +639,25 @@ def write_mask(path: str | Path, mask: np.ndarray, like: Picture | None = None, 
         return
     with atomic(path) as partial:
         partial.write_bytes(_signed(encode_mask(mask), command))
+
+
+def write_indices(path: str | Path, indices: np.ndarray, command: str | None = None) -> None:
+    """Write an (H, W) uint8 mask of 0 (background) and the numbers of classes: a PNG with a palette of their colors.
+
+    `command` as of `write_mask`.
+    """
+    with atomic(path) as partial:
+        partial.write_bytes(_signed(encode_indices(indices), command))
+
+
+def encode_indices(indices: np.ndarray) -> bytes:
+    """An (H, W) uint8 mask of 0 and the numbers of classes as PNG with a palette."""
+    from PIL import Image
+
+    image, encoded = Image.fromarray(indices), BytesIO()
+    image.putpalette([value for color in ((0, 0, 0), *classes.COLORS) for value in color])
+    image.save(encoded, format="PNG", compress_level=1)
+    return encoded.getvalue()
 
 
 def encode_mask(mask: np.ndarray) -> bytes:

@@ -19,6 +19,7 @@ from polyp_monai.errors import PolypError
 
 NAME = "predictions.csv"
 COLUMNS = ("image", "mask", "width", "height", "polyps", "polyp_share", "confidence", "boxes")
+CLASS_COLUMNS = ("classes", "class_probabilities")  # where a bundle tells several apart; of each polyp, as its box
 AS_TEXT: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}  # any name of a file
 MOST_PARTS = 100_000
 
@@ -47,6 +48,19 @@ def tables(folder: str | Path) -> list[Path]:
     return [path for path in (table(folder), *parts) if path.exists()]
 
 
+def columns(classes: bool) -> tuple[str, ...]:
+    """Of a table that tells classes apart, or not."""
+    return COLUMNS + CLASS_COLUMNS * classes
+
+
+def columns_of(path: Path) -> tuple[str, ...] | None:
+    """Those of the table that is there; None without one."""
+    if not path.exists():
+        return None
+    with open(path, **AS_TEXT) as file:
+        return tuple(next(csv.reader(file), COLUMNS))
+
+
 def rows(path: Path) -> Iterator[dict[str, str]]:
     """The rows of a table, but for one that a killed run left torn.
 
@@ -55,7 +69,7 @@ def rows(path: Path) -> Iterator[dict[str, str]]:
     """
     with open(path, **AS_TEXT) as file:
         reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or COLUMNS) != COLUMNS:
+        if tuple(reader.fieldnames or COLUMNS) not in (COLUMNS, COLUMNS + CLASS_COLUMNS):
             raise PolypError(f"{path}: is there already, and polyp did not write it; give another output folder")
         yield from (row for row in reader if None not in row.values() and None not in row)
 
@@ -66,22 +80,26 @@ def check(folder: str | Path) -> None:
         next(rows(path), None)
 
 
-def tidy(folder: str | Path, part: str | None = None) -> None:
-    """Write a table again with one row a mask, the latest; without a `part` those of all parts go into it."""
+def tidy(folder: str | Path, part: str | None = None, classes: bool = False) -> None:
+    """Write a table again with one row a mask, the latest; without a `part` those of all parts go into it.
+
+    It gets the columns of classes when one of them has them, or for `classes`.
+    """
     found = [table(folder, part)] if part else tables(folder)
     if not any(path.exists() for path in found):
         return
+    names = columns(classes or any(columns_of(path) == columns(True) for path in found))
     base = sqlite3.connect("")  # a temporary file: a table may be larger than memory
     base.execute("CREATE TABLE latest(mask BLOB PRIMARY KEY, place INTEGER, row BLOB)")
     for number, row in enumerate(row for path in found for row in rows(path)):
-        cells = ["\0".join(row[name] for name in COLUMNS), row["mask"]]
+        cells = ["\0".join(row.get(name, "") for name in names), row["mask"]]
         line, mask = (cell.encode("utf-8", "surrogateescape") for cell in cells)
         base.execute(
             "INSERT INTO latest VALUES (?, ?, ?) ON CONFLICT(mask) DO UPDATE SET row = excluded.row",
             [mask, number, line],
         )
     with files.atomic(table(folder, part)) as partial, open(partial, "w", **AS_TEXT) as file:
-        file.write(files.csv_text([COLUMNS]))
+        file.write(files.csv_text([names]))
         for (line,) in base.execute("SELECT row FROM latest ORDER BY place"):
             file.write(files.csv_text([line.decode("utf-8", "surrogateescape").split("\0")]))
     base.close()

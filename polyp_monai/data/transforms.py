@@ -1,12 +1,13 @@
 """Deterministic transforms that the configs name: load, fit to the network's image size, save.
 
-A sample is a dictionary; `image` is (3, W, H) RGB and `label` is (1, W, H) of {0, 1}: MONAI's axis order, W before H.
+A sample is a dictionary; `image` is (3, W, H) RGB and `label` is (C, W, H) of {0, 1}, a channel for each class: MONAI's
+axis order, W before H.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,15 @@ from monai.transforms.utils import scale_affine
 from monai.utils import MetaKeys, TraceKeys
 
 from polyp_monai.data import files
-from polyp_monai.data.overlay import draw_contour
+from polyp_monai.data.classes import POLYP
+from polyp_monai.data.overlay import draw_classes, draw_contour
 from polyp_monai.data.view import View, find_view, whole
 from polyp_monai.errors import PolypError
+from polyp_monai.metrics.classes import class_map, of_polyp
 
 FITS = ("stretch", "area", "windows")
 STEP = 32  # pixels; what the networks' strides divide
+CLASS_MAP = "class_map"  # key of a sample
 UPRIGHT = "upright"  # meta key: whether the EXIF orientation was applied
 FILE_AXES = "file_axes"  # meta key: 2 for a file of (W, H), 3 for (W, H, 1), which a NIfTI mask repeats
 
@@ -41,8 +45,10 @@ class LoadPictured(MapTransform):
 
     Args:
         keys: keys of paths, or of `files.Picture`s.
-        mask: False reads RGB 0..255, (3, W, H); True reads masks as {0, 1}, (1, W, H), and refuses one that seems
+        mask: False reads RGB 0..255, (3, W, H); True reads masks as {0, 1}, (C, W, H), and refuses one that seems
             inverted, unless the sample's `large` says that it was prepared so.
+        classes: names of the model's classes, of which each gets a channel of a mask. Of several, the mask must hold
+            their numbers; of one, every polyp of any mask counts.
         like: key of a picture that was loaded before and must have the same size.
         upright: apply the EXIF orientation, as viewers do. Not in a data set, whose masks lie on the stored pixels.
     """
@@ -54,14 +60,18 @@ class LoadPictured(MapTransform):
         like: str | None = None,
         upright: bool = False,
         allow_missing_keys: bool = False,
+        classes: Sequence[str] = POLYP,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.mask, self.like, self.upright = mask, like, upright
+        self.mask, self.like, self.upright, self.count = mask, like, upright, len(classes)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
             picture, path = d[key], "a picture in memory"
+            if self.mask and self.count > 1:
+                picture = in_memory(files.read_classes(picture, self.count))
+                path = str(d[key])
             if not isinstance(picture, files.Picture):
                 picture, path = files.read_picture(picture, self.upright), str(picture)
             d[key] = self._load(picture, path, bool(d.get("large")))
@@ -73,9 +83,15 @@ class LoadPictured(MapTransform):
         return d
 
     def _load(self, picture: files.Picture, path: str, large: bool) -> MetaTensor:
-        pixels = files.to_mask(picture, path)[..., None] if self.mask else files.to_rgb(picture, path)
+        if not self.mask:
+            pixels = files.to_rgb(picture, path)
+        elif self.count == 1:
+            pixels = files.to_mask(picture, path)[..., None]
+        else:
+            pixels = (picture.pixels[..., None] == np.arange(1, self.count + 1, dtype=np.uint8)).astype(np.uint8)
         if self.mask and not large:
-            files.check_not_inverted(pixels[..., 0], path, "`polyp prepare` its set with --keep-inverted")
+            any_class = pixels[..., 0] if self.count == 1 else pixels.max(-1)
+            files.check_not_inverted(any_class, path, "`polyp prepare` its set with --keep-inverted")
         meta = {
             MetaKeys.SPATIAL_SHAPE: np.asarray(pixels.shape[1::-1]),
             MetaKeys.ORIGINAL_AFFINE: picture.affine,
@@ -153,7 +169,10 @@ class FitFrame(Resize):
         flag = cv2.INTER_NEAREST_EXACT if self.mode == "nearest" else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         # turned once it is small
         kept = np.ascontiguousarray(_lying(img)[y0:y1, x0:x1])
-        fitted = cv2.transpose(cv2.resize(kept, target, interpolation=flag)).reshape(*target, -1)
+        resized = cv2.resize(kept, target, interpolation=flag)
+        # OpenCV is faster, and turns no five channels
+        turned = cv2.transpose(resized) if kept.shape[2] <= 4 else np.ascontiguousarray(resized.swapaxes(0, 1))
+        fitted = turned.reshape(*target, -1)
         out = torch.from_numpy(fitted).permute(2, 0, 1)
         if not isinstance(img, MetaTensor):
             return out
@@ -231,17 +250,41 @@ class FitFramed(MapTransform, InvertibleTransform):
         return d
 
 
+class ClassMapd(MapTransform):
+    """Adds `CLASS_MAP` to a sample: which class each predicted polyp is, (1, W, H) uint8; of one class nothing.
+
+    Args:
+        keys: key of the probability, (C, W, H) in 0..1, at native size.
+        threshold: probability of a polyp of any class from which a pixel counts, 0..1.
+    """
+
+    def __init__(self, keys: KeysCollection, threshold: float) -> None:
+        super().__init__(keys)
+        self.threshold = threshold
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            if len(d[key]) > 1:
+                found = class_map(channels(d[key]), self.threshold)
+                d[CLASS_MAP] = torch.from_numpy(np.ascontiguousarray(found.T))[None]
+        return d
+
+
 class SavePredictiond(MapTransform):
     """Write predicted masks in the geometry of their images: {0, 255} PNG, or NIfTI with affine and shape of the input.
+    Of several classes, where the sample has its `CLASS_MAP`, the mask holds their numbers.
 
     The sample's `output` key (a relative path without suffix) names the file below `output_dir`; see
     `datalist.frames`, which keeps the input's folder tree and lets no two names meet.
 
     Args:
-        keys: key of the mask, (1, W, H) of {0, 1}, at native size.
+        keys: key of the mask, (C, W, H) of {0, 1}, at native size.
         output_dir: folder to write into; made when absent.
-        probability_key: key of the probability map 0..1, (1, W, H); written as `<output>_probability` when given.
-        overlay: also write `<output>_overlay.png`, the image with the mask's contour in yellow.
+        probability_key: key of the probability map 0..1, (C, W, H), of which that of a polyp of any class is written as
+            `<output>_probability` when given.
+        overlay: also write `<output>_overlay.png`, the image with the mask's contour in yellow, or in those of the
+            classes.
     """
 
     def __init__(
@@ -255,31 +298,46 @@ class SavePredictiond(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            self._save(d[key], str(d["output"]), d.get(self.probability_key))
+            self._save(d[key], d.get(CLASS_MAP), str(d["output"]), d.get(self.probability_key))
         return d
 
-    def _save(self, mask: MetaTensor, output: str, probability: torch.Tensor | None) -> None:
+    def _save(
+        self, mask: MetaTensor, numbers: torch.Tensor | None, output: str, probability: torch.Tensor | None
+    ) -> None:
         source = str(mask.meta["filename_or_obj"])
         nifti = files.suffix_of(source) in files.NIFTI_SUFFIXES
         suffix = files.mask_suffix(source)
-        pixels = to_pixels(mask.to(torch.uint8))
+        pixels = to_pixels(mask.to(torch.uint8) if numbers is None else numbers)
         like = in_geometry_of(mask.meta, pixels) if nifti else None
-        files.write_mask(self.output_dir / f"{output}{suffix}", pixels, like)
+        path = self.output_dir / f"{output}{suffix}"
+        files.write_indices(path, pixels) if numbers is not None and not nifti else files.write_mask(path, pixels, like)
         if probability is not None:
-            values = to_pixels(probability.float())
+            values = of_polyp(channels(probability))
             path = self.output_dir / f"{output}_probability{suffix}"
             files.write_nifti(path, values, like) if nifti else files.write_png(
                 path, (values * 255).round().astype(np.uint8)
             )
         if self.overlay:
             frame = files.read_rgb(source, upright=bool(mask.meta[UPRIGHT]))
-            files.write_png(self.output_dir / f"{output}_overlay.png", draw_contour(frame, pixels))
+            drawn = draw_contour(frame, pixels) if numbers is None else draw_classes(frame, pixels)
+            files.write_png(self.output_dir / f"{output}_overlay.png", drawn)
+
+
+def in_memory(pixels: np.ndarray) -> files.Picture:
+    """(H, W, ...) pixels without a geometry of their own."""
+    return files.Picture(pixels, np.eye(4), (pixels.shape[1], pixels.shape[0]))
 
 
 def in_geometry_of(meta: Mapping[str, Any], pixels: np.ndarray) -> files.Picture:
     """(H, W) `pixels` with the affine and the shape of the file that `LoadPictured` read, as its `meta` says."""
     shape = (*pixels.shape[::-1], *(1,) * (int(meta[FILE_AXES]) - 2))
     return files.Picture(pixels, np.asarray(meta[MetaKeys.ORIGINAL_AFFINE]), shape)
+
+
+def channels(tensor: torch.Tensor) -> np.ndarray:
+    """(C, W, H) tensor -> (C, H, W) array of float32."""
+    maps = np.asarray(tensor.detach().cpu().float())
+    return np.stack([cv2.transpose(channel) for channel in maps])
 
 
 def to_pixels(tensor: torch.Tensor) -> np.ndarray:

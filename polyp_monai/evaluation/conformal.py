@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +18,33 @@ from polyp_monai import provenance
 from polyp_monai.bundle import locate
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
+from polyp_monai.evaluation import POLYPS
 from polyp_monai.metrics.calibration import conformal_presence, conformal_threshold
+from polyp_monai.metrics.classes import Classes, ClassMatch, conformal_certainty
 from polyp_monai.metrics.curves import LEVELS, at_least
 from polyp_monai.report import folder
 
 logger = logging.getLogger(__name__)
 
 NAME = "calibration.json"
-MISSED, ALARMS = "missed", "false_alarms"  # what the file holds: one of them, or both
+MISSED, ALARMS, WRONG = "missed", "false_alarms", "wrong_class"  # what the file holds: one of them, or more
 SETTINGS = ("image_size", "fit", "crop", "tta", "presence")  # which change the probabilities, and so the promise
 
 
 def calibrate(
-    run: str | Path, missed: float | None = None, alarms: float | None = None, overwrite: bool = False
+    run: str | Path,
+    missed: float | None = None,
+    alarms: float | None = None,
+    overwrite: bool = False,
+    wrong: float | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """From an evaluated calibration split, one or both of:
 
     - `missed`: the threshold that keeps the share of missed polyp pixels below it, see `conformal_threshold`;
     - `alarms`: the highest probability below which a frame has to stay empty, so that no larger share of negatives gets
-      an outline, see `conformal_presence`; and how many of the frames with a polyp that empties.
+      an outline, see `conformal_presence`; and how many of the frames with a polyp that empties;
+    - `wrong`: the probability of its class below which a polyp's class is uncertain, so that no larger share of the
+      polyps that are found gets a wrong one, see `conformal_certainty`.
 
     Writes them where `home` says of the weights that were evaluated (or into RUN, when it holds somebody else's maps);
     of the two, the one that is not asked for stays.
@@ -53,6 +63,8 @@ def calibrate(
             found[MISSED] = conformal_threshold(polyp, missed)
         if alarms is not None:
             found[ALARMS] = _alarms(polyp, background, about, alarms)
+        if wrong is not None:
+            found[WRONG] = conformal_certainty(*_judged(run), wrong)
     except ValueError as error:
         raise PolypError(f"{run}: {error}") from error
     for promise in found.values():
@@ -107,6 +119,35 @@ def _weights(run: Path, about: Mapping[str, Any]) -> Path:
     return next(own, named)
 
 
+def _judged(run: Path) -> tuple[list[float], list[bool]]:
+    """Of each polyp that was found the probability of its likeliest class, and whether that is its class."""
+    path = run / POLYPS
+    if not path.is_file():
+        raise ValueError("holds no polyps.csv: its bundle tells no classes apart")
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["truth"] and row["class_probability"]]
+    means = [{k.removeprefix("mean_"): float(v) for k, v in row.items() if k.startswith("mean_")} for row in rows]
+    right = [max(own, key=own.__getitem__) == row["truth"] for own, row in zip(means, rows, strict=True)]
+    return [float(row["class_probability"]) for row in rows], right
+
+
+def reached_class(about: dict[str, Any], judged: Sequence[ClassMatch], classes: Classes) -> dict[str, dict[str, Any]]:
+    """What was promised of the classes, and what an evaluation shows here; without a promise, nothing.
+
+    Args:
+        about: of the run: weights, weights_sha256.
+        judged: of each frame.
+        classes: of the bundle, whose certainty is the promise's here.
+    """
+    promise = kept(about["weights"], about["weights_sha256"]).get(WRONG)
+    polyps = [polyp for one in judged for polyp in one.polyps if polyp.means and polyp.truth is not None]
+    if not promise or not polyps:
+        return {}
+    strict = replace(classes, certainty=promise["certainty"])
+    here = {"on_calibration": promise["wrong"], "here": float(np.mean([strict.wrong(polyp) for polyp in polyps]))}
+    return {WRONG: {key: promise[key] for key in ("alpha", "certainty")} | here}
+
+
 def _alarms(polyp: np.ndarray, background: np.ndarray, about: dict[str, Any], alpha: float) -> dict[str, Any]:
     shows = polyp.any(1)
     highest = _highest(polyp + background)
@@ -158,6 +199,8 @@ def settings(
                 raise PolypError(f"{path}: is about other weights; calibrate these with `polyp calibrate`")
         if MISSED in content:
             found["threshold"] = threshold = _number(content[MISSED], "threshold", 1)
+        if WRONG in content:
+            found["class_certainty"] = _number(content[WRONG], "certainty", 1)
         if ALARMS in content:
             asked = _logit(_number(content[ALARMS], "highest", 1)) - _logit(threshold)
             found["presence"] = max(0.0, _number(content[ALARMS], "presence", math.inf) + asked)

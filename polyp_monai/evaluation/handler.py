@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from ignite.engine import Engine, Events
 
 from polyp_monai import provenance
 from polyp_monai.data import datalist, files, outputs
-from polyp_monai.evaluation import RUN_FILES, conformal, leakage
+from polyp_monai.data.classes import POLYP
+from polyp_monai.data.transforms import channels
+from polyp_monai.evaluation import POLYPS, RUN_FILES, conformal, leakage
 from polyp_monai.evaluation.pool import Pool
 from polyp_monai.evaluation.run_folder import headline, write_run
 from polyp_monai.evaluation.scoring import Scored, score
+from polyp_monai.metrics.classes import Classes, of_polyp
 from polyp_monai.training import malloc
 
 logger = logging.getLogger(__name__)
@@ -38,6 +42,8 @@ class EvaluationTable:
         settings: what else the summary repeats.
         fold: K/N of the training, if it was one of a cross-validation.
         overwrite: whether an earlier evaluation in the folder may be replaced.
+        classes: of the bundle.
+        class_certainty: probability of a class below which it is uncertain.
 
     Raises:
         PolypError: the folder holds a file that may not be replaced.
@@ -54,16 +60,22 @@ class EvaluationTable:
         settings: dict[str, Any],
         overwrite: bool = False,
         fold: str | None = None,
+        classes: Sequence[str] = POLYP,
+        class_certainty: float = 0.0,
     ) -> None:
         self.output_dir, self.partial = Path(output_dir).resolve(), Path(output_dir).resolve() / ".partial-masks"
         self.dataset_dir, self.split, self.threshold, self.fold = dataset_dir, split, threshold, fold
         self.about = provenance.of_bundle(bundle_root, weights, dataset_dir)
         self.about |= {"split": split, "threshold": threshold, "fold": fold} | settings
+        self.classes = Classes(tuple(classes), class_certainty)
+        if self.classes.several:
+            self.about |= {"classes": list(classes), "class_certainty": class_certainty}
         self.scored: list[Future[Scored]] = []
         self.ledger = outputs.Ledger(self.output_dir, "evaluate")
         samples = datalist.labelled_frames(dataset_dir, split, fold=fold)
         masks = [f"masks/{name}" for sample in samples for name in datalist.targets(sample, overlay=True)]
-        self.ledger.check([*RUN_FILES, *masks], overwrite)
+        self.files = [*RUN_FILES, *[POLYPS] * self.classes.several]
+        self.ledger.check([*self.files, *masks], overwrite)
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self._start)
@@ -85,7 +97,8 @@ class EvaluationTable:
         if engine.state.iteration % TRIM_EVERY == 0:
             malloc.return_freed()
         for sample, output in zip(engine.state.batch, engine.state.output, strict=False):
-            probability, truth = (output[key][0].cpu().numpy().T for key in ("probability", "label"))
+            probability, truth = (channels(output[key]) for key in ("probability", "label"))
+            truth = truth > 0.5
             mask = (
                 self.output_dir
                 / "masks"
@@ -94,26 +107,31 @@ class EvaluationTable:
             about = {name: sample[name] for name in ("name", "group", "tags")}
             paths = {key: sample[key].meta["filename_or_obj"] for key in ("image", "label")}
             about |= {"image": paths["image"], "truth": paths["label"], "prediction": str(mask)}
-            frame = (about, np.clip(probability, 0, 1), truth > 0.5, self.threshold)
-            self.scored.append(self.pool.submit(score, *frame))
+            probability = np.clip(probability, 0, 1)
+            frame = (about, of_polyp(probability), truth.any(0), self.threshold)
+            of_classes = (self.classes, probability, truth) if self.classes.several else None
+            self.scored.append(self.pool.submit(score, *frame, of_classes=of_classes))
 
     def _write(self) -> None:
         scored = [future.result() for future in self.scored]
         self.pool.close()
         masks = {f"masks/{p.relative_to(self.partial).as_posix()}": p for p in self.partial.rglob("*") if p.is_file()}
-        self.ledger.claim([*masks, *RUN_FILES])
+        self.ledger.claim([*masks, *self.files])
         for name, path in masks.items():
             (self.output_dir / name).parent.mkdir(parents=True, exist_ok=True)
             path.replace(self.output_dir / name)
         shutil.rmtree(self.partial, ignore_errors=True)
-        extra = {
+        extra: dict[str, Any] = {
             "leakage": _leakage(self.dataset_dir, self.split, self.about["weights"], self.fold),
             "promises": conformal.reached(self.about, *zip(*(s.histograms for s in scored), strict=True)),
         }
-        summary = write_run(self.output_dir, scored, self.about, extra)
+        if self.classes.several:
+            judged = [one.classes for one in scored if one.classes]
+            extra["promises"] |= conformal.reached_class(self.about, judged, self.classes)
+        summary = write_run(self.output_dir, scored, self.about, extra, self.classes)
         for line in [*headline(summary), f"look at {self.output_dir / 'report.html'}; a row a frame: frames.csv there"]:
             logger.info(line)
-        self.ledger.keep([*masks, *RUN_FILES])
+        self.ledger.keep([*masks, *self.files])
 
 
 def _leakage(dataset_dir: str, split: str, weights: str, fold: str | None) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ import traceback
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,13 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
+    def submit(self, function: Callable[..., Any], *arguments: Any, **words: Any) -> Future:
         """Have a process call `function`, which it must be able to import. Waits while enough calls are in flight.
 
         Raises:
             Exception: what a former call raised, or PolypError when its process died.
         """
+        function = partial(function, **words) if words else function
         if self._here:
             future: Future = Future()
             future.set_result(function(*arguments))

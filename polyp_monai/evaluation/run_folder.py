@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,29 +12,40 @@ import numpy as np
 from polyp_monai import provenance
 from polyp_monai.data import files
 from polyp_monai.errors import counted
+from polyp_monai.evaluation import POLYPS
 from polyp_monai.evaluation.scoring import Scored, plain, summarize
 from polyp_monai.metrics import registry
+from polyp_monai.metrics.classes import Classes
+
+COLUMNS = ("frame", "group", "truth", "class", "class_probability")  # of polyps.csv, and the mean of each class
 
 BOX_FILES = ("frames.csv", "summary.json", "report.html")  # of a run of boxes alone
 
 
 def write_run(
-    output_dir: Path, scored: Sequence[Scored], about: dict[str, Any], extra: dict[str, Any] | None = None
+    output_dir: Path,
+    scored: Sequence[Scored],
+    about: dict[str, Any],
+    extra: dict[str, Any] | None = None,
+    classes: Classes | None = None,
 ) -> dict[str, Any]:
     """Write `frames.csv` (a row a frame), `summary.json` (all metrics of the set), `histograms.npz` (of which every
-    curve is made: levels of the probability inside and outside the polyp, a row a frame) and `report.html`.
+    curve is made: levels of the probability inside and outside the polyp, a row a frame) and `report.html`. Of several
+    `classes`, `polyps.csv` too: a row a polyp, true or predicted.
 
     Returns the summary.
     """
     from polyp_monai import report
 
-    summary = plain({"run": about | provenance.of_run()} | summarize(scored) | (extra or {}))
+    summary = plain({"run": about | provenance.of_run()} | summarize(scored, classes) | (extra or {}))
     files.write_csv(output_dir / "frames.csv", [s.row for s in scored])
     with files.atomic(output_dir / "histograms.npz") as partial:
         polyp, background = (np.stack([s.histograms[side] for s in scored]).astype(np.int32) for side in (0, 1))
         names = np.array([s.row["name"] for s in scored])
         np.savez_compressed(partial, name=names, polyp=polyp, background=background)
     files.write_json(output_dir / "summary.json", summary)
+    if classes and classes.several:
+        files.write_csv(output_dir / POLYPS, _polyps(scored, classes) or [dict.fromkeys(COLUMNS, "")])
     report.write(output_dir)
     return summary
 
@@ -54,6 +66,19 @@ def boxes_line(summary: dict[str, Any]) -> str:
     return f"boxes: {values}"
 
 
+def _polyps(scored: Sequence[Scored], classes: Classes) -> list[dict[str, Any]]:
+    rows = []
+    for one in scored:
+        for polyp in one.classes.polyps if one.classes else ():
+            name, probability = classes.of(polyp.means) if polyp.means else ("", math.nan)
+            truth = "" if polyp.truth is None else classes.names[polyp.truth]
+            cells = one.row["name"], one.row.get("group", ""), truth, name, probability
+            rows.append(dict(zip(COLUMNS, cells, strict=True)))
+            means = polyp.means or [math.nan] * len(classes.names)
+            rows[-1] |= {f"mean_{name}": mean for name, mean in zip(classes.names, means, strict=True)}
+    return rows
+
+
 def headline(summary: dict[str, Any]) -> list[str]:
     """The scores to see first, a line each."""
     polyps, negatives = (summary[key] for key in ("frames_with_polyp", "frames_without_polyp"))
@@ -70,6 +95,13 @@ def headline(summary: dict[str, Any]) -> list[str]:
             lines.append(
                 f"95 % interval of the mean Dice, over {counted(polyps['groups'], 'group')}: {low:.4f} to {high:.4f}"
             )
+    if told := summary.get("classes"):
+        dices = "  ".join(f"{name} {_text(told['dice'][name]['mean']['value'])}" for name in told["names"])
+        line = f"Dice a class: {dices}"
+        if "accuracy" in told["polyps"]:
+            line += f"; of {counted(told['polyps']['found'], 'polyp')} found, "
+            line += f"{told['polyps']['accuracy']['value']:.1%} are of the class that is likeliest"
+        lines.append(line)
     if negatives["frames"]:
         lines.append(f"{counted(negatives['frames'], 'frame')} without a polyp: {negatives['left_empty']} left empty")
     lines.append(boxes_line(summary))
@@ -84,6 +116,11 @@ def headline(summary: dict[str, Any]) -> list[str]:
             f"where a frame has to reach {promise['highest']:.3f}: {promise['here']:.1%} of frames without a polyp "
             f"raise a false alarm; promised was at most {promise['alpha']:.1%}"
         )
+    if promise := promises.get("wrong_class"):
+        lines.append(
+            f"where a class has to reach {promise['certainty']:.3f}: {promise['here']:.1%} of polyps get a wrong class;"
+            f" promised was at most {promise['alpha']:.1%}"
+        )
     if (leaks := summary.get("leakage")) and leaks["similar_in_training"]:
         word = "LEAKED: " if leaks["leaked"] else ""
         near = f"{leaks['similar_in_training']} of {leaks['test']}"
@@ -92,3 +129,7 @@ def headline(summary: dict[str, Any]) -> list[str]:
             line += f"; copying the mask of the most similar training frame scores Dice {leaks['copy_mask_dice']:.3f}"
         lines.append(line)
     return lines
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -11,6 +11,7 @@ import numpy as np
 from polyp_monai.metrics import (
     boundary,
     calibration,
+    classes,
     curves,
     detection,
     frames,
@@ -35,6 +36,7 @@ class Scored(NamedTuple):
     structure: structure.Structure
     lesions: lesions.LesionMatch
     detections: detection.Detections
+    classes: classes.ClassMatch | None = None  # of several
 
 
 def score(
@@ -44,6 +46,7 @@ def score(
     threshold: float = 0.5,
     normalize: bool = False,
     outlines: bool = True,
+    of_classes: tuple[classes.Classes, np.ndarray, np.ndarray] | None = None,
 ) -> Scored:
     """Score one frame at its native size.
 
@@ -54,6 +57,7 @@ def score(
         threshold: probability from which a pixel counts as polyp.
         normalize: stretch the map to 0..1 first, as PraNet's protocol does; a flat map stays.
         outlines: also measure HD95 and surface Dice, which take longer than all the rest.
+        of_classes: of several classes what they are called, and probability and truth of each, (C, H, W).
 
     Raises:
         ValueError: two shapes, NaN, or values outside 0..1.
@@ -75,8 +79,13 @@ def score(
     metrics = {metric.name: float(values[metric.name]) for metric in registry.of_frames() if metric.name in values}
     row = about | size | areas | metrics
     histograms = inside.astype(np.int32), outside.astype(np.int32)
+    told = None
+    if of_classes is not None:
+        told = classes.match(of_classes[1], threshold, of_classes[2])
+        row |= {f"dice_{name}": classes.dice(own) for name, own in zip(of_classes[0].names, told.counts, strict=True)}
+        row["polyps_told"] = "; ".join(of_classes[0].told(polyp) for polyp in told.polyps)
     matched = lesions.match(probability, prediction, truth)
-    return Scored(row, counts, histograms, measured, matched, detections(probability, truth, threshold))
+    return Scored(row, counts, histograms, measured, matched, detections(probability, truth, threshold), told)
 
 
 def detections(probability: np.ndarray, truth: np.ndarray, threshold: float) -> detection.Detections:
@@ -89,7 +98,7 @@ def detections(probability: np.ndarray, truth: np.ndarray, threshold: float) -> 
     return detection.Detections(true, of_truth, boxes, of_boxes, scores)
 
 
-def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
+def summarize(scored: Sequence[Scored], of_classes: classes.Classes | None = None) -> dict[str, Any]:
     """The scores of a set; frames without a polyp stand apart. What cannot be measured is None.
 
     Means and their 95 % intervals (bootstrap over groups) are over frames with a polyp, where a missed polyp has Dice 0
@@ -114,6 +123,9 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
         )
     tags = sorted({tag for s in polyps for tag in str(s.row.get("tags", "")).split()})
     summary["subsets"] = {tag: _subset([s for s in polyps if tag in str(s.row["tags"]).split()]) for tag in tags}
+    if of_classes and of_classes.several:
+        groups = [s.row.get("group") or s.row["name"] for s in scored]
+        summary["classes"] = classes.summary([s.classes for s in scored if s.classes], groups, of_classes, LEVEL)
     return plain(summary)
 
 

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from polyp_monai import provenance
 from polyp_monai import runtime as runtimes
-from polyp_monai.bundle.read import BundleConfig, recipe_digest
+from polyp_monai.bundle.read import BundleConfig, classes_of, recipe_digest
 from polyp_monai.data import files, outputs
 from polyp_monai.errors import PolypError
 from polyp_monai.export import agreement, quantize, writers
@@ -150,7 +151,9 @@ def _original(config: BundleConfig, precision: str, data: str | None, weights: P
 
 
 def _facts(config: BundleConfig, weights: Path, precision: str) -> About:
-    known = provenance.of_weights(weights)
+    known, classes = provenance.of_weights(weights), classes_of(config)
+    of_classes: dict[str, Any] = {"classes": (about.CLASSES[0], *classes.names)}
+    of_classes |= {"class_certainty": classes.certainty} if classes.several else {}
     return About(
         bundle=config.root.name,
         bundle_version=about.version_of(config.root),
@@ -159,6 +162,7 @@ def _facts(config: BundleConfig, weights: Path, precision: str) -> About:
         recipe=recipe_digest(config),
         trained_on=known.trained_on,
         created=known.created,
+        **of_classes,
         **{key: config[key] for key in ("image_size", "fit", "crop", "threshold")},
     )
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from polyp_monai.data import datalist, files
 from polyp_monai.data.transforms import FitFramed
 from polyp_monai.errors import PolypError
+from polyp_monai.metrics.classes import of_polyp
 from polyp_monai.metrics.pixel import pixel_scores
 
 AT_MOST = 100  # frames; a hundred tell a loss of half a point, and take seconds
@@ -69,7 +70,8 @@ class Samples:
 
         pairs = tqdm(self.pairs(), "check", len(self), unit="frame", disable=None)
         found = [
-            pixel_scores((predict(frame)[0, 0].sigmoid() >= threshold).numpy(), mask)["dice"] for frame, mask in pairs
+            pixel_scores(of_polyp(predict(frame)[0].sigmoid().numpy()) >= threshold, mask)["dice"]
+            for frame, mask in pairs
         ]
         if np.isnan(found).all():
             raise PolypError("none of the frames to check the export on has a polyp; give other --data")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
+from polyp_monai.metrics.classes import Classes, means, of_polyp
 from polyp_monai.metrics.lesions import components
 
 MIN_AREA_SHARE = 0.0005  # of the view: 62 pixels of a image size of 352 x 352, 26 x 26 of a frame of 1280 x 1024
@@ -21,12 +22,18 @@ class Polyp:
         area: in pixels.
         confidence: mean probability within, 0..1.
         outline: (n, 2) int32 x, y; the outer one, holes are not in it.
+        means: of several classes, the mean probability of each within.
+        class_name: its class, or "uncertain"; "polyp" where the bundle tells no classes apart.
+        class_probability: of the likeliest class among the classes, 0..1.
     """
 
     box: tuple[float, float, float, float]
     area: float
     confidence: float
     outline: np.ndarray = field(repr=False)
+    means: tuple[float, ...] = field(default=(), repr=False)
+    class_name: str = "polyp"
+    class_probability: float = 1.0
 
 
 def find_polyps(
@@ -34,6 +41,8 @@ def find_polyps(
     threshold: float,
     view: tuple[int, int, int, int],
     min_area_share: float = MIN_AREA_SHARE,
+    classes: Classes = Classes(),  # noqa: B008  which cannot change
+    by_class: np.ndarray | None = None,
 ) -> list[Polyp]:
     """The 8-connected regions where the probability reaches `threshold`, largest first.
 
@@ -41,10 +50,14 @@ def find_polyps(
     steps. They lie at `threshold` itself, as the masks of `polyp predict` do.
 
     Args:
-        probability: (h, w) 0..1, which covers `view`, stretched.
+        probability: (h, w) 0..1, which covers `view`, stretched; or (C, h, w), a channel a class.
         view: x0, y0, x1, y1 in pixels of the frame.
         min_area_share: regions below this share of the view, 0..1, are left out.
+        classes: what the polyps' classes are called.
+        by_class: (C, h, w) 0..1, where `probability` is that of a polyp of any class.
     """
+    if probability.ndim == 3:
+        by_class, probability = (probability if len(probability) > 1 else None), of_polyp(probability)
     height, width = probability.shape
     scale = np.array([(view[2] - view[0]) / width, (view[3] - view[1]) / height])
     least = min_area_share * probability.size
@@ -57,6 +70,7 @@ def find_polyps(
     part = slice(y, top + high + 1), slice(x, left + wide + 1)
     probability, origin = probability[part], view[:2] + scale * (x, y)
     regions = components(inside[part])
+    within = means(regions.labels, by_class[(slice(None), *part)]) if by_class is not None else np.empty(0)
     found = []
     for label, ((x0, y0, x1, y1), area) in enumerate(zip(regions.boxes.tolist(), regions.areas, strict=True), start=1):
         if area < least:
@@ -66,8 +80,17 @@ def find_polyps(
         corners = np.array([[x0, y0], [x1, y1]])
         outline = _outline(probability, threshold, regions.labels, label, corners, scale, origin)
         box = tuple((corners * scale + origin).ravel().tolist())
-        found.append(Polyp(box, float(area * scale.prod()), confidence, outline))
+        polyp = Polyp(box, float(area * scale.prod()), confidence, outline)
+        if by_class is not None:
+            polyp = classed(polyp, tuple(within[label - 1].tolist()), classes)
+        found.append(polyp)
     return sorted(found, key=rank)
+
+
+def classed(polyp: Polyp, within: tuple[float, ...], classes: Classes) -> Polyp:
+    """The polyp with the class that these means of the classes' probabilities within it say."""
+    name, probability = classes.of(within)
+    return replace(polyp, means=within, class_name=name, class_probability=probability)
 
 
 def rank(polyp: Polyp) -> tuple:

@@ -21,7 +21,8 @@ def bootstrap_interval(
     Args:
         values: one an image; NaN values are left out.
         groups: the group of each value; by default each is its own.
-        statistic: of a 1-D array; the mean needs only the groups' sums, and is quick.
+        statistic: of a 1-D array; the mean needs only the groups' sums, and is quick. A draw of which it is NaN counts
+            for nothing.
 
     Returns:
         value, low, high (both NaN with fewer than two groups: nothing is known of the spread), n values, groups.
@@ -37,7 +38,7 @@ def bootstrap_interval(
             samples = [sums[draw].sum() / sizes[draw].sum() for draw in draws]
         else:
             samples = [statistic(np.repeat(kept, np.bincount(draw, minlength=n)[index])) for draw in draws]
-        low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
+        low, high = np.nanquantile(samples, [(1 - level) / 2, (1 + level) / 2])
         result |= {"low": float(low), "high": float(high)}
     return result | {"n": len(kept), "groups": int(n)}
 

@@ -10,8 +10,8 @@ from polyp_monai.errors import PolypError, summary
 SIZES = ((64, 96), (97, 131))
 
 
-def check(network: nn.Module) -> None:
-    """Give `network` frames of several sizes, and a step of training.
+def check(network: nn.Module, channels: int = 1) -> None:
+    """Give `network` frames of several sizes, and a step of training; it must have a channel of logits for each class.
 
     Raises:
         PolypError: it fails on them, gives another size or no plain tensor in evaluation, ends in a sigmoid, a sample's
@@ -20,20 +20,20 @@ def check(network: nn.Module) -> None:
     try:
         with torch.no_grad():
             for size in SIZES:
-                _check_output(network.eval(), torch.rand(2, 3, *size))
+                _check_output(network.eval(), torch.rand(2, 3, *size), channels)
             _check_unbounded(network)
-        _check_gradients(network.train())
+        _check_gradients(network.train(), channels)
     except PolypError:
         raise
     except Exception as error:  # the user's own code can raise anything
         raise PolypError(f"the network fails: {summary(error)}") from error
 
 
-def _check_output(network: nn.Module, frames: torch.Tensor) -> None:
+def _check_output(network: nn.Module, frames: torch.Tensor, channels: int) -> None:
     logits = network(frames)
     if not isinstance(logits, torch.Tensor):
         raise PolypError(f"in evaluation the network gives a {type(logits).__name__}; expected one tensor of logits")
-    _check_shape(frames, logits)
+    _check_shape(frames, logits, channels)
     if not logits.isfinite().all():
         raise PolypError("the network gives NaN or infinite logits")
     if not torch.allclose(network(frames[:1]), logits[:1], atol=1e-3):
@@ -55,18 +55,18 @@ def _check_unbounded(network: nn.Module) -> None:
         )
 
 
-def _check_shape(frames: torch.Tensor, logits: torch.Tensor) -> None:
-    expected = (frames.shape[0], 1, *frames.shape[2:])
+def _check_shape(frames: torch.Tensor, logits: torch.Tensor, channels: int) -> None:
+    expected = (frames.shape[0], channels, *frames.shape[2:])
     if logits.shape != expected:
         raise PolypError(f"frames {tuple(frames.shape)} give logits {tuple(logits.shape)}; expected {tuple(expected)}")
 
 
-def _check_gradients(network: nn.Module) -> None:
+def _check_gradients(network: nn.Module, channels: int) -> None:
     frames = torch.rand(2, 3, 64, 64)
     output = network(frames)
     heads = output if isinstance(output, (list, tuple)) else [output]
     for head in heads:
-        _check_shape(frames, head)
+        _check_shape(frames, head, channels)
     sum(head.square().mean() for head in heads).backward()
     idle = [
         n for n, p in network.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.isfinite().all())

@@ -14,9 +14,18 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def cap(logits: Tensor, presence: float) -> Tensor:
-    """Logits (B, C, H, W), none higher than the highest of its frame and channel less `presence`, 0 or more."""
+    """Logits (B, C, H, W), none higher than the highest of its frame less `presence`, 0 or more.
+
+    Of several classes, the highest is that of a polyp of whichever class, whose probability is the sum of theirs: a
+    polyp whose class is in doubt is there all the same.
+    """
     if presence > 0:
-        logits = torch.minimum(logits, logits.amax((2, 3), keepdim=True) - presence)
+        if logits.shape[1] == 1:
+            highest = logits.amax((2, 3), keepdim=True)
+        else:
+            polyp = torch.sigmoid(logits.float()).sum(1, keepdim=True).amax((2, 3), keepdim=True)
+            highest = torch.logit(polyp.clamp(1e-6, 1 - 1e-6)).to(logits.dtype)
+        logits = torch.minimum(logits, highest - presence)
     return logits
 
 

@@ -70,6 +70,7 @@ def _page(content: Mapping[str, Any], folder: Path) -> Page:
         tiles=_tiles(images, findings),
         sections=[
             Section("Split", [Card(table=_split(images, list(content["counts"])))]),
+            Section("Classes", _classes(images, content.get("classes") or [], list(content["counts"]))),
             Section("Findings", [_findings(findings)]),
             Section("What the frames are like", _charts(images)),
             Section("Gallery", [_gallery(images, findings, sheet, folder)], "The line is the outline of the mask."),
@@ -107,6 +108,19 @@ def _split(images: Sequence[Image], splits: Sequence[str]) -> Table:
         rows.append([*row, sum(not image["polyp_area"] for image in members)])
     heads = ("split", "frames", "share", "groups", "median polyp area", "median brightness", "without a polyp")
     return Table(heads, rows)
+
+
+def _classes(images: Sequence[Image], classes: Sequence[str], splits: Sequence[str]) -> list[Card]:
+    """Frames and polyps of each class in each split; of a set without classes nothing."""
+    rows = []
+    for name in classes:
+        shown = [image for image in images if name in image["classes"]]
+        areas = [image["classes"][name]["area"] for image in shown]
+        polyps = sum(image["classes"][name]["polyps"] for image in shown)
+        row = [name, len(shown), polyps, percent(median(areas), 1) if areas else ""]
+        rows.append([*row, *(sum(image["split"] == split for image in shown) for split in splits)])
+    heads = ("class", "frames", "polyps", "median area", *(f"frames in {split}" for split in splits))
+    return [Card(table=Table(heads, rows))] if rows else []
 
 
 def _findings(findings: Sequence[Mapping[str, Any]]) -> Findings:

@@ -29,6 +29,7 @@ class FrameRow:
     predicted_pixels: int
     scores: dict[str, float]
     paths: dict[str, Path]
+    polyps_told: str = ""  # of several classes: each polyp, and what it was called
 
     @property
     def share(self) -> float:
@@ -100,4 +101,5 @@ def _frame(row: dict[str, str], line: int) -> FrameRow:
         predicted_pixels=0 if boxed else int(row["predicted_pixels"]),
         scores={metric.name: value for metric, value in values.items() if value is not None},
         paths={name: Path(row[name]) for name in PICTURES if row.get(name)},
+        polyps_told=row.get("polyps_told") or "",
     )

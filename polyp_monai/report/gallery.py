@@ -129,4 +129,5 @@ def more(frame: FrameRow) -> str:
     words += [f"{frame.size[0]} x {frame.size[1]} pixels, {frame.predicted_pixels} predicted as polyp"]
     words += [f"group {frame.group}"] if frame.group else []
     words += [f"tags: {frame.tags}"] if frame.tags else []
+    words += [frame.polyps_told] if frame.polyps_told else []
     return "; ".join(words)

@@ -13,6 +13,7 @@ from polyp_monai.errors import PolypError
 from polyp_monai.errors import summary as in_short
 from polyp_monai.metrics import registry
 from polyp_monai.report import charts, pictures, summary
+from polyp_monai.report.classes import classes
 from polyp_monai.report.curves import curves
 from polyp_monai.report.detection import detection, tiles
 from polyp_monai.report.folder import FrameRow, read
@@ -70,6 +71,7 @@ def _page(content: dict[str, Any], spread: Sequence[Part]) -> Page:
         "Three means of one name": summary.families(content),
         "Polyps": summary.lesions(content),
         "Detection": detection(content),
+        "Classes": classes(content),
         "Subsets, leakage and promises": [
             *summary.subsets(content),
             *summary.leakage(content),

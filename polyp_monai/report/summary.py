@@ -190,7 +190,11 @@ def subsets(summary: Summary) -> list[Card]:
 
 def promises(summary: Summary) -> list[Card]:
     """What `polyp calibrate` promised and what is reached."""
-    named = {"missed": "missed share of a polyp's pixels", "false_alarms": "negatives with a false alarm"}
+    named = {
+        "missed": "missed share of a polyp's pixels",
+        "false_alarms": "negatives with a false alarm",
+        "wrong_class": "polyps of a wrong class",
+    }
     rows = [
         (named[kind], found["alpha"], found["on_calibration"], found["here"])
         for kind, found in (summary.get("promises") or {}).items()

@@ -23,10 +23,15 @@ from polyp_monai.errors import PolypError
 
 INPUT, OUTPUT = "image", "logits"
 CLASSES = ("background", "polyp")
-LAYOUT = (  # what a reader of the file's metadata must know beside the facts of `About`
+# what a reader of the file's metadata must know beside the facts of `About`; CHANNELS stands for their number
+LAYOUT = (
     "image: (batch, 3, width, height) float32 RGB 0..1, the upright frame, cut to the endoscope's picture if crop, "
-    "brought to the image size by fit (OpenCV: INTER_AREA to shrink, else INTER_LINEAR); logits: (batch, 1, width, "
-    "height), sigmoid, INTER_LINEAR back to the frame, then polyp from threshold on"
+    "brought to the image size by fit (OpenCV: INTER_AREA to shrink, else INTER_LINEAR); logits: (batch, CHANNELS, "
+    "width, height), sigmoid, INTER_LINEAR back to the frame, then polyp from threshold on"
+)
+OF_CLASSES = (
+    "; a channel a class, whose sum, at most 1, is the probability of polyp; the class of a connected region is that "
+    "of the highest mean inside it, uncertain where its share of the means is below class_certainty"
 )
 BIN = "bin_sha256"  # digest of the .bin that belongs to a .xml
 # digest of the file that holds it, with as many zeros in its place; ONNX and OpenVINO write names and texts like this
@@ -45,7 +50,8 @@ class About:
     frames come to it (`transforms.FitFrame`), `threshold` the probability from which a pixel counts as polyp,
     `precision` fp32, fp16, bf16 or int8, `trained_on` the data sets of the training, a phrase each, `recipe` the digest
     of what stands around the network in the bundle's configs (see `bundle.read.recipe_digest`), `polyp_monai` the
-    version that wrote it, `created` when the weights were trained ("" where nobody wrote it down).
+    version that wrote it, `classes` what the channels are called, after the background, `class_certainty` as of a
+    bundle, `created` when the weights were trained ("" where nobody wrote it down).
     """
 
     bundle: str
@@ -61,11 +67,14 @@ class About:
     classes: Sequence[str] = CLASSES
     polyp_monai: str = polyp_monai.__version__
     created: str = ""
+    class_certainty: float | None = None  # of several classes
 
     def texts(self) -> dict[str, str]:
         """As the formats keep it: a text for each name, and `LAYOUT`. Texts stand as they are, the rest is JSON."""
-        told = {k: v for k, v in asdict(self).items() if v != ""}
-        return {k: v if isinstance(v, str) else json.dumps(v) for k, v in told.items()} | {"layout": LAYOUT}
+        told = {k: v for k, v in asdict(self).items() if v not in ("", None)}
+        channels = len(self.classes) - 1
+        layout = LAYOUT.replace("CHANNELS", str(channels)) + OF_CLASSES * (channels > 1)
+        return {k: v if isinstance(v, str) else json.dumps(v) for k, v in told.items()} | {"layout": layout}
 
     def weights(self, path: Path) -> provenance.Weights:
         """Which weights the file `path`, that says this of itself, holds."""
@@ -74,7 +83,8 @@ class About:
         )
 
 
-KEYS = tuple(field.name for field in fields(About) if field.name != "created")  # which older files lack
+OLDER = ("created", "class_certainty")  # which older files lack
+KEYS = tuple(field.name for field in fields(About) if field.name not in OLDER)
 
 
 def parse(texts: Mapping[str, str], path: Path) -> About:
@@ -90,6 +100,8 @@ def parse(texts: Mapping[str, str], path: Path) -> About:
         raise PolypError(f"{path}: its metadata cannot be read ({error}); export it again") from error
     plain: dict[str, Any] = {key: texts[key] for key in KEYS if key not in json_keys}
     plain["created"] = texts.get("created", "")
+    if "class_certainty" in texts:
+        read["class_certainty"] = float(texts["class_certainty"])
     return About(**plain, **read)
 
 

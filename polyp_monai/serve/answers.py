@@ -11,6 +11,9 @@ import numpy as np
 
 from polyp_monai.api import Prediction
 from polyp_monai.data import files
+from polyp_monai.data.classes import COLORS, hexadecimal
+from polyp_monai.data.overlay import OUTLINE
+from polyp_monai.metrics.classes import UNCERTAIN
 from polyp_monai.metrics.lesions import size_class
 from polyp_monai.metrics.regions import Polyp
 from polyp_monai.video.tracking import TrackedPolyp
@@ -30,14 +33,33 @@ def frame(prediction: Prediction, name: str, probability: bool) -> dict[str, Any
         "polyps": [_polyp(number, polyp, width * height) for number, polyp in enumerate(prediction.polyps, 1)],
     }
     if probability:
-        found["probability"] = PNG + base64.b64encode(png(prediction, "probability")).decode()
+        found["probability"] = _map(prediction.probability)
+        if prediction.class_probabilities is not None:
+            found["classes"] = _classes(prediction)
     return found
+
+
+def _classes(prediction: Prediction) -> dict[str, Any]:
+    """The maps of several classes, and what a polyp is called whose class is in doubt."""
+    names, maps = prediction.classes.names, prediction.class_probabilities
+    assert maps is not None  # of several classes
+    of = [
+        {"name": name, "color": hexadecimal(color), "probability": _map(own)}
+        for name, color, own in zip(names, COLORS, maps, strict=False)
+    ]
+    doubt = {"name": UNCERTAIN, "color": hexadecimal(OUTLINE)}
+    return {"of": of, "certainty": prediction.classes.certainty, "uncertain": doubt}
+
+
+def _map(probability: np.ndarray) -> str:
+    return PNG + base64.b64encode(_encoded((probability * 255).round().astype(np.uint8))).decode()
 
 
 def png(prediction: Prediction, view: str) -> bytes:
     """The mask (0 and 255), the probability (0 to 255), the frame, or it with the outline, at native size, upright."""
     if view == "mask":
-        return files.encode_mask(prediction.mask)
+        numbers = prediction.class_map
+        return files.encode_mask(prediction.mask) if numbers is None else files.encode_indices(numbers)
     if view == "probability":
         return _encoded((prediction.probability * 255).round().astype(np.uint8))
     pixels = prediction.image if view == "image" else prediction.plot()
@@ -62,10 +84,16 @@ def _polyp(number: int, polyp: Polyp, pixels: int) -> dict[str, Any]:
 
 def _place(polyp: Polyp) -> dict[str, Any]:
     x0, y0, x1, y1 = (round(side, 1) for side in polyp.box)
+    told: dict[str, Any] = {}
+    if polyp.means:
+        color = OUTLINE if polyp.class_name == UNCERTAIN else COLORS[int(np.argmax(polyp.means))]
+        told = {"class": polyp.class_name, "class_probability": round(polyp.class_probability, 4)}
+        told |= {"color": hexadecimal(color)}
     return {
         "box": [x0, y0, round(x1 - x0, 1), round(y1 - y0, 1)],
         "confidence": round(polyp.confidence, 4),
         "polygons": [polyp.outline.tolist()],
+        **told,
     }
 
 

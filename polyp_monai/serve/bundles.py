@@ -18,8 +18,11 @@ import torch
 from polyp_monai.api import Bundle, Prediction
 from polyp_monai.bundle.predictor import FittedFrame, Segmented
 from polyp_monai.data import files
+from polyp_monai.data.classes import COLORS, hexadecimal
+from polyp_monai.data.overlay import OUTLINE
 from polyp_monai.errors import PolypError
 from polyp_monai.evaluation import conformal
+from polyp_monai.metrics.classes import class_map
 from polyp_monai.runtime import about
 from polyp_monai.serve.batches import Batches
 from polyp_monai.serve.limits import Limits
@@ -108,10 +111,11 @@ class ServedBundle:
         answer: Callable[[Prediction], T],
     ) -> T:
         found: Segmented = self.predictor.finish(prepared, output)
-        prediction = Prediction.of(found, (None, pixels), self.predictor.threshold)
+        prediction = Prediction.of(found, (None, pixels), self.predictor.threshold, self.predictor.classes)
         if threshold is not None:
             mask = found.probability >= np.float32(threshold)
-            prediction = replace(prediction, mask=mask, threshold=threshold)
+            numbers = None if found.by_class is None else class_map(found.by_class, float(np.float32(threshold)))
+            prediction = replace(prediction, mask=mask, threshold=threshold, class_map=numbers)
         return answer(prediction)
 
     def _run(self, kind: tuple, items: Sequence[Any]) -> Sequence[Any]:
@@ -149,6 +153,12 @@ def _facts(name: str, bundle: Bundle) -> dict[str, Any]:
         "fit": predictor.fit_image.fit,
         "crop": predictor.fit_image.crop,
         "threshold": predictor.threshold,
+        "classes": [
+            {"name": told, "color": hexadecimal(color)}
+            for told, color in zip(
+                predictor.classes.names, COLORS if predictor.classes.several else [OUTLINE], strict=False
+            )
+        ],
         "calibrated": promises,
         "parameters": counted or stored,
         "runtime": bundle.description,

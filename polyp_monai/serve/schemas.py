@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 
 class ErrorAnswer(BaseModel):
@@ -18,6 +18,13 @@ class CalibratedThreshold(BaseModel):
     threshold: float
 
 
+class ClassFacts(BaseModel):
+    """A class of polyps, and the color that its masks and outlines have."""
+
+    name: str
+    color: str
+
+
 class BundleFacts(BaseModel):
     name: str
     version: str
@@ -26,6 +33,7 @@ class BundleFacts(BaseModel):
     fit: str
     crop: bool
     threshold: float
+    classes: list[ClassFacts]
     calibrated: list[CalibratedThreshold]
     parameters: int | None
     runtime: str
@@ -42,7 +50,10 @@ class BundlesAnswer(BaseModel):
 
 
 class PolypAnswer(BaseModel):
-    """`box` is x, y, width, height, `area` pixels, `share` of the frame; `polygons` are lists of x, y."""
+    """`box` is x, y, width, height, `area` pixels, `share` of the frame; `polygons` are lists of x, y.
+
+    Of a bundle that tells classes apart `class`, a name or "uncertain", and its probability.
+    """
 
     number: int
     box: list[float]
@@ -51,6 +62,23 @@ class PolypAnswer(BaseModel):
     size: str
     confidence: float
     polygons: list[list[list[int]]]
+    class_name: str | None = Field(None, alias="class")
+    class_probability: float | None = None
+    color: str | None = None
+
+
+class ClassMap(ClassFacts):
+    """`probability` of one class, as that of a polyp."""
+
+    probability: str
+
+
+class ClassMaps(BaseModel):
+    """With the probability of a bundle that tells classes apart. `certainty`: below it a polyp is `uncertain`."""
+
+    of: list[ClassMap]
+    certainty: float
+    uncertain: ClassFacts
 
 
 class FrameAnswer(BaseModel):
@@ -64,6 +92,7 @@ class FrameAnswer(BaseModel):
     milliseconds: dict[str, float] | None = None
     polyps: list[PolypAnswer] | None = None
     probability: str | None = None
+    classes: ClassMaps | None = None
 
 
 class FramesAnswer(BaseModel):

@@ -130,8 +130,32 @@ def _objects(path: Path) -> list[str]:
         return []
 
 
-def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
+def _spread(state: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of `state` with one channel where `own` has one a class: each class gets a copy; nothing where they
+    differ in another way. Between layers of a channel a class, a class sees its own channel alone.
+    """
+    spread, counts = {}, set()
+    for key in [k for k in own if k in state and own[k].shape != state[k].shape]:
+        one, several = state[key], own[key].shape
+        axes = [axis for axis, (n, c) in enumerate(zip(one.shape, several, strict=False)) if n != c]
+        if one.ndim != len(several) or len(axes) > 2 or any(one.shape[axis] != 1 for axis in axes):
+            return {}
+        counts |= {several[axis] for axis in axes}
+        spread[key] = one.expand(several).clone()
+        if len(axes) == 2 and len(counts) == 1:
+            shape = [several[axis] if axis in axes else 1 for axis in range(one.ndim)]
+            spread[key] *= torch.eye(several[axes[0]], dtype=one.dtype).view(shape)
+    return spread if len(counts) == 1 else {}
+
+
+def load_weights(network: nn.Module, path: str | Path, start: bool = False) -> nn.Module:
     """`network` with the weights of a plain state dict; says in one line which they are.
+
+    Args:
+        network: takes them.
+        path: of the file.
+        start: whether a training starts with them. Then weights of one class may start a network of several: what
+            their last layer says of a polyp, each class says at first.
 
     Raises:
         PolypError: no such file, damaged, or of another network.
@@ -140,6 +164,10 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise PolypError(f"{path}: holds no plain state dict of a network")
     own = network.state_dict()
+    if start and (spread := _spread(state, own)):
+        state |= spread
+        layers = shortened(sorted({key.rpartition(".")[0] for key in spread}), 2)
+        logger.info(f"{path}: is of one class, and the network of several: each starts with its channel of {layers}")
     missing, unknown = own.keys() - state.keys(), state.keys() - own.keys()
     other = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
     if missing or unknown or other:

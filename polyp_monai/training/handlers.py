@@ -23,6 +23,7 @@ from monai.handlers import from_engine
 from monai.transforms import Randomizable
 from torch import nn
 
+from polyp_monai.data.classes import COLORS, POLYP
 from polyp_monai.data.files import write_csv
 from polyp_monai.errors import PolypError
 from polyp_monai.training import checkpoints, ranks
@@ -243,24 +244,31 @@ class FrameProgress:
 
 
 class FrameMetric(Metric):
-    """Counts of validated frames with and without a polyp; `pred` and `label` are (1, W, H) of {0, 1}."""
+    """Counts of validated frames with and without a polyp; `pred` and `label` are (C, W, H) of {0, 1}.
+
+    In a frame with a polyp, each class counts that is there or was found there; one that was found and is not there has
+    a Dice of 0.
+    """
 
     def __init__(self) -> None:
         super().__init__(output_transform=from_engine(["pred", "label"]))
 
     def reset(self) -> None:
         # in double: the shares of several processes add up to what one process finds
-        self.dice, self.positives, self.left_empty, self.negatives = torch.zeros(4, dtype=torch.float64)
+        self.left_empty, self.negatives = torch.zeros(2, dtype=torch.float64)
+        self.dice, self.positives = torch.zeros(2, len(COLORS), dtype=torch.float64)  # a class
 
     def update(self, output: tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]) -> None:
         for pred, label in zip(*output, strict=True):
-            found, area = float(pred.sum()), float(label.sum())
-            if area:
-                self.dice += 2 * float((pred * label).sum()) / (found + area)
-                self.positives += 1
-            else:
-                self.left_empty += not found
+            if not label.any():
+                self.left_empty += not pred.any()
                 self.negatives += 1
+                continue
+            for number in range(len(label)):
+                found, area = float(pred[number].sum()), float(label[number].sum())
+                if found or area:
+                    self.dice[number] += 2 * float((pred[number] * label[number]).sum()) / (found + area)
+                    self.positives[number] += 1
 
 
 class Specificity(FrameMetric):
@@ -272,23 +280,51 @@ class Specificity(FrameMetric):
 
 
 class ValidationScore(FrameMetric):
-    """(mean Dice of the frames with a polyp + share of the others left empty) / 2, or the one of the two there is."""
+    """(mean Dice of the frames with a polyp + share of the others left empty) / 2, or the one of the two there is.
+
+    Of several classes the mean over them of each one's mean Dice.
+    """
 
     @sync_all_reduce("dice", "positives", "left_empty", "negatives")
     def compute(self) -> float:
-        shares = torch.stack([self.dice / self.positives, self.left_empty / self.negatives])
-        return float(shares.nanmean())
+        dice = (self.dice / self.positives).nanmean()
+        return float(torch.stack([dice, self.left_empty / self.negatives]).nanmean())
+
+
+class ClassDice(FrameMetric):
+    """`val_dice_CLASS`, the mean Dice of each class; of a single class nothing, which val_mean_dice tells."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        super().__init__()
+        self.classes = classes
+
+    @sync_all_reduce("dice", "positives")
+    def compute(self) -> dict[str, float]:
+        means = (self.dice / self.positives).tolist()
+        return {class_dice(name): mean for name, mean in zip(self.classes, means, strict=False)}
+
+    def completed(self, engine: Engine, name: str) -> None:
+        if len(self.classes) > 1:  # the values alone, not the dictionary
+            engine.state.metrics |= self.compute()
+
+
+def class_dice(name: str) -> str:
+    """The metric's name of a class."""
+    return f"val_dice_{name}"
 
 
 class TrainingProgress:
     """A progress bar with loss, Dice and remaining time in a terminal; one line an epoch elsewhere.
 
-    The lines are also kept in `log`, a CSV of epoch, loss, validation score, Dice, specificity, learning rate and
-    seconds, from which the curves are drawn.
+    The lines are also kept in `log`, a CSV of epoch, loss, validation score, Dice, specificity, of several classes the
+    Dice of each, learning rate and seconds, from which the curves are drawn.
     """
 
-    def __init__(self, validator: Evaluator, optimizer: torch.optim.Optimizer, log: str) -> None:
+    def __init__(
+        self, validator: Evaluator, optimizer: torch.optim.Optimizer, log: str, classes: Sequence[str] = POLYP
+    ) -> None:
         self.validator, self.optimizer, self.log = validator, optimizer, Path(log)
+        self.classes = classes if len(classes) > 1 else ()
         self.bar: Any = None
         self.losses: list[float] = []
         self.rate = 0.0
@@ -334,6 +370,9 @@ class TrainingProgress:
             return "Dice -"
         dice, specificity = (self._validated(name) for name in ("val_mean_dice", "val_specificity"))
         text = f"Dice {dice:.3f}" if dice is not None else ""
+        for name in self.classes:
+            value = self._validated(class_dice(name))
+            text += "" if value is None else f" {name} {value:.3f}"
         if specificity is not None:
             text += f" specificity {specificity:.3f}"
         return f"{text} (best {state.best_metric:.3f} in epoch {state.best_metric_epoch})".strip()
@@ -351,6 +390,7 @@ class TrainingProgress:
             "validation": self.validator.state.key_metric_name,
             "dice": "val_mean_dice",
             "specificity": "val_specificity",
+            **{f"dice_{name}": class_dice(name) for name in self.classes},
         }
         validated = {column: self._validated(name) for column, name in names.items()}
         row = {

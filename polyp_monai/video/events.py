@@ -10,6 +10,7 @@ from polyp_monai.metrics.video import is_short
 from polyp_monai.video.tracking import TrackedPolyp
 
 COLUMNS = ("frame", "time", "polyp", "confidence", "x0", "y0", "x1", "y1", "area")
+CLASS_COLUMNS = ("class", "class_probability")  # of several classes
 POINTS = 200  # at most, of an event's area over time
 
 
@@ -28,6 +29,7 @@ class _Event:
     max_area: float = 0.0
     areas: list[list[float]] = field(default_factory=list)
     every: int = 1  # frames between two points of `areas`
+    told: dict[str, Any] = field(default_factory=dict)  # of several classes, what its frames say by now
 
     def add(self, frame: int, time: float, polyp: TrackedPolyp) -> None:
         if self.frames % self.every == 0:
@@ -37,6 +39,7 @@ class _Event:
         self.frames, self.last_frame, self.last_time = self.frames + 1, frame, time
         self.max_confidence = max(self.max_confidence, polyp.confidence)
         self.max_area = max(self.max_area, polyp.area)
+        self.told = class_of(polyp)
 
 
 class Events:
@@ -55,7 +58,7 @@ class Events:
         for polyp in polyps:
             corners = zip(("x0", "y0", "x1", "y1"), (round(v, 1) for v in polyp.box), strict=True)
             about = {"polyp": polyp.number, "confidence": round(polyp.confidence, 4)}
-            rows.append(place | about | dict(corners) | {"area": round(polyp.area)})
+            rows.append(place | about | dict(corners) | {"area": round(polyp.area)} | class_of(polyp))
         return rows or [place | dict.fromkeys(COLUMNS[2:], "")]
 
     def update(self, frame_index: int, time: float, polyps: Sequence[TrackedPolyp]) -> None:
@@ -75,7 +78,8 @@ class Events:
 
         Returns:
             frames, seconds; events: by number, each with polyp, first and last frame and time, seconds (that it was
-            shown: each frame is until the next), frames, max_confidence, max_area (pixels), area_over_time (pairs of
+            shown: each frame is until the next), frames, max_confidence, max_area (pixels), of several classes class
+            and class_probability (by the mean over its frames), area_over_time (pairs of
             time and area, at most `POINTS`); alarms and alarms_per_minute; alarms_shorter_than_0.5_s and
             longer_alarms_per_minute, without these. Per minute is None for a video of no length.
         """
@@ -107,8 +111,16 @@ class Events:
             "frames": event.frames,
             "max_confidence": round(event.max_confidence, 4),
             "max_area": round(event.max_area),
+            **event.told,
             "area_over_time": [list(point) for point in event.areas],
         }
+
+
+def class_of(polyp: TrackedPolyp) -> dict[str, Any]:
+    """`CLASS_COLUMNS` of a polyp; nothing where the bundle tells no classes apart."""
+    if not polyp.means:
+        return {}
+    return {"class": polyp.class_name, "class_probability": round(polyp.class_probability, 4)}
 
 
 def _per_minute(count: int, seconds: float) -> float | None:

@@ -12,6 +12,7 @@ from scipy.special import expit
 from polyp_monai.bundle.predictor import Predictor
 from polyp_monai.data.transforms import FitFrame
 from polyp_monai.data.view import SteadyView, whole
+from polyp_monai.metrics.classes import of_polyp
 from polyp_monai.metrics.regions import find_polyps
 from polyp_monai.video.latency import Latency
 from polyp_monai.video.pipeline import Item
@@ -23,7 +24,7 @@ class Finder:
     """The stage "infer": crop, fit to the window, network, smoothing over time, regions, numbers.
 
     Args:
-        network: from (1, 3, w, h) RGB 0..1 to logits (1, 1, w, h); W before H, as everywhere in the bundles.
+        network: from (1, 3, w, h) RGB 0..1 to logits (1, C, w, h); W before H, as everywhere in the bundles.
         fit: the bundle's resize to its window.
         threshold: probability from which a pixel counts as polyp.
         smooth: of `smoothing.smoother`.
@@ -60,7 +61,7 @@ class Finder:
             crop: whether black borders around the endoscope's picture are left out.
         """
         view = SteadyView() if crop else None
-        over_time = smoother(smooth, half_life), Tracker(on)
+        over_time = smoother(smooth, half_life), Tracker(on, classes=predictor.classes)
         return cls(
             predictor.logits, predictor.fit_image, predictor.threshold, *over_time, view, predictor.device, latency
         )
@@ -77,13 +78,16 @@ class Finder:
             # numpy for what is small: torch would share it out to threads that the other stages need
             batch = torch.from_numpy(fitted[None] * np.float32(1 / 255)).to(self.device)
         with self.latency.timed("network"), torch.inference_mode():
-            logits = self.network(batch)[0, 0].float().cpu().numpy()
+            logits = self.network(batch)[0].float().cpu().numpy()
         with self.latency.timed("postprocess"):
-            probability = cv2.transpose(expit(logits))
-            probability = self.smooth(probability, fitted.transpose(2, 1, 0), seconds - self._before)
+            maps = [cv2.transpose(expit(channel)) for channel in logits]
+            together = maps[0] if len(maps) == 1 else cv2.merge(maps)
+            together = self.smooth(together, fitted.transpose(2, 1, 0), seconds - self._before)
             self._before = seconds
-            item.probability = probability
-            item.polyps = self.tracker.update(find_polyps(probability, self.threshold, item.view), seconds)
+            by_class = None if len(maps) == 1 else np.ascontiguousarray(together.transpose(2, 0, 1))
+            item.probability = together if by_class is None else of_polyp(by_class)
+            found = find_polyps(item.probability, self.threshold, item.view, by_class=by_class)
+            item.polyps = self.tracker.update(found, seconds)
 
     def _view(self, image: np.ndarray) -> tuple[int, int, int, int]:
         if self.view is None:

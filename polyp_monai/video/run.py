@@ -25,7 +25,7 @@ from polyp_monai.data import dicom, files, lock, outputs, remote
 from polyp_monai.errors import PolypError, counted
 from polyp_monai.video import overlay, pace
 from polyp_monai.video.address import open_source
-from polyp_monai.video.events import COLUMNS, Events
+from polyp_monai.video.events import CLASS_COLUMNS, COLUMNS, Events
 from polyp_monai.video.finder import Finder
 from polyp_monai.video.latency import Latency
 from polyp_monai.video.pipeline import Item, Pipeline
@@ -99,7 +99,7 @@ def run(root: Path, given: dict[str, Any], options: Options) -> Result:
         for path in options.files:
             outputs.claim_file(path, "video")
         regions = Regions(APART)
-        write_rows = stack.enter_context(_table(options.csv))
+        write_rows = stack.enter_context(_table(options.csv, predictor.classes.several))
         show = stack.enter_context(_screen(source, options))
 
         def draw(item: Item) -> None:
@@ -159,6 +159,7 @@ def lines(result: Result) -> list[str]:
         told.append(
             f"  polyp {event['polyp']}: {event['first_time']:.2f} to {event['last_time']:.2f} s, "
             f"confidence up to {event['max_confidence']:.0%}"
+            + (f", {event['class']} {event['class_probability']:.0%}" if "class" in event else "")
         )
     if len(found["events"]) > LISTED:
         told.append(f"  and {len(found['events']) - LISTED} more")
@@ -219,13 +220,13 @@ def _check(options: Options) -> None:
 
 
 @contextmanager
-def _table(path: Path | None) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
+def _table(path: Path | None, classes: bool) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
     """What appends rows to the CSV at `path`, which is there when the block has ended."""
     if path is None:
         yield lambda rows: None
         return
     with files.atomic(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, COLUMNS + CLASS_COLUMNS * classes, lineterminator="\n")
         writer.writeheader()
         yield writer.writerows
 

@@ -28,7 +28,7 @@ class Smoother(Protocol):
         """The smoothed map, (h, w) float32 0..1, which the caller must not write into.
 
         Args:
-            probability: (h, w) float32 0..1.
+            probability: (h, w) float32 0..1; or (h, w, C), a map a class.
             image: (h, w, 3) uint8, the frame that it belongs to.
             seconds: since the frame before; below 0 everything starts again.
         """
@@ -109,7 +109,7 @@ class Flow(Exponential):
         self._places = np.zeros((0, 0, 2), np.float32)
 
     def _carried(self, earlier: np.ndarray, before: np.ndarray, grey: np.ndarray) -> np.ndarray:
-        height, width = earlier.shape
+        height, width = earlier.shape[:2]
         way = cv2.resize(self._search.calc(grey, before, None), (width, height), interpolation=cv2.INTER_LINEAR)
         way *= np.array((width / grey.shape[1], height / grey.shape[0]), np.float32)
         if self._places.shape != way.shape:

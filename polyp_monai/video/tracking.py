@@ -11,7 +11,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from polyp_monai.errors import PolypError
-from polyp_monai.metrics.regions import Polyp, rank
+from polyp_monai.metrics.classes import Classes
+from polyp_monai.metrics.regions import Polyp, classed, rank
 from polyp_monai.metrics.video import box_ious
 
 
@@ -32,7 +33,8 @@ class Tracker:
     While a shown polyp is not seen its last detection is held in place for `hold` seconds; then it is not shown, but
     returns at once and under its number when it is seen again within `patience`; after that it is a new one.
 
-    With on = (1, 1) and patience = 0 every detection is shown, and nothing else.
+    With on = (1, 1) and patience = 0 every detection is shown, and nothing else. Of several classes, that of a polyp is
+    told by the mean over the frames that saw it: it settles, where that of single frames flickers.
 
     Args:
         on: k and n, in frames: a flicker is one of frames, at any rate.
@@ -40,13 +42,19 @@ class Tracker:
         patience: seconds without being seen after which a polyp is given up. A frame that sees it comes in time,
             however long the frame before was shown.
         hold: seconds, at most `patience`.
+        classes: of the bundle.
 
     Raises:
         PolypError: a value outside of these ranges.
     """
 
     def __init__(
-        self, on: tuple[int, int] = (3, 5), iou: float = 0.2, patience: float = 0.5, hold: float = 0.2
+        self,
+        on: tuple[int, int] = (3, 5),
+        iou: float = 0.2,
+        patience: float = 0.5,
+        hold: float = 0.2,
+        classes: Classes = Classes(),  # noqa: B008  which cannot change
     ) -> None:
         if not 1 <= on[0] <= on[1]:
             raise PolypError(f"on {on[0]} of {on[1]} frames: expected 1 or more, of at least as many")
@@ -55,7 +63,7 @@ class Tracker:
         if not (math.isfinite(patience) and patience >= 0 and hold >= 0):
             raise PolypError(f"patience {patience} s, hold {hold} s: expected 0 or more seconds")
         self.on, self.iou, self.patience, self.hold = on, iou, patience, min(hold, patience)
-        self._numbers = 0
+        self.classes, self._numbers = classes, 0
         self.reset()
 
     def reset(self) -> None:
@@ -85,7 +93,7 @@ class Tracker:
                 self._numbers += 1
                 track.number = self._numbers
         polyps = [
-            TrackedPolyp(**vars(t.last), number=t.number, seen=t.seen)
+            TrackedPolyp(**vars(t.told(self.classes)), number=t.number, seen=t.seen)
             for t in self._tracks
             if t.number is not None and (t.seen or time - t.time <= self.hold)
         ]
@@ -111,6 +119,7 @@ class _Track:
 
     def __init__(self, detection: Polyp, time: float, frames: int) -> None:
         self.number: int | None = None
+        self._sums, self._frames = np.zeros(len(detection.means)), 0
         self.hits: deque[bool] = deque(maxlen=frames)
         self.add(detection, time)
 
@@ -122,3 +131,10 @@ class _Track:
         self.hits.append(detection is not None)
         if detection is not None:
             self.last, self.time = detection, time
+            self._sums, self._frames = self._sums + detection.means, self._frames + 1
+
+    def told(self, classes: Classes) -> Polyp:
+        """The last detection, with the class that all of them say."""
+        return (
+            classed(self.last, tuple((self._sums / self._frames).tolist()), classes) if self.last.means else self.last
+        )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.docs.blocks import SHORT
@@ -61,6 +62,22 @@ def draw_sets(home: Path) -> None:
     shutil.rmtree(home / "drawn")
 
 
+def draw_classes(home: Path) -> None:
+    """Frames with masks whose colors are classes: a set as its publisher packs it, and masks with a table."""
+    from data_prep import synthetic
+    from polyp_monai.data import files
+
+    colors = np.array([(0, 0, 0), (255, 0, 0), (0, 255, 0), (255, 0, 0)], np.uint8)
+    for pair in synthetic.pairs(home / "by_shape", 40, seed=12, by_shape=True):
+        image, mask = files.read_rgb(pair.image), colors[files.read_indices(pair.mask)]
+        for kind, pixels in (("train", image), ("train_gt", mask)):
+            files.write_png(home / "bkai-igh-neopolyp" / kind / f"{pair.name}.png", pixels)
+    for path in (home / "masks").iterdir():
+        files.write_png(home / "colored" / path.name, colors[files.read_mask(path)])
+    (home / "classes.csv").write_text("name,color\nneoplastic,#ff0000\nnon-neoplastic,0 255 0\n")
+    shutil.rmtree(home / "by_shape")
+
+
 def draw_clip(home: Path) -> None:
     from polyp_monai.video.sink import VideoSink
     from tests.video.clips import SIZE, scene
@@ -73,8 +90,6 @@ def draw_clip(home: Path) -> None:
 
 def draw_dicom(home: Path) -> None:
     """A study of a still and a file of frames, a video, and frames with masks for a data set."""
-    import numpy as np
-
     from polyp_monai.data import files
     from tests import dicoms
 
@@ -98,11 +113,13 @@ def prepared(tmp_path_factory, environment) -> Path:
     draw_sets(home)
     draw_clip(home)
     draw_dicom(home)
+    draw_classes(home)
     options = " ".join(f"--{key} {value}" for key, value in SHORT.items())
     for command in (
         "polyp prepare kvasir-seg --source kvasir-seg.zip --out data/kvasir",
         "polyp prepare cvc-clinicdb --source CVC-ClinicDB --out data/clinicdb",
         "polyp prepare folder --images frames --masks masks --group-regex '^(seq[0-9]+)_' --out data/mine",
+        "polyp prepare folder --images bkai-igh-neopolyp/train --masks bkai-igh-neopolyp/train_gt --out data/bkai",
         f"polyp train unet --data data/kvasir {options}",
         "polyp evaluate runs/unet --data data/kvasir --device cpu",
         "cp -r data/kvasir/masks maps",

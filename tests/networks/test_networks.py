@@ -23,6 +23,7 @@ PARAMETERS = {
     "basic_unet_plus_plus": 604_548,
     "deeplabv3_plus": 26_677_585,  # segmentation_models_pytorch 0.5: DeepLabV3Plus("resnet50", classes=1)
     "efficient_unet": 4_826_721,
+    "efficient_unet_neopolyp": 4_826_818,  # a second row of the last layer: 96 weights and a bias
     "resunet": 516_881,
     "resunet_plus_plus": 1_019_006,
     "spatial_attention_unet": 2_313_133,
@@ -79,12 +80,17 @@ def name(request) -> str:
 
 
 @pytest.fixture
+def channels(name) -> int:
+    return len(yaml.safe_load((shipped()[name] / "configs/model.yaml").read_text())["classes"])
+
+
+@pytest.fixture
 def network(name) -> torch.nn.Module:
     return build(name).eval()
 
 
-def test_the_contract_holds(network):
-    contract.check(network)
+def test_the_contract_holds(network, channels):
+    contract.check(network, channels)
 
 
 def test_training_on_channels_last_in_a_process_of_its_own():
@@ -104,14 +110,14 @@ def test_training_on_channels_last_in_a_process_of_its_own():
 
 @pytest.mark.parametrize("size", [(32, 32), (97, 131), (64, 200)])
 @torch.no_grad()
-def test_logits_have_the_size_of_the_frame(network, size):
-    assert network(torch.rand(1, 3, *size)).shape == (1, 1, *size)
+def test_logits_have_the_size_of_the_frame(network, channels, size):
+    assert network(torch.rand(1, 3, *size)).shape == (1, channels, *size)
 
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_a_full_hd_frame(network):
-    assert network(torch.rand(1, 3, 1080, 1920)).shape == (1, 1, 1080, 1920)
+def test_a_full_hd_frame(network, channels):
+    assert network(torch.rand(1, 3, 1080, 1920)).shape == (1, channels, 1080, 1920)
 
 
 @torch.no_grad()

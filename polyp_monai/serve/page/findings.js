@@ -15,6 +15,13 @@ export function table(caption, heads, rows) {
   );
 }
 
+/** A polyp's class in its color, and how likely it is. */
+export function classCell(polyp) {
+  const name = el("b", {}, polyp.class);
+  name.style.borderBottom = `2px solid ${polyp.color}`;
+  return el("td", {}, name, " ", el("small", {}, percent(polyp.class_probability)));
+}
+
 export class Findings {
   /** `bundle`: as /v1/bundles tells it; `tone`: "a" or "b"; `moved(level)`, `pointed(number | null)`. */
   constructor(bundle, tone, { moved, pointed }) {
@@ -126,7 +133,7 @@ export class Findings {
         ? [
             table(
               "Polyps, largest first",
-              HEADS,
+              polyps[0].class ? [...HEADS, "Class"] : HEADS,
               polyps.map((p) => this.#row(p)),
             ),
           ]
@@ -154,6 +161,7 @@ export class Findings {
       el("td", {}, percent(polyp.share)),
       el("td", { className: "sure" }, percent(polyp.confidence), meter),
       el("td", {}, polyp.size),
+      ...(polyp.class ? [classCell(polyp)] : []),
     );
   }
 

@@ -1,7 +1,7 @@
 /** Pictures that move: a clip, read whole or while it plays, a camera, and the source that the service follows. */
 
 import { $, clock, counted, el, percent, say } from "./dom.js";
-import { table } from "./findings.js";
+import { classCell, table } from "./findings.js";
 import { areaOf } from "./regions.js";
 import * as save from "./save.js";
 import * as service from "./service.js";
@@ -197,7 +197,7 @@ export class Moving {
 
   #take(found) {
     this.#frames.push(found);
-    for (const { id, confidence } of found.polyps) {
+    for (const { id, confidence, ...polyp } of found.polyps) {
       const track = this.#tracks.get(id) ?? { id, first: found.seconds, frames: 0, confidence: 0, spans: [] };
       const span = track.spans.at(-1);
       if (span && found.seconds - span[1] <= GAP) span[1] = found.seconds;
@@ -205,6 +205,7 @@ export class Moving {
       track.last = found.seconds;
       track.frames += 1;
       track.confidence = Math.max(track.confidence, confidence);
+      track.told = polyp; // what its frames say by now
       this.#tracks.set(id, track);
     }
   }
@@ -233,9 +234,12 @@ export class Moving {
         ),
         el("td", {}, clock(track.last)),
         el("td", {}, percent(track.confidence)),
+        ...(track.told.class ? [classCell(track.told)] : []),
       ),
     );
-    this.rows = rows.length ? table("Polyps of the clip", ["No.", "First", "Last", "Highest"], rows) : "";
+    const heads = ["No.", "First", "Last", "Highest"];
+    if (this.#tracks.values().next().value?.told.class) heads.push("Class");
+    this.rows = rows.length ? table("Polyps of the clip", heads, rows) : "";
   }
 
   #go(seconds) {
@@ -312,16 +316,18 @@ export class Moving {
   }
 
   #list(polyps, { width, height }) {
-    const rows = polyps.map(({ id, confidence, polygons }) =>
+    const rows = polyps.map((polyp) =>
       el(
         "tr",
         {},
-        el("th", { scope: "row" }, String(id)),
-        el("td", {}, percent(areaOf(polygons) / (width * height))),
-        el("td", {}, percent(confidence)),
+        el("th", { scope: "row" }, String(polyp.id)),
+        el("td", {}, percent(areaOf(polyp.polygons) / (width * height))),
+        el("td", {}, percent(polyp.confidence)),
+        ...(polyp.class ? [classCell(polyp)] : []),
       ),
     );
-    this.rows = rows.length ? table("Polyps now", ["No.", "Share", "Confidence"], rows) : "";
+    const heads = ["No.", "Share", "Confidence", ...(polyps[0]?.class ? ["Class"] : [])];
+    this.rows = rows.length ? table("Polyps now", heads, rows) : "";
     this.heading(counted(polyps.length, "polyp"), "now");
     if (this.said !== polyps.length) say(`${counted(polyps.length, "polyp")} now`);
     this.said = polyps.length;

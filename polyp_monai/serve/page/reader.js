@@ -212,8 +212,10 @@ export class Reader {
     picture.close();
     context.scale(scale, scale);
     context.lineWidth = 1.6 / scale;
-    context.strokeStyle = "#ffdd00";
-    for (const polyp of reading?.polyps ?? []) context.stroke(new Path2D(path(polyp.polygons)));
+    for (const polyp of reading?.polyps ?? []) {
+      context.strokeStyle = polyp.color ?? "#ffdd00";
+      context.stroke(new Path2D(path(polyp.polygons)));
+    }
     if (frame.thumb) URL.revokeObjectURL(frame.thumb);
     frame.thumb = URL.createObjectURL(await canvas.convertToBlob({ type: "image/jpeg", quality: 0.8 }));
   }

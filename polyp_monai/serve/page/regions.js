@@ -15,9 +15,9 @@ export const levelOf = (threshold) => Math.min(255, Math.max(1, Math.ceil(thresh
 export const sizeClass = (area) => (area <= CORNERS.small ? "small" : area <= CORNERS.medium ? "medium" : "large");
 
 /** The 8-connected regions that reach `level`, largest first, as the service tells them. Boxes are [x, y, w, h]. */
-export function findPolyps({ map, width, height }, level) {
+export function findPolyps({ map, width, height, classes }, level) {
   const least = MIN_SHARE * width * height;
-  return regions(map, width, height, level)
+  return regions(map, width, height, level, classes?.of ?? [])
     .filter((region) => region.area >= least)
     .sort((a, b) => b.area - a.area || a.x0 - b.x0 || a.y0 - b.y0)
     .map((region, at) => ({
@@ -28,7 +28,16 @@ export function findPolyps({ map, width, height }, level) {
       size: sizeClass(region.area),
       confidence: region.sum / region.area / 255,
       polygons: [outline(map, width, height, level, region.start)],
+      ...(classes ? classOf(region.sums, classes) : {}),
     }));
+}
+
+/** The likeliest class, its share of what the classes say together, and its color. */
+function classOf(sums, { of, certainty, uncertain }) {
+  const best = sums.indexOf(Math.max(...sums)),
+    probability = sums[best] / sums.reduce((a, b) => a + b, 0) || 1 / sums.length;
+  const { name, color } = probability >= certainty ? of[best] : uncertain;
+  return { class: name, class_probability: probability, color };
 }
 
 function reaching(map, at, end, level) {
@@ -42,7 +51,7 @@ function below(map, at, end, level) {
 }
 
 /** Regions by runs: the pixels are looked at once, and what touches, corners too, is joined. */
-function regions(map, width, height, level) {
+function regions(map, width, height, level, classes) {
   const starts = [],
     ends = [],
     parent = [],
@@ -80,9 +89,14 @@ function regions(map, width, height, level) {
       const key = root(run),
         [start, end] = [starts[run], ends[run]];
       let region = found.get(key);
-      if (!region) found.set(key, (region = { area: 0, sum: 0, x0: start, y0: y, x1: end, y1: y, start: [start, y] }));
+      if (!region) {
+        region = { area: 0, sum: 0, x0: start, y0: y, x1: end, y1: y, start: [start, y], sums: classes.map(() => 0) };
+        found.set(key, region);
+      }
       region.area += end - start;
       for (let x = start; x < end; x++) region.sum += map[y * width + x];
+      for (const [at, { map: own }] of classes.entries())
+        for (let x = start; x < end; x++) region.sums[at] += own[y * width + x];
       region.x0 = Math.min(region.x0, start);
       region.x1 = Math.max(region.x1, end);
       region.y1 = y + 1;

@@ -56,8 +56,10 @@ export function overlay(image, drawn, width = image.width, height = image.height
   context.lineWidth = Math.max(1, Math.round(width / 250));
   context.lineJoin = "round";
   for (const { polyps, color } of drawn) {
-    context.strokeStyle = color;
-    for (const polyp of polyps) context.stroke(new Path2D(polyp.d ?? path(polyp.polygons)));
+    for (const polyp of polyps) {
+      context.strokeStyle = polyp.color ?? color;
+      context.stroke(new Path2D(polyp.d ?? path(polyp.polygons)));
+    }
   }
   return canvas.convertToBlob({ type: "image/png" });
 }
@@ -100,6 +102,8 @@ export function csv(frames) {
     "size",
     "error",
   ];
+  const several = frames.some((frame) => [...frame.readings.values()].some(({ polyps }) => polyps[0]?.class));
+  if (several) heads.push("class", "class_probability");
   const lines = [heads];
   for (const frame of frames) {
     for (const [bundle, { level, width, height, polyps }] of frame.readings) {
@@ -114,10 +118,12 @@ export function csv(frames) {
           p.confidence.toFixed(4),
           p.size,
           "",
+          ...(several ? [text(p.class ?? ""), p.class_probability?.toFixed(4) ?? ""] : []),
         ]);
-      if (!polyps.length) lines.push([...about, ...Array(10).fill("")]);
+      if (!polyps.length) lines.push([...about, ...Array(several ? 12 : 10).fill("")]);
     }
-    if (frame.error) lines.push([text(frame.name), ...Array(13).fill(""), field(frame.error)]);
+    const rest = several ? ["", ""] : [];
+    if (frame.error) lines.push([text(frame.name), ...Array(13).fill(""), field(frame.error), ...rest]);
   }
   return asCsv(lines);
 }

@@ -93,14 +93,22 @@ export async function bundles() {
 export const samples = async () => (await (await request("v1/samples")).json()).samples;
 export const picture = async (url) => (await request(url)).blob();
 
-/** Polyps of one frame; with `probability` its map too, as { map, width, height }. */
+/** Polyps of one frame; with `probability` its map too, as { map, width, height, classes }. */
 export async function predict(file, { bundle, threshold, probability = false, signal }) {
   check(file, most.bytes);
   const path = query("v1/predict", { bundle, threshold, probability });
   const answer = await (await request(path, { ...post(file), signal })).json();
-  const { probability: png, ...result } = answer.results[0];
+  const { probability: png, classes, ...result } = answer.results[0];
   if (result.error) throw new ServiceError(result.error);
-  return { ...result, bundle: answer.bundle, version: answer.version, map: png ? await decoded(png) : null };
+  return { ...result, bundle: answer.bundle, version: answer.version, map: png ? await mapped(png, classes) : null };
+}
+
+/** The map, and of a bundle that tells classes apart those of its classes. */
+async function mapped(png, classes) {
+  const map = await decoded(png);
+  if (!classes) return map;
+  const of = classes.of.map(async ({ probability, ...about }) => ({ ...about, map: (await decoded(probability)).map }));
+  return { ...map, classes: { ...classes, of: await Promise.all(of) } };
 }
 
 /** The frame itself, upright, of a file that the browser cannot show. */

@@ -93,6 +93,10 @@ export function outlined(polyp, name = polyp.number) {
   const [x, y] = polyp.polygons.flat().reduce((top, point) => (point[1] < top[1] ? point : top)); // its highest point
   const tag = svg("text", { x, y, "data-y": y, "data-number": name });
   tag.textContent = name;
+  if (polyp.color) {
+    line.style.stroke = polyp.color;
+    tag.style.fill = polyp.color;
+  }
   return [shade, line, tag];
 }
 
