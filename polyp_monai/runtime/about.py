@@ -18,7 +18,6 @@ from typing import Any
 
 import polyp_monai
 from polyp_monai import provenance
-from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 
 INPUT, OUTPUT = "image", "logits"
@@ -129,6 +128,8 @@ def _sealed(content: mmap.mmap) -> tuple[slice, str] | None:
 
 def _check_content(path: Path) -> None:
     """Raises PolypError where a file is not what was written: runtimes take any numbers that they can read."""
+    from polyp_monai.data import files  # not by `polyp --help`
+
     damaged = PolypError(f"{path}: is damaged: its content is not what its checksum says; export it again")
     if not files.is_whole_zip(path):  # of PyTorch's formats
         raise damaged

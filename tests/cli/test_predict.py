@@ -56,7 +56,9 @@ def test_a_damaged_frame_is_named_and_the_others_are_predicted(trained, dataset,
 
 def test_a_set_with_only_damaged_frames(trained, tmp_path, capsys):
     (tmp_path / "a.png").write_bytes(b"nothing")
-    assert "1 of 1 frame could" in fails(capsys, "predict", trained, tmp_path / "a.png", "--out", tmp_path / "out")
+    assert "1 of 1 frame got no mask" in fails(
+        capsys, "predict", trained, tmp_path / "a.png", "--out", tmp_path / "out"
+    )
 
 
 def test_what_is_passed_over_is_named_and_strict_refuses_it(trained, dataset, tmp_path, capfd):

@@ -53,7 +53,7 @@ def test_masks_of_frames_elsewhere_are_those_of_the_files(memory, trained, datas
     ours, theirs = (sorted((tmp_path / place).glob("*.png")) for place in ("here", "away"))
     assert [path.name for path in ours] == [path.name for path in theirs]
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(ours, theirs, strict=True))
-    assert "a folder of this machine" in fails(capsys, *words, "memory://masks", "memory://set/images")
+    assert "a path of this machine" in fails(capsys, *words, "memory://masks", "memory://set/images")
     assert main(["predict", str(trained), f"file://{dataset}/images", "--out", str(tmp_path / "file")]) == 0
 
 
