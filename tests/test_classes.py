@@ -44,7 +44,7 @@ def sees_colors(home) -> Path:
     model |= {"image_size": 96, "classes": NAMES, "class_certainty": 0.7}
     path.write_text(yaml.safe_dump(model))
     weight = torch.tensor([[20.0, -20, -20], [-20, 20, -20]]).view(2, 3, 1, 1)
-    state = {"body.weight": weight, "body.bias": torch.tensor([-6.0, -6.0])}
+    state = {"body.weight": weight, "body.bias": torch.tensor([-30.0, -30.0])}
     (root / "models").mkdir(exist_ok=True)
     torch.save(state, root / "models/model.pt")
     trust.made_here(root)
@@ -125,7 +125,7 @@ def test_evaluate_and_calibrate(sees_colors, data, tmp_path, capsys):
     told = json.loads((out / "summary.json").read_text())["classes"]
     assert told["names"] == NAMES
     for name in NAMES:
-        assert told["dice"][name]["mean"]["value"] > 0.95
+        assert told["dice"][name]["mean"]["value"] > 0.9
         assert told["polyps"][name]["auc"]["value"] == 1
     assert told["confusion"]["ruby"]["emerald"] == told["confusion"]["emerald"]["ruby"] == 0
     assert "Polyps by class" in (out / "report.html").read_text()
@@ -143,7 +143,7 @@ def test_evaluate_and_calibrate(sees_colors, data, tmp_path, capsys):
 
 def test_a_run_of_one_class_has_no_classes(sees_red, dataset, tmp_path, capsys):
     out = tmp_path / "run"
-    assert main(["evaluate", str(sees_red), "--data", str(dataset), "--out", str(out)]) == 0
+    assert main(["evaluate", str(sees_red), "--data", str(dataset), "--split", "validation", "--out", str(out)]) == 0
     assert "classes" not in json.loads((out / "summary.json").read_text())
     assert not (out / "polyps.csv").exists()
     assert "dice_polyp" not in (out / "frames.csv").read_text()
@@ -201,7 +201,7 @@ def test_video_tells_the_class_of_a_track_by_all_its_frames(sees_colors, tmp_pat
             picture[:, 80:] = picture[:, 80:, [1, 0, 2]]
         files.write_png(frames / f"{index:03}.png", picture)
     table, events = tmp_path / "frames.csv", tmp_path / "events.json"
-    words = ["--csv", str(table), "--json", str(events), "--smooth", "none", "--confirm", "1/1"]
+    words = ["--csv", str(table), "--events", str(events), "--smooth", "none", "--confirm", "1/1"]
     assert main(["video", str(sees_colors), str(frames), *words]) == 0
     rows = [row for row in csv.DictReader(table.open()) if row["polyp"]]
     by_track = {row["polyp"]: {r["class"] for r in rows if r["polyp"] == row["polyp"]} for row in rows}

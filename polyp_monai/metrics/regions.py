@@ -41,7 +41,7 @@ def find_polyps(
     threshold: float,
     view: tuple[int, int, int, int],
     min_area_share: float = MIN_AREA_SHARE,
-    classes: Classes = Classes(),  # noqa: B008  which cannot change
+    classes: Classes | None = None,
     by_class: np.ndarray | None = None,
 ) -> list[Polyp]:
     """The 8-connected regions where the probability reaches `threshold`, largest first.
@@ -53,7 +53,7 @@ def find_polyps(
         probability: (h, w) 0..1, which covers `view`, stretched; or (C, h, w), a channel a class.
         view: x0, y0, x1, y1 in pixels of the frame.
         min_area_share: regions below this share of the view, 0..1, are left out.
-        classes: what the polyps' classes are called.
+        classes: what the polyps' classes are called; without, of several classes their `means` alone are told.
         by_class: (C, h, w) 0..1, where `probability` is that of a polyp of any class.
     """
     if probability.ndim == 3:
@@ -82,7 +82,8 @@ def find_polyps(
         box = tuple((corners * scale + origin).ravel().tolist())
         polyp = Polyp(box, float(area * scale.prod()), confidence, outline)
         if by_class is not None:
-            polyp = classed(polyp, tuple(within[label - 1].tolist()), classes)
+            polyp = replace(polyp, means=tuple(within[label - 1].tolist()))
+            polyp = polyp if classes is None else classed(polyp, polyp.means, classes)
         found.append(polyp)
     return sorted(found, key=rank)
 
