@@ -70,7 +70,7 @@ def data(home) -> Path:
         for kind, pixels in zip(("images", "masks"), drawn(number), strict=True):
             files.write_png(home / "source" / kind / f"f{number:02}.png", pixels)
     (home / "classes.csv").write_text("name,color\nruby,#ff0000\nemerald,#00ff00\n")
-    words = ["--classes", str(home / "classes.csv"), "--ratios", "0.5,0,0.5", "--out", str(home / "data")]
+    words = ["--classes", str(home / "classes.csv"), "--ratios", "0.4,0.4,0.2", "--out", str(home / "data")]
     assert main(["prepare", "folder", "--source", str(home / "source"), *words]) == 0
     return home / "data"
 
@@ -92,6 +92,17 @@ def test_predict(sees_colors, home, tmp_path, capsys):
     (row,) = csv.DictReader((out / "predictions.csv").open())
     assert sorted(row["classes"].split("; ")) == ["emerald", "ruby"]
     assert all(float(text) > 0.95 for text in row["class_probabilities"].split("; "))
+
+
+def test_boxes(sees_colors, tmp_path):
+    frames, boxes = tmp_path / "frames", tmp_path / "boxes.json"
+    files.write_png(frames / "both.png", drawn(1)[0])
+    words = ["--out", str(tmp_path / "masks"), "--boxes", str(boxes)]
+    assert main(["predict", str(sees_colors), str(frames), *words]) == 0
+    found = json.loads(boxes.read_text())
+    assert [entry["name"] for entry in found["categories"]] == NAMES
+    left = {entry["category_id"]: entry["bbox"][0] for entry in found["annotations"]}
+    assert left[1] < 80 <= left[2]  # the red one, and the green
 
 
 def test_a_table_of_one_class_goes_on_with_several(sees_colors, sees_red, home, tmp_path, capsys):
@@ -121,19 +132,21 @@ def test_python(sees_colors):
 
 def test_evaluate_and_calibrate(sees_colors, data, tmp_path, capsys):
     out = tmp_path / "run"
-    assert main(["evaluate", str(sees_colors), "--data", str(data), "--split", "training", "--out", str(out)]) == 0
-    told = json.loads((out / "summary.json").read_text())["classes"]
+    assert main(["evaluate", str(sees_colors), "--data", str(data), "--split", "validation", "--out", str(out)]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    told = summary["classes"]
     assert told["names"] == NAMES
     for name in NAMES:
         assert told["dice"][name]["mean"]["value"] > 0.9
         assert told["polyps"][name]["auc"]["value"] == 1
+        assert summary["detection"]["classes"][name]["ap_50"] == 1
     assert told["confusion"]["ruby"]["emerald"] == told["confusion"]["emerald"]["ruby"] == 0
     assert "Polyps by class" in (out / "report.html").read_text()
     rows = list(csv.DictReader((out / "frames.csv").open()))
     assert all(float(row["dice_ruby"]) > 0.9 for row in rows)
     assert {row["class"] for row in csv.DictReader((out / "polyps.csv").open())} == {"ruby", "emerald"}
     assert main(["calibrate", str(out), "--max-wrong-class-rate", "0.2"]) == 0
-    assert "of 9 polyps get a wrong class" in capsys.readouterr().out
+    assert "of 6 polyps get a wrong class" in capsys.readouterr().out
     calibration = sees_colors / "models/calibration.json"
     assert json.loads(calibration.read_text())["wrong_class"]["certainty"] == 0
     given = polyp_monai.load(sees_colors, device="cpu", calibration=calibration)

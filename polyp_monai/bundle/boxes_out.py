@@ -8,8 +8,9 @@ from typing import Any
 
 from polyp_monai.bundle.options import read_settings
 from polyp_monai.data import coco, files, outputs, yolo
-from polyp_monai.data.boxes import POLYP, Box, BoxedFrame
+from polyp_monai.data.boxes import Box, BoxedFrame
 from polyp_monai.errors import PolypError
+from polyp_monai.metrics.classes import POLYP
 from polyp_monai.metrics.regions import Polyp
 
 COMMAND = "predict"
@@ -53,8 +54,7 @@ def classes_of(root: str | Path) -> tuple[str, ...]:
 
 def box_of(polyp: Polyp) -> Box:
     """A polyp as a box of its likeliest class, also where that is uncertain."""
-    means = getattr(polyp, "means", ())  # of several classes, the mean probability of each within
-    label = max(range(len(means)), key=means.__getitem__, default=0)
+    label = max(range(len(polyp.means)), key=polyp.means.__getitem__, default=0)
     return Box(label, polyp.box, polyp.confidence, polyp.outline, polyp.area)
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
 
-POLYP = ("polyp",)  # the classes where nobody tells of any
 BEYOND = 0.02  # of a frame's side: so far detectors draw over its edge
 
 

@@ -10,9 +10,7 @@ import re
 from collections.abc import Sequence
 
 from polyp_monai.errors import PolypError
-from polyp_monai.metrics.classes import UNCERTAIN
-
-POLYP = ("polyp",)  # of a bundle or a data list that says nothing of classes
+from polyp_monai.metrics.classes import POLYP, UNCERTAIN
 
 # RGB, none a color of mucosa, and told apart by those who confuse red with green too
 COLORS = (

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from polyp_monai.data import files, search
-from polyp_monai.data.boxes import POLYP, Box, BoxedFrame, BoxSet, check_box, key, keyed
+from polyp_monai.data.boxes import Box, BoxedFrame, BoxSet, check_box, key, keyed
 from polyp_monai.errors import PolypError
+from polyp_monai.metrics.classes import POLYP
 
 NAMES = "classes.txt"  # a name a line, the first is class 0
 SUFFIX = ".txt"

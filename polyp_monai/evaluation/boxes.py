@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from polyp_monai.data import boxes, files
-from polyp_monai.data.boxes import POLYP, Box, BoxedFrame, BoxSet
+from polyp_monai.data.boxes import Box, BoxedFrame, BoxSet
 from polyp_monai.errors import PolypError
 from polyp_monai.evaluation import external
 from polyp_monai.evaluation.pool import Pool
 from polyp_monai.evaluation.scoring import LEVEL, plain
 from polyp_monai.metrics import detection
 from polyp_monai.metrics.arrays import by_rows
+from polyp_monai.metrics.classes import POLYP
 from polyp_monai.metrics.detection import Detections
 from polyp_monai.metrics.lesions import components
 from polyp_monai.metrics.regions import find_polyps

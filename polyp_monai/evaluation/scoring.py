@@ -85,17 +85,30 @@ def score(
         row |= {f"dice_{name}": classes.dice(own) for name, own in zip(of_classes[0].names, told.counts, strict=True)}
         row["polyps_told"] = "; ".join(of_classes[0].told(polyp) for polyp in told.polyps)
     matched = lesions.match(probability, prediction, truth)
-    return Scored(row, counts, histograms, measured, matched, detections(probability, truth, threshold), told)
+    boxes = detections(probability, truth[None], threshold)
+    if of_classes is not None:
+        boxes = detections(probability, of_classes[2], threshold, of_classes[1])
+    return Scored(row, counts, histograms, measured, matched, boxes, told)
 
 
-def detections(probability: np.ndarray, truth: np.ndarray, threshold: float) -> detection.Detections:
-    """Boxes of the polyps as `polyp predict` finds them, and of all components of the truth (H, W)."""
-    polyps = regions.find_polyps(by_rows(probability), threshold, (0, 0, *truth.shape[::-1]))
-    true = lesions.components(by_rows(truth)).boxes.astype(float)
-    boxes = np.array([polyp.box for polyp in polyps], dtype=float).reshape(-1, 4)
-    scores = np.array([polyp.confidence for polyp in polyps], dtype=float)
-    of_truth, of_boxes = (np.zeros(len(side), dtype=int) for side in (true, boxes))
-    return detection.Detections(true, of_truth, boxes, of_boxes, scores)
+def detections(
+    probability: np.ndarray, truth: np.ndarray, threshold: float, by_class: np.ndarray | None = None
+) -> detection.Detections:
+    """Boxes of the polyps as `polyp predict` finds them, and of all components of the truth (C, H, W).
+
+    by_class: of several classes the probability of each, (C, H, W): a polyp is labelled with its likeliest.
+    """
+    view = 0, 0, *truth.shape[:0:-1]
+    by_class = None if by_class is None else np.stack([by_rows(own) for own in by_class])
+    polyps = regions.find_polyps(by_rows(probability), threshold, view, by_class=by_class)
+    true = [lesions.components(by_rows(own)).boxes.astype(float) for own in truth]
+    return detection.Detections(
+        np.concatenate(true),
+        np.repeat(np.arange(len(true)), [len(boxes) for boxes in true]),
+        np.array([polyp.box for polyp in polyps], dtype=float).reshape(-1, 4),
+        np.array([np.argmax(polyp.means) if polyp.means else 0 for polyp in polyps], dtype=int),
+        np.array([polyp.confidence for polyp in polyps], dtype=float),
+    )
 
 
 def summarize(scored: Sequence[Scored], of_classes: classes.Classes | None = None) -> dict[str, Any]:
@@ -114,7 +127,7 @@ def summarize(scored: Sequence[Scored], of_classes: classes.Classes | None = Non
         ),
         "families": pixel.families([s.counts for s in scored]),
         "lesions": lesions.lesion_summary([s.lesions for s in scored]),
-        "detection": _boxes(scored),
+        "detection": _boxes(scored, of_classes),
         **_curves(scored, polyps),
     }
     if polyps:
@@ -145,11 +158,12 @@ def _means(polyps: Sequence[Scored]) -> dict[str, Any]:
     }
 
 
-def _boxes(scored: Sequence[Scored]) -> dict[str, Any]:
+def _boxes(scored: Sequence[Scored], of_classes: classes.Classes | None) -> dict[str, Any]:
     """By name, since COCO counts boxes of one score in the order of their frames."""
     ordered = sorted(scored, key=lambda s: str(s.row["name"]))
     groups = [s.row.get("group") or s.row["name"] for s in ordered]
-    return detection.detection_summary([s.detections for s in ordered], groups, level=LEVEL)
+    names = of_classes.names if of_classes else detection.POLYP
+    return detection.detection_summary([s.detections for s in ordered], groups, names, LEVEL)
 
 
 def _subset(polyps: Sequence[Scored]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from polyp_monai.metrics import statistics
 from polyp_monai.metrics.lesions import PredictedPolyp, assign, components
 from polyp_monai.metrics.pixel import Counts, confusion
 
+POLYP = ("polyp",)  # the classes where nobody tells of any
 UNCERTAIN = "uncertain"
 IOU = 0.3  # from which a predicted polyp is said to be a true one; its class is judged, not its outline
 SPECIFICITY = 0.9  # at which sensitivity is stated
@@ -27,7 +28,7 @@ class Classes:
     """The classes of a bundle. `names`: in the order of the channels; `certainty`: least probability of a class, 0..1,
     below which a polyp's class is uncertain."""
 
-    names: tuple[str, ...] = ("polyp",)
+    names: tuple[str, ...] = POLYP
     certainty: float = 0.0
 
     def __post_init__(self) -> None:

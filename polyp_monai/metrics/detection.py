@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from polyp_monai.metrics import statistics
+from polyp_monai.metrics.classes import POLYP
 
 COCO_IOUS = np.linspace(0.5, 0.95, 10)
 IOUS = np.concatenate([np.linspace(0.25, 0.45, 5), COCO_IOUS])  # the thresholds of all that is averaged here
@@ -149,7 +150,7 @@ def sensitivities(false: np.ndarray, found: np.ndarray) -> np.ndarray:
 def detection_summary(
     frames: Sequence[Detections],
     groups: Sequence[str],
-    classes: Sequence[str] = ("polyp",),
+    classes: Sequence[str] = POLYP,
     level: float = 0.95,
 ) -> dict[str, Any]:
     """Scores of the boxes of a set, frames without a polyp included.
