@@ -104,7 +104,13 @@ def typed(row: Mapping[str, str]) -> dict[str, Any]:
     numbers = {key: int(row[key]) for key in ("width", "height", "polyps")}
     confidence = float(row["confidence"]) if row["confidence"] else None
     boxes = [[int(corner) for corner in box.split()] for box in row["boxes"].split(";") if box]
-    made = {**row, **numbers, "polyp_share": float(row["polyp_share"]), "confidence": confidence, "boxes": boxes}
+    made: dict[str, Any] = {
+        **row,
+        **numbers,
+        "polyp_share": float(row["polyp_share"]),
+        "confidence": confidence,
+        "boxes": boxes,
+    }
     if "classes" in row:
         made["classes"] = [name.strip() for name in row["classes"].split(";") if name]
         made["class_probabilities"] = [float(text) for text in row["class_probabilities"].split(";") if text]

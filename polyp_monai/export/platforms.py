@@ -37,10 +37,11 @@ def chains(inference: dict[str, Any]) -> dict[str, Any]:
     targets = {part: [_target(step) for step in found] for part, found in steps.items()}
     if "LoadPictured" not in targets["preprocessing"] or "SavePredictiond" not in targets["postprocessing"]:
         return {}
-    pre, post = (
+    chosen: list[list[Any]] = [
         [f"@{part}::transforms::{n}" for n, target in enumerate(found) if target not in OWN]
         for part, found in targets.items()
-    )
+    ]
+    pre, post = chosen
     if len(inference.get("classes", ())) > 1:  # the numbers of the classes, not a mask of each
         post = [step for step in post if targets["postprocessing"][int(step.rpartition("::")[2])] != "AsDiscreted"]
         post.append({"_target_": CLASS_NUMBERS, "keys": "pred", "threshold": "@threshold", "to": "pred"})

@@ -111,7 +111,8 @@ def match(probability: np.ndarray, threshold: float, truth: np.ndarray) -> Class
     """
     found = class_map(probability, threshold)
     counts = [confusion(found == number, own) for number, own in enumerate(truth, 1)]
-    predicted, numbers, of_class = components(found > 0), np.zeros(found.shape, np.int32), []
+    predicted, numbers = components(found > 0), np.zeros(found.shape, np.int32)
+    of_class: list[int] = []
     for number, own in enumerate(truth):
         regions = components(own)
         numbers[own] = regions.labels[own] + len(of_class)
