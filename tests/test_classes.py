@@ -16,6 +16,7 @@ import polyp_monai
 from polyp_monai.cli.main import main
 from polyp_monai.data import files
 from polyp_monai.data.classes import COLORS, hexadecimal
+from polyp_monai.data.transforms import ClassMapd
 from polyp_monai.metrics.classes import class_map
 from tests.cli.conftest import fails
 
@@ -223,3 +224,22 @@ def test_video_tells_the_class_of_a_track_by_all_its_frames(sees_colors, tmp_pat
     (frame, *_) = polyp_monai.load(sees_colors, device="cpu").track(frames, confirm=(1, 1))
     assert {polyp["class"] for polyp in frame.to_dict()["polyps"]} == {"ruby", "emerald"}
     assert list(COLORS[0]) in frame.plot().reshape(-1, 3).tolist()
+
+
+def test_a_packed_bundle_gives_other_platforms_the_numbers_of_classes(sees_colors, tmp_path):
+    import zipfile
+
+    assert main(["pack", str(sees_colors), "--out", str(tmp_path / "colors.zip")]) == 0
+    with zipfile.ZipFile(tmp_path / "colors.zip") as packed:
+        (inference,) = [name for name in packed.namelist() if name.endswith("configs/inference.json")]
+        content = json.loads(packed.read(inference))
+    last = content["post_transforms"]["transforms"][-2]
+    assert last == {
+        "_target_": "polyp_monai.data.transforms.ClassMapd",
+        "keys": "pred",
+        "threshold": "@threshold",
+        "to": "pred",
+    }
+    assert not any("to_mask" in str(step) for step in content["post_transforms"]["transforms"])
+    found = ClassMapd("pred", 0.5, to="pred")({"pred": torch.tensor([[[0.1, 0.9]], [[0.8, 0.05]]])})["pred"]
+    assert found.tolist() == [[[1, 1]]]  # side by side they are one polyp, whose higher mean is the first class's

@@ -132,7 +132,7 @@ class Worker:
             return failure(row, error)
 
     def _picture(self, row: dict, one: Segmented) -> dict:
-        return {**row, "status": DONE, **self._found(one, None), "mask": files.encode_mask(one.mask)}
+        return {**row, "status": DONE, **self._found(one, None), "mask": _encoded(one)}
 
     def _stretch(self, row: dict) -> dict:
         from polyp_monai.video.stretch import stretch
@@ -152,7 +152,7 @@ class Worker:
                 found["polyps"] = result["polyps"] + found["polyps"]
                 found["confidence"] = max(result["confidence"], found["confidence"])
                 result |= found
-                result["masks"].append({"frame": numbers[one.position], "mask": files.encode_mask(one.mask)})
+                result["masks"].append({"frame": numbers[one.position], "mask": _encoded(one)})
         except PolypError as error:
             raise PolypError(str(error).replace(path, row["path"])) from error
         return result
@@ -195,6 +195,11 @@ def _ahead(pool: ThreadPoolExecutor, rows: list[dict]) -> Iterator[Future]:
 
 def _read(path: str) -> files.Picture:
     return files.read_picture(path, upright=True)
+
+
+def _encoded(one: Segmented) -> bytes:
+    """The mask as PNG; of several classes with their numbers."""
+    return files.encode_mask(one.mask) if one.numbers is None else files.encode_indices(one.numbers)
 
 
 def _in_memory(pixels: np.ndarray) -> files.Picture:

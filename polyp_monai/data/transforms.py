@@ -256,18 +256,21 @@ class ClassMapd(MapTransform):
     Args:
         keys: key of the probability, (C, W, H) in 0..1, at native size.
         threshold: probability of a polyp of any class from which a pixel counts, 0..1.
+        to: key of what is added, such as that of the probability itself.
     """
 
-    def __init__(self, keys: KeysCollection, threshold: float) -> None:
+    def __init__(self, keys: KeysCollection, threshold: float, to: str = CLASS_MAP) -> None:
         super().__init__(keys)
-        self.threshold = threshold
+        self.threshold, self.to = threshold, to
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
             if len(d[key]) > 1:
                 found = class_map(channels(d[key]), self.threshold)
-                d[CLASS_MAP] = torch.from_numpy(np.ascontiguousarray(found.T))[None]
+                numbers = torch.from_numpy(np.ascontiguousarray(found.T))[None]
+                tracked = isinstance(d[key], MetaTensor)
+                d[self.to] = MetaTensor(numbers).copy_meta_from(d[key]) if tracked else numbers
         return d
 
 

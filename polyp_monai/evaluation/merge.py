@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from polyp_monai import provenance
 from polyp_monai.bundle import run
+from polyp_monai.bundle.read import BundleConfig, classes_of
 from polyp_monai.data import datalist, files, outputs
 from polyp_monai.errors import PolypError, shortened
-from polyp_monai.evaluation import RUN_FILES
+from polyp_monai.evaluation import POLYPS, RUN_FILES
 from polyp_monai.evaluation.handler import EvaluationTable
 from polyp_monai.evaluation.run_folder import write_run
 from polyp_monai.evaluation.scoring import Scored, plain
@@ -86,11 +87,13 @@ def merge(
     """
     from polyp_monai import report
 
+    classes = classes_of(BundleConfig(found[0].root, "evaluate"))
+    names = [*RUN_FILES, *[POLYPS] * classes.several]
     ledger = outputs.Ledger(out, "merge")
-    ledger.check(RUN_FILES, overwrite)
+    ledger.check(names, overwrite)
     for member in found:  # of each its own evaluation, where --out does not reach
         place, _ = _evaluated(member, split)
-        outputs.Ledger(place, "evaluate").check(RUN_FILES, overwrite, "move it away")
+        outputs.Ledger(place, "evaluate").check(names, overwrite, "move it away")
     scored: list[Scored] = []
     rows: list[dict[str, Any]] = []
     for member in found:
@@ -99,9 +102,9 @@ def merge(
     about |= {"dataset": str(data), "datalist_sha256": provenance.digest(data / "datalist.json")}
     about |= {"split": "out of fold" if found[0].fold else split, "threshold": rows[0]["threshold"]}
     extra = {"members": rows, "spread": _spread(rows)}
-    ledger.claim(RUN_FILES)
+    ledger.claim(names)
     if found[0].fold:
-        return write_run(out, scored, about, extra)
+        return write_run(out, scored, about, extra, classes)
     summary = plain({"run": about | provenance.of_run()} | extra)
     files.write_json(out / "summary.json", summary)
     report.write_members(out)

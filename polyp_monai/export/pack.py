@@ -183,7 +183,8 @@ def _describe(staged: Path, needed: set[str]) -> None:
     others = {"monai", "torch", "numpy"}
     versions = {name: metadata.version(name).partition("+")[0] for name in sorted(needed - others)}
     about["required_packages_version"] = versions
-    platforms.describe_labels(about)
+    inference = json.loads((staged / "configs/inference.json").read_text(encoding="utf-8"))
+    platforms.describe_labels(about, inference.get("classes", ("polyp",)))
     path.write_text(json.dumps(about, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
     lines = [
         f"{name}=={about[key]}"

@@ -8,6 +8,7 @@ Deploy reads the config inside of model.ts.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ LOAD: list[dict[str, Any]] = [
     {"_target_": "EnsureChannelFirstd", "keys": "image", "channel_dim": -1},
     {"_target_": "CastToTyped", "keys": "image", "dtype": "$torch.uint8"},
 ]
+CLASS_NUMBERS = "polyp_monai.data.transforms.ClassMapd"
 SQUEEZE = {"_target_": "SqueezeDimd", "keys": "pred", "dim": 0}  # a mask with a channel is taken for a volume
 
 
@@ -35,10 +37,14 @@ def chains(inference: dict[str, Any]) -> dict[str, Any]:
     targets = {part: [_target(step) for step in found] for part, found in steps.items()}
     if "LoadPictured" not in targets["preprocessing"] or "SavePredictiond" not in targets["postprocessing"]:
         return {}
-    pre, post = (
+    chosen: list[list[Any]] = [
         [f"@{part}::transforms::{n}" for n, target in enumerate(found) if target not in OWN]
         for part, found in targets.items()
-    )
+    ]
+    pre, post = chosen
+    if len(inference.get("classes", ())) > 1:  # the numbers of the classes, not a mask of each
+        post = [step for step in post if targets["postprocessing"][int(step.rpartition("::")[2])] != "AsDiscreted"]
+        post.append({"_target_": CLASS_NUMBERS, "keys": "pred", "threshold": "@threshold", "to": "pred"})
     return {
         "pre_transforms": {"_target_": "Compose", "transforms": [*LOAD, *pre]},
         "post_transforms": {"_target_": "Compose", "transforms": [*post, SQUEEZE]},
@@ -49,11 +55,11 @@ def _target(step: Any) -> str:
     return str(step.get("_target_", "")).rpartition(".")[2] if isinstance(step, dict) else ""
 
 
-def describe_labels(metadata: dict[str, Any]) -> None:
-    """Name the values of the mask, in place: as MONAI Label reads it, a single class would be the background."""
+def describe_labels(metadata: dict[str, Any], classes: Sequence[str]) -> None:
+    """Name the values of the mask, in place: as MONAI Label reads it, the first class would be the background."""
     for port in metadata["network_data_format"]["outputs"].values():
-        if port.get("channel_def") == {"0": "polyp"}:
-            port["channel_def"] = {"0": "background", "1": "polyp"}
+        if (names := list(port.get("channel_def", {}).values())) == list(classes):
+            port["channel_def"] = {str(value): name for value, name in enumerate(["background", *names])}
 
 
 def describe_torchscript(path: Path, configs: Path) -> None:

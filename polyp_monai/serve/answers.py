@@ -13,7 +13,7 @@ from polyp_monai.api import Prediction
 from polyp_monai.data import files
 from polyp_monai.data.classes import COLORS, hexadecimal
 from polyp_monai.data.overlay import OUTLINE
-from polyp_monai.metrics.classes import UNCERTAIN
+from polyp_monai.metrics.classes import UNCERTAIN, Classes
 from polyp_monai.metrics.lesions import size_class
 from polyp_monai.metrics.regions import Polyp
 from polyp_monai.video.tracking import TrackedPolyp
@@ -34,21 +34,19 @@ def frame(prediction: Prediction, name: str, probability: bool) -> dict[str, Any
     }
     if probability:
         found["probability"] = _map(prediction.probability)
-        if prediction.class_probabilities is not None:
-            found["classes"] = _classes(prediction)
+        if (maps := prediction.class_probabilities) is not None:
+            found["classes"] = _classes(prediction.classes, maps)
     return found
 
 
-def _classes(prediction: Prediction) -> dict[str, Any]:
+def _classes(classes: Classes, maps: np.ndarray) -> dict[str, Any]:
     """The maps of several classes, and what a polyp is called whose class is in doubt."""
-    names, maps = prediction.classes.names, prediction.class_probabilities
-    assert maps is not None  # of several classes
     of = [
         {"name": name, "color": hexadecimal(color), "probability": _map(own)}
-        for name, color, own in zip(names, COLORS, maps, strict=False)
+        for name, color, own in zip(classes.names, COLORS, maps, strict=False)
     ]
     doubt = {"name": UNCERTAIN, "color": hexadecimal(OUTLINE)}
-    return {"of": of, "certainty": prediction.classes.certainty, "uncertain": doubt}
+    return {"of": of, "certainty": classes.certainty, "uncertain": doubt}
 
 
 def _map(probability: np.ndarray) -> str:

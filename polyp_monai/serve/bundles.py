@@ -114,7 +114,7 @@ class ServedBundle:
         prediction = Prediction.of(found, (None, pixels), self.predictor.threshold, self.predictor.classes)
         if threshold is not None:
             mask = found.probability >= np.float32(threshold)
-            numbers = None if found.by_class is None else class_map(found.by_class, float(np.float32(threshold)))
+            numbers = None if found.by_class is None else class_map(found.by_class, threshold)
             prediction = replace(prediction, mask=mask, threshold=threshold, class_map=numbers)
         return answer(prediction)
 
