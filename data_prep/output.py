@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from polyp_monai.data import SCRAP, files, outputs
+from polyp_monai.data import SCRAP, files, outputs, texts
 from polyp_monai.errors import PolypError, shortened
 
 LIST = "datalist.json"
@@ -39,7 +39,7 @@ class OutputFolder:
         self._at_work: set[Path] = set()
 
     def _check_place(self) -> None:
-        files.check_folder(self.path)
+        texts.check_folder(self.path)
         nearest = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise PolypError(f"{self.path}: cannot be written (no permission in {nearest}); give another --out")

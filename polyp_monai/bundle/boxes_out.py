@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from polyp_monai.bundle.options import read_settings
-from polyp_monai.data import coco, files, outputs, yolo
+from polyp_monai.data import coco, files, outputs, texts, yolo
 from polyp_monai.data.boxes import Box, BoxedFrame
 from polyp_monai.errors import PolypError
 from polyp_monai.metrics.classes import POLYP
@@ -32,7 +32,7 @@ def check(path: str | None, samples: Iterable[Mapping[str, Any]], overwrite: boo
         return
     if target.suffix:
         raise PolypError(f"--boxes {path}: expected a .json file (COCO), or a folder (YOLO)")
-    files.check_folder(target)
+    texts.check_folder(target)
     outputs.Ledger(target, COMMAND).check(_yolo_files(samples), overwrite, "give another folder")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from polyp_monai.bundle.options import put
-from polyp_monai.data import files, yaml_text
+from polyp_monai.data import files, texts
 from polyp_monai.errors import PolypError
 
 
@@ -38,7 +38,7 @@ def kept(root: Path, values: Mapping[str, Any]) -> Iterator[None]:
 
 def changed(text: str, values: Mapping[str, Any], name: str) -> str:
     """The YAML `text` with the blocks of the changed keys replaced; the rest, comments too, stays."""
-    content = yaml_text.load(text)
+    content = texts.load_yaml(text)
     text = text if text.endswith("\n") else text + "\n"
     own = {key: value for key, value in values.items() if key.split("::")[0] in content}
     for key, value in own.items():
@@ -47,7 +47,7 @@ def changed(text: str, values: Mapping[str, Any], name: str) -> str:
         flow = None if isinstance(content[key], (dict, list)) else False
         block = yaml.safe_dump({key: content[key]}, sort_keys=False, default_flow_style=flow, width=120)
         text = _replaced(text, key, block)
-    if yaml_text.load(text) != content:
+    if texts.load_yaml(text) != content:
         raise PolypError(f"{name}: cannot be changed line by line; set the keys in it by hand")
     return text
 

@@ -12,7 +12,7 @@ import yaml
 
 from polyp_monai.bundle import locate
 from polyp_monai.bundle.read import BundleConfig, classes_of, scripts_of
-from polyp_monai.data import files
+from polyp_monai.data import texts
 from polyp_monai.errors import PolypError, root_cause, summary
 from polyp_monai.sharing import trust
 
@@ -77,7 +77,7 @@ def create(name: str, network: str, arguments: dict[str, Any], divisor: int, out
         raise PolypError(f"{network}: add the class in it, {network.rstrip(':')}:CLASS")
     if divisor < 1:
         raise PolypError(f"--divisor {divisor}: expected 1 or more")
-    files.check_folder(out)
+    texts.check_folder(out)
     root = (out / name).resolve()
     if root.exists():
         raise PolypError(f"{root}: exists already; give another name or --out")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from polyp_monai.data import files, yaml_text
+from polyp_monai.data import texts
 from polyp_monai.errors import PolypError
 
 BEGIN, END = "# options", "# end of the options"
@@ -50,7 +50,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         OSError: not there, or not readable.
     """
     try:
-        content = yaml_text.load(files.read_text(path))
+        content = texts.load_yaml(texts.read_text(path))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark else ""
@@ -73,7 +73,7 @@ def check_files(root: Path, config: str) -> None:
         number = isinstance(content[key], (int, float)) and not isinstance(content[key], bool)
         if key in NUMBERS and not number and not is_expression(content[key]):
             raise PolypError(f"{path}: {key} is {content[key]!r}, expected a number")
-    files.read_json(root / "configs/metadata.json", "metadata", "copy it from a shipped bundle")
+    texts.read_json(root / "configs/metadata.json", "metadata", "copy it from a shipped bundle")
 
 
 def is_expression(value: Any) -> bool:

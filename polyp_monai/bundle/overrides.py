@@ -17,7 +17,7 @@ from typing import Any
 from polyp_monai import runtime
 from polyp_monai.bundle import locate, values
 from polyp_monai.bundle.options import at, check_files, is_expression, options, paths, put, read_settings, resolved
-from polyp_monai.data import files, remote
+from polyp_monai.data import remote, texts
 from polyp_monai.errors import CombinedError, PolypError
 
 logger = logging.getLogger(__name__)
@@ -269,7 +269,7 @@ def _file(text: str) -> str:
 
 def _folder(text: str) -> str:
     path = _file(text)
-    files.check_folder(path)
+    texts.check_folder(path)
     return path
 
 

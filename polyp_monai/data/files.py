@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polyp_monai.data import classes, dicom, remote
+from polyp_monai.data import classes, dicom, remote, texts
 from polyp_monai.errors import PolypError
 
 if TYPE_CHECKING:
@@ -559,35 +559,8 @@ def make_folder(path: str | Path) -> None:
         PolypError: a file, or a link that leads nowhere, is in its place.
         OSError: it may not be made.
     """
-    check_folder(path)
+    texts.check_folder(path)
     Path(path).mkdir(parents=True, exist_ok=True)
-
-
-def check_folder(path: str | Path) -> None:
-    """Raises PolypError where a file, or a link that leads nowhere, is in the place of a folder or of one above it."""
-    for place in (Path(path), *Path(path).parents):
-        if os.path.lexists(place) and not place.is_dir():
-            what = "is a file" if place.exists() else f"is a link to {os.readlink(place)}, which is not there"
-            raise PolypError(f"{place}: {what}; give the name of a folder")
-
-
-def read_text(path: str | Path) -> str:
-    """Raises PolypError where it is no UTF-8 text."""
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise PolypError(f"{path}: is no UTF-8 text; save it as UTF-8") from error
-
-
-def read_json(path: str | Path, what: str, advice: str) -> dict[str, Any]:
-    """The object in a JSON file, which holds `what`. Raises PolypError, with what to do, where there is none."""
-    try:
-        content = json.loads(read_text(path))
-    except ValueError as error:
-        raise PolypError(f"{path}: is not JSON ({error}); {advice}") from error
-    if not isinstance(content, dict):
-        raise PolypError(f"{path}: holds no {what}; {advice}")
-    return content
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from polyp_monai.data import files
+from polyp_monai.data import files, texts
 from polyp_monai.errors import PolypError
 
 
@@ -88,7 +88,7 @@ def check_file(path: Path | None, command: str, overwrite: bool) -> None:
     """
     if path is None:
         return
-    files.check_folder(path.parent)
+    texts.check_folder(path.parent)
     if path.is_dir():
         raise PolypError(f"{path}: is a folder; give the name of a file")
     ledger = Ledger(path.parent, command)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from polyp_monai import provenance
-from polyp_monai.data import files
+from polyp_monai.data import files, texts
 from polyp_monai.errors import PolypError
 
 START, END = "<!-- scores, written by `polyp card` -->", "<!-- end of scores -->"
@@ -40,7 +40,7 @@ def fill(root: Path, runs: Sequence[Path], pictures: bool = False) -> list[str]:
         raise PolypError(f"{weights}: no such weights; a card speaks of weights")
     digest = provenance.digest(weights)
     summaries = [_read(Path(run), digest) for run in runs]
-    metadata = files.read_json(root / "configs/metadata.json", "metadata", "copy it from a shipped bundle")
+    metadata = texts.read_json(root / "configs/metadata.json", "metadata", "copy it from a shipped bundle")
     metadata["eval_metrics"] = _metrics(summaries)
     worst = [_worst(Path(run)) for run in runs]
     lines = _lines(summaries, worst, pictures)
@@ -48,7 +48,7 @@ def fill(root: Path, runs: Sequence[Path], pictures: bool = False) -> list[str]:
     pairs = zip(worst, thresholds, strict=True)
     drawn = [_drawn(row, threshold) for rows, threshold in pairs for row in rows] if pictures else []
     card = root / "docs/README.md"
-    text = _replaced(files.read_text(card), lines)
+    text = _replaced(texts.read_text(card), lines)
     for old in (root / FAILURES).glob("*.jpg"):
         old.unlink()
     for number, content in enumerate(drawn, 1):

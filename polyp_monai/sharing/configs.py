@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from polyp_monai.data import yaml_text
+from polyp_monai.data import texts
 from polyp_monai.sharing import expressions, names, sums
 from polyp_monai.sharing.expressions import Scope
 from polyp_monai.sharing.findings import BundleFinding, Level
@@ -86,7 +86,7 @@ def _parse(text: str, name: str, repeated: list[str]) -> Any:
 
         return json.loads(text, object_pairs_hook=pairs)
 
-    class Loader(yaml_text.Once, yaml.SafeLoader):
+    class Loader(texts.Once, yaml.SafeLoader):
         """PyYAML's own safe loader, as MONAI's is, that notes repeated keys."""
 
         def twice(self, key: yaml.ScalarNode) -> None:

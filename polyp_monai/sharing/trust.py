@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from polyp_monai.data import files, yaml_text
+from polyp_monai.data import files, texts
 from polyp_monai.errors import PolypError, say
 from polyp_monai.sharing import signature
 from polyp_monai.sharing.findings import Level
@@ -149,7 +149,7 @@ def _settings() -> dict[str, str]:
     content: Any = {}
     if path.is_file():
         try:
-            content = yaml_text.load(files.read_text(path)) or {}
+            content = texts.load_yaml(texts.read_text(path)) or {}
         except yaml.YAMLError as error:
             raise PolypError(f"{path}: is not YAML ({getattr(error, 'problem', None) or error})") from error
     mode = content.get("trust", "ask") if isinstance(content, dict) else None

@@ -82,7 +82,7 @@ def test_a_name_that_a_receiver_does_not_know_is_not_in_a_message(unpacked, tmp_
     assert f"{path}: is not signed" in fails(capsys, "inspect", path, "--verify", tmp_path / "signers")
 
 
-@pytest.mark.parametrize("name", ["models/model.pt", "configs/data.json"])
+@pytest.mark.parametrize("name", ["models/model.pt", "configs/inference.json"])
 def test_a_damaged_bundle_is_called_damaged(unpacked, name):
     path = unpacked / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

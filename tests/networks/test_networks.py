@@ -239,13 +239,16 @@ def test_statistics_are_the_first_step():
 
 
 def test_presence_empties_frames_without_a_sure_core_and_leaves_the_others_outlines():
-    network = FrameNetwork(torch.nn.Identity(), divisor=8, mean=(0, 0, 0), std=(1, 1, 1), presence=1.0).eval()
-    weak, sure = torch.rand(2, 3, 32, 40) * 1.5 - 0.6  # logits of up to .9
-    sure[:, 4:9, 4:9] = 3.0
-    found = network(torch.stack([weak, sure]))
+    body = torch.nn.Conv2d(3, 1, 1, bias=False)
+    torch.nn.init.constant_(body.weight, 1 / 3)
+    network = FrameNetwork(body, divisor=8, mean=(0, 0, 0), std=(1, 1, 1), presence=1.0).eval()
+    frames = (torch.rand(2, 1, 32, 40) * 1.5 - 0.6).expand(-1, 3, -1, -1).clone()  # logits of up to .9
+    frames[1, :, 4:9, 4:9] = 3.0
+    logits = body(frames)
+    found = network(frames)
     assert not (found[0] >= 0).any()
-    assert torch.equal(found[1] >= 0, sure >= 0)
-    assert torch.equal(network(sure[None]), found[1:])  # whatever else is in the batch
-    assert torch.equal(network.train()(torch.stack([weak, sure])), torch.stack([weak, sure]))
+    assert torch.equal(found[1] >= 0, logits[1] >= 0)
+    assert torch.equal(network(frames[1:]), found[1:])  # whatever else is in the batch
+    assert torch.equal(network.train()(frames), logits)
     with pytest.raises(ValueError, match="presence"):
         FrameNetwork(torch.nn.Identity(), presence=-1)
