@@ -3,8 +3,8 @@
     python benchmarks/serving.py [--bundle efficient_unet] [--image-size 192] [--clients 64] [--requests 5000]
 
 A bundle without weights gets drawn ones. Frames are JPEGs of mixed sizes, 320 x 256 to 1280 x 1024. In each round the
-network alone takes fitted frames that lie in memory, in batches as large as the service makes them; then the clients
-send as many frames to the service, which decodes, fits, waits, infers and outlines. A client that is refused by a 429
+network alone takes fitted frames that lie in memory, in batches as large as the service makes them, a fifth as many;
+then the clients send theirs to the service, which decodes, fits, waits, infers and outlines. A client that is refused by a 429
 comes back after Retry-After, one whose connection breaks after a moment. At the end the process is killed (SIGKILL) in
 the middle of a round and started again.
 """
@@ -130,7 +130,7 @@ class Process:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", default="efficient_unet")
-    parser.add_argument("--image-size", type=int, default=192)
+    parser.add_argument("--image-size", type=int, default=384)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--requests", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=10)
@@ -158,7 +158,7 @@ def measure(args: argparse.Namespace, root: Path, process: Process) -> None:
     run(process, work, 2 * args.clients, args.clients, Tally())  # not counted
     before, ratios = process.memory, []
     for number in range(args.rounds):
-        network = network_alone(bundle.predictor, fitted, each)
+        network = network_alone(bundle.predictor, fitted, max(1, each // 5))
         service = run(process, work, each, args.clients, tally)
         ratios.append(service / network)
         line = f"service {service:6.1f}/s, network alone {network:6.1f}/s, {ratios[-1]:.2f}, {process.memory:.0f} MiB"
