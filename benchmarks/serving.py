@@ -1,10 +1,10 @@
 """`polyp serve` under load: 64 clients against one process, beside the network alone.
 
-    python benchmarks/serving.py [--bundle efficient_unet] [--image-size 192] [--clients 64] [--requests 5000]
+    python benchmarks/serving.py [--bundle efficient_unet] [--image-size 384] [--clients 64] [--requests 5000]
 
 A bundle without weights gets drawn ones. Frames are JPEGs of mixed sizes, 320 x 256 to 1280 x 1024. In each round the
-network alone takes fitted frames that lie in memory, in batches as large as the service makes them, a fifth as many;
-then the clients send theirs to the service, which decodes, fits, waits, infers and outlines. A client that is refused by a 429
+network alone takes fitted frames that lie in memory, in batches as large as the service makes them, a fifth as many as
+the clients then send to the service, which decodes, fits, waits, infers and outlines. A client that is refused by a 429
 comes back after Retry-After, one whose connection breaks after a moment. At the end the process is killed (SIGKILL) in
 the middle of a round and started again.
 """
