@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 import polyp_monai
 from polyp_monai.serve import frames, oip, schemas, streams
 from polyp_monai.serve.guard import Guard
+from polyp_monai.serve.queries import only_known
 from polyp_monai.serve.service import Service, service_of
 
 PAGE = Path(__file__).parent / "page"
@@ -41,9 +42,8 @@ def create(
         lifespan=_lifespan,
     )
     app.state.service = service
-    app.include_router(frames.router)
-    app.include_router(streams.router)
-    app.include_router(oip.router)
+    for routes in (frames.router, streams.router, oip.router):
+        app.include_router(routes, dependencies=[Depends(only_known)])
     app.get("/healthz")(health)
     app.get("/readyz", responses={503: {"model": schemas.ErrorAnswer}})(ready)
     app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})(metrics)

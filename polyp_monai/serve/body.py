@@ -81,6 +81,8 @@ class Reader:
             form = await parser.parse()
         except MultiPartException as error:
             raise HTTPException(400, f"the multipart body cannot be read: {error.message}") from error
+        if other := sorted({name for name, _ in form.multi_items()} - {"files"}):
+            raise HTTPException(422, f"part {other[0]}: pictures are parts `files`; parameters stand in the address")
         found = [part for part in form.getlist("files") if isinstance(part, UploadFile)]
         if not found:
             raise HTTPException(422, "a multipart body needs one or more parts `files`, each with a filename")

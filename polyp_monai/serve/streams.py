@@ -27,7 +27,7 @@ from polyp_monai.video.container import open_clip
 from polyp_monai.video.finder import Finder
 from polyp_monai.video.latency import Latency
 from polyp_monai.video.pipeline import Item
-from polyp_monai.video.source import Frame
+from polyp_monai.video.source import Frame, Source
 
 router = APIRouter()
 EVENTS, BOUNDARY = "text/event-stream", "frame"
@@ -83,7 +83,7 @@ async def clip(request: Request, bundle: BundleName = None) -> Streamed:
         except PolypError as error:
             raise HTTPException(400, str(error)) from error
         stack.callback(source.close)
-        events = _clip_events(served.bundle.track(source), service)
+        events = _clip_events(served.bundle.track(source), source, service)
         return Streamed(events, EVENTS, stack.pop_all(), limits.seconds)
 
 
@@ -146,13 +146,17 @@ class _Alarms:
         return _event("frame", about) + b"".join(_event("alarm", {**place, **polyp}) for polyp in new)
 
 
-async def _clip_events(frames: Iterator[TrackedFrame], service: Service) -> AsyncIterator[bytes]:
+async def _clip_events(frames: Iterator[TrackedFrame], source: Source, service: Service) -> AsyncIterator[bytes]:
     count, events = 0, _Alarms()
+
+    def done() -> bytes:
+        return _event("done", {"frames": count, "damaged": len(source.damaged)})
+
     try:
         while not service.stopping.is_set():
             frame = await to_thread.run_sync(next, frames, None)
             if frame is None:
-                yield _event("done", {"frames": count})
+                yield done()
                 return
             count += 1
             height, width = frame.image.shape[:2]
@@ -160,7 +164,7 @@ async def _clip_events(frames: Iterator[TrackedFrame], service: Service) -> Asyn
             yield events({**about, "polyps": answers.tracked(frame.polyps)})
         yield _event("broken", {"error": "the service is stopping"})
     except PolypError as error:  # what came before is right
-        yield _event("broken", {"error": str(error)}) + _event("done", {"frames": count})
+        yield _event("broken", {"error": str(error)}) + done()
     finally:
         with CancelScope(shield=True):
             await to_thread.run_sync(frames.close)  # type: ignore[attr-defined]  # a generator

@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.websockets import WebSocketDisconnect
 
 from polyp_monai.cli.main import main
 from polyp_monai.serve.limits import Limits
@@ -180,3 +181,19 @@ def test_the_page_and_its_policy(client):
     assert client.get("/static/index.html").status_code == 200
     assert client.get("/static/../app.py").status_code == 404
     assert client.get("/openapi.json").json()["info"]["title"] == "polyp_monai"
+
+
+@pytest.mark.parametrize("query", ["treshold=0.3", "threshold=0.3&threshold=0.9", "unknown=1"])
+def test_a_parameter_that_would_change_nothing(client, query):
+    for route in ("predict", "video"):
+        answer = client.post(f"/v1/{route}?{query}", content=encoded(drawn(1)))
+        assert (answer.status_code, query.partition("=")[0] in answer.json()["error"]) == (422, True)
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect(f"ws://127.0.0.1/v1/live?{query}"):
+        pass
+
+
+def test_a_part_of_another_name(client):
+    picture = encoded(drawn(1))
+    for parts in ({"files2": ("b.png", picture)}, {"threshold": (None, "0.9")}):
+        answer = client.post("/v1/predict", files={"files": ("a.png", picture), **parts})
+        assert (answer.status_code, next(iter(parts)) in answer.json()["error"]) == (422, True)

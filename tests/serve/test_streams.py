@@ -54,7 +54,7 @@ def test_a_clip_gives_the_polyps_of_the_command(client, loaded, clip):
     assert (frames[0]["width"], frames[0]["height"]) == (120, 96)
     alarms = [about for kind, about in events if kind == "alarm"]
     assert [alarm["id"] for alarm in alarms] == [1]
-    assert events[-1] == ("done", {"frames": 12})
+    assert events[-1] == ("done", {"frames": 12, "damaged": 0})
 
 
 @pytest.mark.parametrize("content", [b"", b"no video", b"#EXTM3U\nfile:///etc/passwd\n", b"\0" * 1000])
