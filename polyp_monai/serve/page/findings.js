@@ -4,6 +4,7 @@ import { counted, el, number, path, percent, svg } from "./dom.js";
 import { levelOf, reached, thresholdOf } from "./regions.js";
 
 const HEADS = ["No.", "Area", "Share", "Confidence", "Size"];
+const HEADS_OF_CLASSES = ["No.", "Area", "Confidence", "Size", "Class"]; // as many as fit
 
 export function table(caption, heads, rows) {
   return el(
@@ -19,7 +20,7 @@ export function table(caption, heads, rows) {
 export function classCell(polyp) {
   const name = el("b", {}, polyp.class);
   name.style.borderBottom = `2px solid ${polyp.color}`;
-  return el("td", {}, name, " ", el("small", {}, percent(polyp.class_probability)));
+  return el("td", { className: "told" }, name, " ", el("small", {}, percent(polyp.class_probability)));
 }
 
 export class Findings {
@@ -133,7 +134,7 @@ export class Findings {
         ? [
             table(
               "Polyps, largest first",
-              polyps[0].class ? [...HEADS, "Class"] : HEADS,
+              polyps[0].class ? HEADS_OF_CLASSES : HEADS,
               polyps.map((p) => this.#row(p)),
             ),
           ]
@@ -158,7 +159,7 @@ export class Findings {
       },
       el("th", { scope: "row" }, String(polyp.number)),
       el("td", {}, number(polyp.area), el("small", {}, " px")),
-      el("td", {}, percent(polyp.share)),
+      ...(polyp.class ? [] : [el("td", {}, percent(polyp.share))]),
       el("td", { className: "sure" }, percent(polyp.confidence), meter),
       el("td", {}, polyp.size),
       ...(polyp.class ? [classCell(polyp)] : []),
