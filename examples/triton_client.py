@@ -32,7 +32,7 @@ def main(frame: str, mask: str, address: str = "127.0.0.1:7860", model: str = "e
     given.set_data_from_numpy(fitted.numpy()[None].astype(np.float32) / 255)
     logits = client.infer(model, [given]).as_numpy("logits")[0]  # (1, W, H)
 
-    probability = MetaTensor(torch.sigmoid(torch.from_numpy(logits)), applied_operations=fitted.applied_operations)
+    probability = MetaTensor(torch.sigmoid(torch.tensor(logits)), applied_operations=fitted.applied_operations)
     native = fit.inverse(probability)[0].numpy().T  # (H, W)
     files.write_mask(mask, native >= float(about["threshold"]))
 

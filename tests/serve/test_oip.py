@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +52,17 @@ def test_tritonclient_gets_the_same_masks(loaded, binary):
             client.infer("tiny", [given])
         client.close()
     np.testing.assert_array_equal(logits[0, 0].T >= 0, loaded.predict(image).mask)
+
+
+def test_the_example_writes_the_mask_of_predict(loaded, tmp_path):
+    pytest.importorskip("tritonclient.http")
+    (tmp_path / "a.png").write_bytes(encoded(drawn(1, (130, 90))))
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples/triton_client.py"))
+    with running(loaded, Limits()) as (home, _):
+        example["main"](str(tmp_path / "a.png"), str(tmp_path / "mask.png"), home.removeprefix("http://"), "tiny")
+    expected = loaded.predict(tmp_path / "a.png").mask
+    assert expected.any()
+    np.testing.assert_array_equal(pixels((tmp_path / "mask.png").read_bytes()) > 0, expected)
 
 
 def test_batches_keep_their_order(client, loaded):
