@@ -47,7 +47,8 @@ def compare(runs: list[str]) -> dict[str, Any]:
         corrected_p (Holm, over all pairs of one metric), verdict.
 
     Raises:
-        PolypError: fewer than two runs, one named twice, no frame in common, one with another truth, or a score that is no number.
+        PolypError: fewer than two runs, one named twice, no frame in common, one with another truth, or a score
+            that is no number.
     """
     if len(runs) < 2 or len({Path(run).resolve() for run in runs}) < len(runs):
         raise PolypError("compare: give two or more different runs")
@@ -90,8 +91,8 @@ def _check_truths(tables: dict[str, dict[str, dict[str, str]]], names: list[str]
                 ours, theirs = one.get(column) or "", other.get(column) or ""
                 if ours and theirs and ours != theirs:
                     raise PolypError(
-                        f"{first} and {run}: scored against other truths; that of {name} has {ours} {what} in the first "
-                        f"and {theirs} in the second. Score both against the same masks"
+                        f"{first} and {run}: scored against other truths; that of {name} has {ours} {what} in the "
+                        f"first and {theirs} in the second. Score both against the same masks"
                     )
 
 
