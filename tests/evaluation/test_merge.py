@@ -9,6 +9,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+import torch
 
 from polyp_monai.cli.main import main
 from polyp_monai.data import datalist
@@ -87,7 +88,8 @@ def test_seeds_are_summed_up(trained, fold_runs, dataset, tmp_path, capsys):
 
 def test_an_evaluation_of_a_run_is_in_the_way(trained, dataset, tmp_path, capsys):
     runs = [shutil.copytree(trained, tmp_path / name) for name in ("a", "b")]
-    (runs[1] / "models/model.pt").write_bytes(b"other weights")
+    weights = torch.load(runs[1] / "models/model.pt", weights_only=True)
+    torch.save({name: value * 2 for name, value in weights.items()}, runs[1] / "models/model.pt")
     (runs[1] / "eval/validation").mkdir()
     (runs[1] / "eval/validation/report.html").write_text("mine")
     said = fails(capsys, *words(*runs, data=dataset, out=tmp_path / "seeds"))
