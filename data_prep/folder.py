@@ -12,7 +12,7 @@ from data_prep.findings import KEPT, Finding
 from data_prep.matching import images_of, keyed, match, twin_folders
 from data_prep.pair import NEGATIVE, Pair
 from polyp_monai.data import files
-from polyp_monai.errors import PolypError, shortened
+from polyp_monai.errors import PolypError, say, shortened
 
 PROTOCOLS = ("ratio", "kfold")
 OPTIONS = ("images", "masks", "mask_suffix", "missing_mask", "negatives", "group_regex", "group_csv", "name", "classes")
@@ -174,4 +174,6 @@ def _groups_by_table(names: dict[str, str], table: Path) -> dict[str, str]:
     missed = [key for key, group in groups.items() if not group]
     if missed:
         raise PolypError(f"{table}: gives no group for {len(missed)} names: {shortened(missed)}")
+    if spare := sorted(known.keys() - names.keys() - set(names.values())):
+        say(f"polyp: {table}: gives groups of {len(spare)} names that no frame has: {shortened(spare)}")
     return groups

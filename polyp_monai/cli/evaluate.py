@@ -179,11 +179,14 @@ def _score(
 
     ledger = outputs.Ledger(args.out, "score")
     ledger.check(RUN_FILES, args.overwrite)  # the run that held the folder may have just ended
+    _say_odd(args, [match.name for match in matches])
     _say_unmatched(without_prediction, without_truth)
     options = external.ScoreOptions(
         args.threshold, args.normalize == "minmax", args.resize, not args.quick, args.keep_inverted
     )
     scored = list(tqdm(external.score_all(matches, options), "score", len(matches), unit="frame", disable=None))
+    for doubt in external.doubts(scored, options):
+        say(f"polyp: {doubt}")
     if noisy := sum(s.row["truth_of_other_values"] for s in scored):
         say(f"polyp: {counted(noisy, 'true mask')} with values between the two, cut in the middle")
     about: dict[str, Any] = {"predictions": str(args.pred.resolve()), "truth": str(args.truth.resolve())}
@@ -194,6 +197,15 @@ def _score(
     summary = run_folder.write_run(args.out, scored, about, {"unmatched": unmatched})
     lines = [*run_folder.headline(summary), f"look at {args.out / 'report.html'}"]
     return Outcome(lines, {"runs": [{"out": str(args.out), "summary": summary}]})
+
+
+def _say_odd(args: argparse.Namespace, names: list[str]) -> None:
+    from polyp_monai.evaluation import external
+
+    for line in external.familiar(args.data, names):
+        say(f"polyp: {line}")
+    if args.pred.resolve() == args.truth.resolve():
+        say(f"polyp: --pred and --truth are both {args.pred}: it is scored against itself")
 
 
 def _say_unmatched(without_prediction: list[str], without_truth: list[str]) -> None:
@@ -207,6 +219,7 @@ def _say_unmatched(without_prediction: list[str], without_truth: list[str]) -> N
 
 def _score_boxes(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai import provenance
+    from polyp_monai.data import boxes as boxes_of
     from polyp_monai.data import lock, outputs
     from polyp_monai.evaluation import RUN_FILES, boxes, external, run_folder
 
@@ -215,6 +228,10 @@ def _score_boxes(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
             mistakes.misused(f"--{flag}: has no meaning for boxes")
     if args.normalize != "none":
         mistakes.misused("--normalize: has no meaning for boxes")
+    if args.threshold != 0.5 and boxes_of.is_boxes(args.pred):
+        mistakes.misused("--threshold: has no meaning for predicted boxes; what stands there counts, by its score")
+    if args.keep_inverted and boxes_of.is_boxes(args.truth):
+        mistakes.misused("--keep-inverted: has no meaning where the truth is boxes")
     ledger = outputs.Ledger(args.out, "score")
     with mistakes.collecting():
         ledger.check(RUN_FILES, args.overwrite)
@@ -224,6 +241,7 @@ def _score_boxes(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     with lock.held(args.out):
         options = boxes.MaskOptions(args.threshold, args.keep_inverted)
         run = boxes.score(args.pred, args.truth, args.data, options)
+        _say_odd(args, [row["name"] for row in run.rows])
         _say_unmatched(run.without_prediction, run.without_truth)
         if run.silent:
             silent = f"does not name {counted(run.silent, 'frame')} of the truth: nothing was found there"

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from polyp_monai.bundle import values
 from polyp_monai.cli.renamed import renamed
 from polyp_monai.data import remote
-from polyp_monai.errors import CombinedError, PolypError
+from polyp_monai.errors import CombinedError, PolypError, say
 
 MISUSED = 2  # exit status where the words of the command line cannot be understood
 
@@ -70,10 +70,12 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 class _Option(NamedTuple):
-    """What `--NAME` is: the word that argparse takes, or None for a key of a config; and whether it takes no value."""
+    """What `--NAME` is: the word that argparse takes, or None for a key of a config; whether it takes no value; and
+    whether it may stand several times."""
 
     word: str | None
     flag: bool
+    several: bool = False
 
 
 class Parser(argparse.ArgumentParser):
@@ -120,7 +122,7 @@ class Parser(argparse.ArgumentParser):
         )
         if names:
             complete(action, lambda **_: names)
-        self.known[_plain(name)] = _Option(f"--{name}", False)
+        self.known[_plain(name)] = _Option(f"--{name}", False, words.get("action") == "append")
         return action
 
     def flag(self, name: str, about: str, group: Any = None) -> None:
@@ -188,6 +190,7 @@ class Parser(argparse.ArgumentParser):
         ours: list[str] = []
         arguments: list[str] = []
         given: dict[str, str] = {}
+        texts: dict[str, str] = {}
         rest = list(words)
         while rest:
             word = rest.pop(0)
@@ -210,6 +213,8 @@ class Parser(argparse.ArgumentParser):
             text = self._value(name, value if equals else None, found.flag, no, rest)
             if text is None:
                 continue
+            if not found.several and texts.setdefault(plain, text) != text:
+                say(f"polyp: --{name}: is given twice, {text} counts")
             if found.word is None:
                 given[plain] = text
             elif found.flag:

@@ -10,6 +10,7 @@ from pathlib import Path
 from polyp_monai.bundle import values
 from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser
+from polyp_monai.errors import PolypError
 
 TRAIN = """Train a bundle on a prepared data set.
 
@@ -71,6 +72,8 @@ def train(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     with mistakes.collecting():
         root = locate.template(args.bundle, args.out)
         given = overrides.check(root, "train", args.given, args.settings)
+        if given.get("resume") and given.get("overwrite"):
+            raise PolypError("--resume goes on with a training, --overwrite begins it again; give one of them")
         if given.get("weights"):
             common.weights(root, given)
         if (args.processes or 1) * args.nodes > 1 or args.print or args.node_rank or args.rdzv:

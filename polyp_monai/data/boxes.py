@@ -58,13 +58,15 @@ class BoxSet:
     """The boxes of a file or folder.
 
     frames: by `key`. listed: whether frames without a box stand there too, as those of a data set do; a model's list of
-    boxes may leave them out. image_ids, label_of: what the numbers of a COCO file mean.
+    boxes may leave them out. silent: of how many frames here it says nothing. image_ids, label_of: what the numbers of
+    a COCO file mean.
     """
 
     source: str
     classes: tuple[str, ...]
     frames: Mapping[str, BoxedFrame]
     listed: bool = True
+    silent: int = 0
     image_ids: Mapping[Any, str] = field(default_factory=dict)
     label_of: Mapping[Any, int] = field(default_factory=dict)
 

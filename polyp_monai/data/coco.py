@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polyp_monai.data import files
+from polyp_monai.data import files, texts
 from polyp_monai.data.boxes import Box, BoxedFrame, BoxSet, check_box, key, keyed
 from polyp_monai.errors import PolypError, summary
 
@@ -69,7 +69,7 @@ def read(path: Path, truth: BoxSet | None = None) -> BoxSet:
     if not path.is_file():
         raise PolypError(f"{path}: no such file")
     try:
-        found = json.loads(path.read_bytes())
+        found = texts.parse_json(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise PolypError(f"{path}: not readable as JSON ({summary(error)}); is it damaged or cut short?") from error
     if isinstance(found, list):
@@ -92,7 +92,8 @@ def _results(path: Path, found: list[Any], truth: BoxSet | None) -> BoxSet:
         )
     sizes = {number: truth.frames[key(name)].size for number, name in truth.image_ids.items()}
     frames = _frames(path, "result", found, truth.image_ids, sizes, truth.label_of)
-    return BoxSet(str(path), truth.classes, frames, listed=False)
+    silent = sum(not frame.boxes for frame in frames.values())
+    return BoxSet(str(path), truth.classes, frames, listed=False, silent=silent)
 
 
 def _images(path: Path, entries: list[Any]) -> tuple[dict[Any, str], dict[Any, Any]]:

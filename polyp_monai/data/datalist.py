@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, reduce
 from itertools import chain, takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from polyp_monai.data import ALL, SPLITS, classes, dicom, files, folds, outputs, predicted, remote, search
+from polyp_monai.data import ALL, SPLITS, classes, dicom, files, folds, outputs, predicted, remote, search, texts
 from polyp_monai.data.listing import DiskSet, Listed, Listing
 from polyp_monai.errors import PolypError, counted
 
@@ -53,7 +53,7 @@ def read_list(path: str | Path) -> dict:
     path = str(path)
     try:
         text = remote.read_bytes(path) if remote.is_address(path) else Path(path).read_bytes()
-        content = json.loads(text, object_pairs_hook=_each_once)
+        content = texts.parse_json(text)
     except (OSError, ValueError) as error:
         raise PolypError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(content, dict) or not any(isinstance(content.get(split), list) for split in SPLITS):
@@ -70,14 +70,6 @@ def read_list(path: str | Path) -> dict:
             if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
                 raise PolypError(f"{path}: entry {number} of {name!r} names no image")
     classes.of_list(content, path)
-    return content
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
     return content
 
 

@@ -51,6 +51,7 @@ KINDS = {  # first bytes of a file -> what Pillow calls its format
 MOST_PIXELS = 100_000_000  # of a picture in bytes, unless its reader says another number
 LONGEST = 20  # times its shorter side, of a picture in bytes: a line of pixels is no frame, and grows when it is fitted
 ROUNDING = 1e-3  # by which floats may leave 0..1
+FEW = 8  # levels above 0 that class numbers may take; maps of probabilities have more
 PICTURE = 0.1  # share of the pixels spread over BETWEEN, its commonest value left out; photographs have .15 and more
 
 
@@ -495,31 +496,49 @@ def read_map(path: str | Path, of_ones: bool = True, dim: bool = False) -> np.nd
         path: the file.
         of_ones: whether a file of 0 and 1 alone is a mask; else its 1 is the least above 0, as in 8-bit maps of which
             others go further.
-        dim: whether whole numbers of 0 and one value below 128 alone may pass: they are a mask in a code of its own,
-            and as probabilities all doubts.
+        dim: whether whole numbers of which none reaches half of their depth may pass with few levels: one above 0, or
+            eight where 0 and 1 are a mask. They are a mask or classes in a code of its own, and as probabilities all
+            doubts.
 
     Raises:
-        PolypError: unreadable, NaN or negative values, values beyond 255, or dim.
+        PolypError: unreadable, NaN or negative values, floats beyond 255, dim, or a picture in color.
         MaskError: drawn in the alpha channel.
     """
     stored = read_picture(path).pixels
     pixels = largest_channel(stored)
     found = _scaled(pixels, path, of_ones, dim) if pixels.dtype != bool else pixels.astype(np.float32)
+    _check_gray(stored, found, path)
     _check_alpha(stored, found >= 0.5, path)
     return found
 
 
 def _scaled(pixels: np.ndarray, path: str | Path, of_ones: bool, dim: bool) -> np.ndarray:
     """float32 in 0..1 of a map's numbers, as `read_map` says."""
-    if pixels.dtype.kind == "f":
-        return _of_one(pixels, path).astype(np.float32)
     low, highest = _range(pixels, path)
-    if low < 0:
-        raise PolypError(f"{path}: values from {low:g} to {highest:g}; a map is 0..1 or 0..255, not logits")
-    if not dim and 1 < highest <= 127 and ((pixels == 0) | (pixels == highest)).all():
-        raise PolypError(f"{path}: holds 0 and {highest:g} alone, too dark for a mask; --normalize minmax stretches it")
-    wide = 1 if highest <= 1 and of_ones else 255 if highest <= 255 else np.iinfo(pixels.dtype).max
-    return pixels.astype(np.float32) / np.float32(wide)
+    if pixels.dtype.kind == "f":
+        found, wide = _of_one(pixels, path).astype(np.float32), 255 if highest > 1 + ROUNDING else 1
+    else:
+        if low < 0:
+            raise PolypError(f"{path}: values from {low:g} to {highest:g}; a map is 0..1 or 0..255, not logits")
+        wide = 1 if highest <= 1 and of_ones else 255 if highest <= 255 else np.iinfo(pixels.dtype).max
+        found = pixels.astype(np.float32) / np.float32(wide)
+    if not dim and 1 < highest < wide / 2:
+        above = np.unique(pixels[pixels > 0])
+        if len(above) <= (FEW if of_ones else 1):
+            values = " and ".join([", ".join(f"{value:g}" for value in (0, *above[:-1])), f"{highest:g}"])
+            raise PolypError(f"{path}: holds {values} alone, too dark for a mask; --normalize minmax stretches it")
+    return found
+
+
+def _check_gray(stored: np.ndarray, found: np.ndarray, path: str | Path) -> None:
+    """Raises PolypError for a photograph in color; `found` is its largest channel, as 0..1."""
+    if stored.ndim == 2 or stored.shape[2] < 3:
+        return
+    least = reduce(np.minimum, np.moveaxis(stored[..., :3], -1, 0))
+    colored = found[least < 0.8 * largest_channel(stored)]  # JPEG moves channels less
+    between = np.bincount((colored * 255).astype(np.uint8), minlength=256)[32:240] / max(1, found.size)
+    if between.sum() - between.max() > PICTURE:
+        raise PolypError(f"{path}: a picture in color, not a mask or a map of probabilities; is it the right folder?")
 
 
 @contextmanager

@@ -48,10 +48,23 @@ def read_text(path: str | Path) -> str:
         raise PolypError(f"{path}: is no UTF-8 text; save it as UTF-8") from error
 
 
+def parse_json(text: str | bytes) -> Any:
+    """The content of a JSON text. Raises ValueError, of a key that stands twice too, of which Python takes the last."""
+    return json.loads(text, object_pairs_hook=_each_once)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
+    return content
+
+
 def read_json(path: str | Path, what: str, advice: str) -> dict[str, Any]:
     """The object in a JSON file, which holds `what`. Raises PolypError, with what to do, where there is none."""
     try:
-        content = json.loads(read_text(path))
+        content = parse_json(read_text(path))
     except ValueError as error:
         raise PolypError(f"{path}: is not JSON ({error}); {advice}") from error
     if not isinstance(content, dict):

@@ -62,18 +62,19 @@ def score(predictions: Path, truths: Path, data: Path | None = None, options: Ma
         options: for masks.
 
     Raises:
-        PolypError: a file that is damaged; no name in common; predictions without scores; frames of two sizes; classes
-            of other names.
+        PolypError: a file that is damaged; no name in common, or none that `data` knows; predictions without
+            scores; frames of two sizes; classes of other names.
     """
     true = _read(truths)
     guessed = _read(predictions, true)
     _check_scores(guessed)
-    about, silent = external.knowledge(data), 0
+    silent = guessed.silent if isinstance(guessed, BoxSet) else 0
     found, known = external.same_names(_named(guessed), _named(true), predictions, truths)
     if isinstance(guessed, BoxSet) and not guessed.listed:
         absent = [name for name in known if name not in found]
-        found, silent = found | {name: BoxedFrame(name, None, ()) for name in absent}, len(absent)
+        found, silent = found | {name: BoxedFrame(name, None, ()) for name in absent}, silent + len(absent)
     names = sorted(known.keys() & found.keys())
+    about = external.knowledge(data, names)
     classes, of_truth, of_found = _classes(true, guessed)
     graded = [path for name in names[:: max(1, len(names) // 20)] if isinstance(path := found[name], Path)]
     options = (options or MaskOptions())._replace(of_ones=not any(map(external.is_graded, graded)))

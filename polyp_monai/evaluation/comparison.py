@@ -47,7 +47,8 @@ def compare(runs: list[str]) -> dict[str, Any]:
         corrected_p (Holm, over all pairs of one metric), verdict.
 
     Raises:
-        PolypError: fewer than two runs, one named twice, no frame in common, or a score that is no number.
+        PolypError: fewer than two runs, one named twice, no frame in common, one with another truth, or a score
+            that is no number.
     """
     if len(runs) < 2 or len({Path(run).resolve() for run in runs}) < len(runs):
         raise PolypError("compare: give two or more different runs")
@@ -57,6 +58,7 @@ def compare(runs: list[str]) -> dict[str, Any]:
         raise PolypError(
             f"{runs[0]} and {runs[1]}: no frame in common; were they run on the same split of the same set?"
         )
+    _check_truths(tables, names)
     columns = set.intersection(*(set(table[names[0]]) for table in tables.values()))
     metrics = [metric.name for metric in registry.shown("comparison") if metric.name in columns]
     values = {
@@ -77,6 +79,21 @@ def compare(runs: list[str]) -> dict[str, Any]:
         },
         "pairs": [pair for metric in metrics for pair in _pairs(metric, values, groups)],
     }
+
+
+def _check_truths(tables: dict[str, dict[str, dict[str, str]]], names: list[str]) -> None:
+    """Raises PolypError where the truth of a frame is not of the same size, or polyp, in all runs that say it."""
+    first, *others = tables
+    for run in others:
+        for name in names:
+            one, other = (tables[held][name] for held in (first, run))
+            for column, what in (("width", "wide"), ("height", "high"), ("polyp_pixels", "pixels of polyp")):
+                ours, theirs = one.get(column) or "", other.get(column) or ""
+                if ours and theirs and ours != theirs:
+                    raise PolypError(
+                        f"{first} and {run}: scored against other truths; that of {name} has {ours} {what} in the "
+                        f"first and {theirs} in the second. Score both against the same masks"
+                    )
 
 
 def _pairs(metric: str, values: dict[str, dict[str, list[float]]], groups: list[str]) -> list[dict[str, Any]]:

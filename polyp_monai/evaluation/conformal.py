@@ -16,7 +16,7 @@ import numpy as np
 
 from polyp_monai import provenance
 from polyp_monai.bundle import locate
-from polyp_monai.data import files
+from polyp_monai.data import files, texts
 from polyp_monai.errors import PolypError
 from polyp_monai.evaluation import POLYPS
 from polyp_monai.metrics.calibration import conformal_presence, conformal_threshold
@@ -53,7 +53,8 @@ def calibrate(
         what was found, as the file holds it, with the split and the data it comes from; and the file.
 
     Raises:
-        PolypError: no run, its test or training split, too few frames, or another promise is there.
+        PolypError: no run, its test or training split, too few frames, no threshold above 0, or another promise is
+            there.
     """
     run = Path(run)
     about, polyp, background = _read(run)
@@ -67,10 +68,19 @@ def calibrate(
             found[WRONG] = conformal_certainty(*_judged(run), wrong)
     except ValueError as error:
         raise PolypError(f"{run}: {error}") from error
+    if MISSED in found and not found[MISSED]["level"]:
+        raise PolypError(
+            f"{run}: only threshold 0, a polyp everywhere, misses so few pixels; are these masks, of which no lower "
+            "threshold finds more?"
+        )
     for promise in found.values():
         promise |= {key: about.get(key) for key in ("split", "datalist_sha256", "weights_sha256")}
         promise["settings"] = {key: about[key] for key in SETTINGS if key in about}
     path = (home(_weights(run, about)) if about.get("weights") else run) / NAME
+    if about.get("weights") and not _is_evaluated(_weights(run, about), about):
+        logger.warning(
+            f"{run}: its weights have changed since, or are gone; what is found here is not for the new ones"
+        )
     known = _content(path) if path.exists() else {}
     if not overwrite and any(known.get(kind, new) != json.loads(json.dumps(new)) for kind, new in found.items()):
         raise PolypError(f"{path}: holds another promise, which evaluations go by; --overwrite replaces it")
@@ -115,8 +125,11 @@ def _weights(run: Path, about: Mapping[str, Any]) -> Path:
     """The weights that were evaluated: in the bundle around the run, which may be a copy, or where they lay."""
     named = Path(about["weights"])
     around = (place / "models" / named.name for place in run.resolve().parents)
-    own = (path for path in around if path.is_file() and provenance.digest(path) == about.get("weights_sha256"))
-    return next(own, named)
+    return next((path for path in around if _is_evaluated(path, about)), named)
+
+
+def _is_evaluated(weights: Path, about: Mapping[str, Any]) -> bool:
+    return weights.is_file() and provenance.digest(weights) == about.get("weights_sha256")
 
 
 def _judged(run: Path) -> tuple[list[float], list[bool]]:
@@ -199,6 +212,8 @@ def settings(
                 raise PolypError(f"{path}: is about other weights; calibrate these with `polyp calibrate`")
         if MISSED in content:
             found["threshold"] = threshold = _number(content[MISSED], "threshold", 1)
+            if abs(threshold - content[MISSED].get("level", 255 * threshold) / 255) > 1e-6:
+                raise ValueError(f"threshold {threshold:g} is not that of level {content[MISSED]['level']}")
         if WRONG in content:
             found["class_certainty"] = _number(content[WRONG], "certainty", 1)
         if ALARMS in content:
@@ -229,7 +244,7 @@ def check_settings(path: str | Path, used: Mapping[str, Any]) -> None:
     for promise in content.values():
         if other := _other(promise, used, given=ALARMS in content):
             raise PolypError(f"{path}: was found with {other}; calibrate again, or use the same")
-    if not all("settings" in promise for promise in content.values()):
+    if not all(promise.get("settings") for promise in content.values()):
         logger.warning(
             f"{path}: does not name the {', '.join(SETTINGS)} that it was found with, and holds for no other"
         )
@@ -249,7 +264,7 @@ def _logit(probability: float) -> float:
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = texts.parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise PolypError(f"{path}: cannot be read as JSON ({error})") from error
     promises = list(content.values()) if isinstance(content, dict) else [None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from polyp_monai.data import SPLITS, datalist, files, search
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, counted, shortened
+from polyp_monai.evaluation.leakage import LIMIT
 from polyp_monai.evaluation.pool import Pool
 from polyp_monai.evaluation.scoring import Scored, score
 
@@ -31,7 +32,7 @@ class Match(NamedTuple):
 
 
 class ScoreOptions(NamedTuple):
-    """`keep_inverted`: whether truths may pass in which the polyp seems to be black."""
+    """`keep_inverted`: whether truths and maps may pass in which the polyp seems to be black."""
 
     threshold: float = 0.5
     normalize: bool = False
@@ -59,11 +60,13 @@ def match(predictions: Path, truths: Path, data: Path | None = None) -> tuple[li
         matches sorted by name, names without a prediction, names without a truth.
 
     Raises:
-        PolypError: no such folder, no picture in it, two files of one name, or no name in common.
+        PolypError: no such folder, no picture in it, two files of one name, no name in common, or none that
+            `data` knows.
     """
     maps, masks = same_names(by_key(predictions), by_key(truths), predictions, truths)
-    about = knowledge(data)
-    found = [Match(key, maps[key], masks[key], *about(key)) for key in sorted(maps.keys() & masks.keys())]
+    names = sorted(maps.keys() & masks.keys())
+    about = knowledge(data, names)
+    found = [Match(key, maps[key], masks[key], *about(key)) for key in names]
     return found, sorted(masks.keys() - maps.keys()), sorted(maps.keys() - masks.keys())
 
 
@@ -83,15 +86,38 @@ def same_names(
     return found, true
 
 
-def knowledge(data: Path | None) -> Callable[[str], tuple[str, str, str]]:
-    """What a data list knows of a frame: a function of its name that gives image, group and tags, or blanks."""
+def knowledge(data: Path | None, names: Sequence[str]) -> Callable[[str], tuple[str, str, str]]:
+    """What a data list knows of a frame: a function of its name that gives image, group and tags, or blanks.
+
+    Raises:
+        PolypError: it knows none of the frames `names`.
+    """
     known = _known(data)
+    if data is not None and not any(Path(name).name in known for name in names):
+        raise PolypError(f"--data {data}: knows none of the frames, such as {names[0]}; is it the list of another set?")
 
     def about(key: str) -> tuple[str, str, str]:
         entry = known.get(Path(key).name, {})
         return entry.get("image", ""), entry.get("group", ""), " ".join(entry.get("tags", ()))
 
     return about
+
+
+def familiar(data: Path | None, names: Sequence[str]) -> list[str]:
+    """What a data list says against scores of these frames, a line each: it does not know them, or they, or others of
+    their group, are of its training split."""
+    if data is None:
+        return []
+    known, lines = _known(data), []
+    frames = [known.get(Path(name).name) for name in names]
+    if unknown := frames.count(None):
+        lines.append(f"--data {data}: does not know {counted(unknown, 'frame')} of {len(names)}")
+    groups = {entry.get("group") for entry in known.values() if entry["split"] == "training"} - {None, ""}
+    near = sum(entry["split"] == "training" or entry.get("group") in groups for entry in frames if entry)
+    if near:
+        line = f"{near} of {counted(len(names), 'frame')} or their sequence are in the training split of {data}"
+        lines.append(f"{'LEAKED: ' * (near > LIMIT * len(names))}{line}; what was trained on it is scored too well")
+    return lines
 
 
 def by_key(folder: Path) -> dict[str, Path]:
@@ -124,7 +150,7 @@ def _known(data: Path | None) -> dict[str, dict]:
         return {}
     folder = data.parent if data.is_file() else data
     content = datalist.read_list(data) if data.is_file() else datalist.read(data)
-    entries = [entry for split in SPLITS for entry in content.get(split) or []]
+    entries = [entry | {"split": split} for split in SPLITS for entry in content.get(split) or []]
     return {
         entry.get("name", files.stem_of(entry["image"])): entry | {"image": str((folder / entry["image"]).resolve())}
         for entry in entries
@@ -153,7 +179,34 @@ def score_all(matches: list[Match], options: ScoreOptions, processes: int | None
 def is_graded(path: Path) -> bool:
     """Whether a map has whole numbers of many levels up to 255: beside it, a map of 0 and 1 is one of faint doubts."""
     pixels = files.largest_channel(files.read_picture(path).pixels)
-    return pixels.dtype.kind in "ui" and pixels.max(initial=0) > 1 and len(np.unique(pixels)) > 2
+    return pixels.dtype.kind in "ui" and pixels.max(initial=0) > 127 and len(np.unique(pixels)) > files.FEW
+
+
+def doubts(scored: list[Scored], options: ScoreOptions) -> list[str]:
+    """What a set of maps looks like as a whole and may not be meant, a line each.
+
+    Raises:
+        PolypError: maps of which what they leave out is the polyp, unless `options.keep_inverted`.
+    """
+    inverted = [s.row["name"] for s in scored if _is_inverted(s)]
+    if inverted and not options.keep_inverted:
+        raise PolypError(
+            f"{counted(len(inverted), 'prediction')} with the polyp in black: {shortened(inverted)}; invert them, or "
+            "give --keep-inverted"
+        )
+    highest = max((int(np.flatnonzero(sum(s.histograms))[-1]) for s in scored), default=0) / 255
+    if 0 < highest < options.threshold and not options.normalize:
+        return [
+            f"no prediction reaches {options.threshold:g}: the highest value was read as {highest:.3f}, whole numbers "
+            "against the largest of their depth (255 of 8 bits); if they are of another scale, use --normalize minmax"
+        ]
+    return []
+
+
+def _is_inverted(scored: Scored) -> bool:
+    """Whether a map covers more than half of the frame, and the rest of it has a Dice above .5."""
+    tp, fp, fn, tn = (getattr(scored.counts, name) for name in ("tp", "fp", "fn", "tn"))
+    return tp + fp > files.INVERTED[0] * (tp + fp + fn + tn) and 2 * fn > 0.5 * (2 * fn + tn + tp)
 
 
 def _score(match: Match, options: ScoreOptions) -> Scored:

@@ -3,7 +3,6 @@ learns nothing and copies."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from polyp_monai.data import datalist, files, similarity
+from polyp_monai.data import datalist, files, similarity, texts
 from polyp_monai.errors import PolypError, counted
 from polyp_monai.metrics.pixel import pixel_scores
 from polyp_monai.provenance import TRAINED_ON
@@ -112,7 +111,7 @@ def _read(weights: str | Path) -> tuple[list[dict], dict[str, list[str]], list[s
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = texts.parse_json(path.read_bytes())
         sets, groups, hashes = content["sets"], content["groups"], content["hashes"]
         if not hashes or {len(bytes.fromhex(text)) for text in hashes} != {32}:
             raise ValueError("expected hashes of 256 bits")

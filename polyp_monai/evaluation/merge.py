@@ -20,6 +20,8 @@ from polyp_monai.evaluation.scoring import Scored, plain
 from polyp_monai.metrics import registry
 from polyp_monai.training import checkpoints
 
+WEIGHTS = "models/model.pt"
+
 
 class Member(NamedTuple):
     """A trained bundle. `fold`: K/N of its training; None of one that was trained on the whole training split."""
@@ -32,14 +34,15 @@ def members(roots: Sequence[Path], data: Path) -> list[Member]:
     """The runs with their folds.
 
     Raises:
-        PolypError: some have a fold and others none; a fold is missing or there twice; or a run was trained on another
-            data list.
+        PolypError: some have a fold and others none; a fold is missing or there twice; two have the same weights; or
+            a run was trained on another data list.
     """
     if len(roots) < 2:
         raise PolypError("there is nothing to merge: name two runs or more")
     found = [_member(root, data) for root in roots]
     have = [member.fold for member in found]
     if set(have) == {None}:
+        _check_different(found)
         return found
     if lacking := [member.root for member in found if member.fold is None]:
         raise PolypError(f"{lacking[0]}: was trained without --fold, {found[0].root} with; merge runs of one kind")
@@ -54,7 +57,19 @@ def members(roots: Sequence[Path], data: Path) -> list[Member]:
     return sorted(found, key=lambda member: int(str(member.fold).split("/")[0]))
 
 
+def _check_different(found: Sequence[Member]) -> None:
+    """Raises PolypError where two runs have the same weights, which do not scatter."""
+    seen: dict[str, Path] = {}
+    for member in found:
+        digest = provenance.digest(member.root / WEIGHTS)
+        if other := seen.get(digest):
+            raise PolypError(f"{other} and {member.root}: have the same weights; merge different runs")
+        seen[digest] = member.root
+
+
 def _member(root: Path, data: Path) -> Member:
+    if not (root / WEIGHTS).is_file():
+        raise PolypError(f"{root}: comes without weights; train it first")
     last = root / "models/last.pt"
     if not last.is_file():
         raise PolypError(f"{last}: is missing, so it cannot be known on which frames {root.name} was trained")

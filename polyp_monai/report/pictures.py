@@ -52,7 +52,7 @@ def draw(
             elif name == "truth":
                 read[name] = files.read_mask(paths[name])
             else:
-                read[name] = _cut(files.read_map(paths[name]), threshold, normalize)
+                read[name] = _cut(files.read_map(paths[name], dim=True), threshold, normalize)
         except (PolypError, OSError, KeyError):
             missing.append(name)
     if not read:

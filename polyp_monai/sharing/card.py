@@ -142,7 +142,7 @@ def _drawn(row: dict[str, str], threshold: float) -> bytes:
         raise PolypError(f"frame {row['name']}: its {gone[0]} is no longer there; evaluate again")
     frame = files.read_rgb(row["image"])
     frame = draw_contour(frame, files.read_mask(row["truth"]), TRUTH)
-    frame = draw_contour(frame, (files.read_map(row["prediction"]) >= threshold).astype("uint8"), PREDICTION)
+    frame = draw_contour(frame, (files.read_map(row["prediction"], dim=True) >= threshold).astype("uint8"), PREDICTION)
     scale = min(1.0, SIDE / max(frame.shape[:2]))
     size = round(frame.shape[1] * scale), round(frame.shape[0] * scale)
     small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)

@@ -77,6 +77,12 @@ def test_the_forms_of_a_key(parser, words, given):
     assert (args.given, args.inputs, mistakes.lines) == (given, ["photo.jpg"], [])
 
 
+@pytest.mark.parametrize("name", ["--max-miss-rate", "--learning-rate"])
+def test_an_option_that_is_given_twice_is_said(name, parser, capsys):
+    parser.read(["photo.jpg", name, "0.2", name, "0.3", "--data", "a", "--data", "b"])
+    assert capsys.readouterr().err == f"polyp: {name}: is given twice, 0.3 counts\n"
+
+
 def test_words_after_two_dashes_are_inputs(parser):
     assert parser.read(["a", "--", "--overlay"])[0].inputs == ["a", "--overlay"]
 

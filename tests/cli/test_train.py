@@ -16,6 +16,11 @@ from tests.cli.conftest import fails
 from tests.conftest import small_options
 
 
+def test_resuming_and_beginning_again_exclude_each_other(dataset, tmp_path, capsys):
+    words = ["train", "unet", "--data", dataset, "--out", tmp_path / "run", "--resume", "--overwrite"]
+    assert "--resume goes on with a training, --overwrite begins it again" in fails(capsys, *words)
+
+
 def test_unknown_bundle(dataset, tmp_path, capsys):
     assert "unet" in fails(capsys, "train", "unett", "--data", dataset)
     assert "no bundle" in fails(capsys, "evaluate", tmp_path, "--data", dataset)

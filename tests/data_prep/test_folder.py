@@ -74,6 +74,14 @@ def test_groups_from_a_table(tmp_path):
     assert {p.name: p.group for p in pairs} == {"a": "patient1", "sub__b": "patient2"}
 
 
+def test_names_in_a_table_that_no_frame_has_are_said(tmp_path, capsys):
+    source = write_set(tmp_path / "raw", ["a"])
+    table = tmp_path / "groups.csv"
+    table.write_text("name,group\na,patient1\nz.png,patient2\n")
+    folder.pairs(source, [], group_csv=table)
+    assert "gives groups of 1 names that no frame has: z" in capsys.readouterr().err
+
+
 def test_groups_from_the_folder_name(tmp_path):
     source = write_set(tmp_path, ["p1/a", "p1/b", "p2/a"])
     pairs = folder.pairs(source, [], group_regex=r"^(p\d+)/")

@@ -119,6 +119,28 @@ def test_what_a_list_of_results_does_not_name_was_not_found(truth, tmp_path, cap
     assert "labels does not name 2 frames of the truth: nothing was found there" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("named", "absent"), [(("a",), 2), ((), 3)])
+def test_frames_without_a_result_in_a_bare_list_are_said(named, absent, truth, tmp_path, capsys):
+    ids = {image["file_name"]: image["id"] for image in json.loads(truth.read_text())["images"]}
+    result = {"category_id": 1, "bbox": [10, 10, 20, 20], "score": 0.9}
+    bare = tmp_path / "results.json"
+    bare.write_text(json.dumps([{"image_id": number} | result for name, number in ids.items() if name[0] in named]))
+    assert score(bare, truth, tmp_path / "out")["frames"] == 3
+    assert f"does not name {absent} frames of the truth" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", [("--threshold", "0.95"), ("--keep-inverted",)])
+def test_what_says_nothing_of_boxes_is_refused(flag, truth, found, tmp_path, capsys):
+    words = ("score", "--pred", found, "--truth", truth, "--out", tmp_path / "out", *flag)
+    assert f"{flag[0]}: has no meaning" in fails(capsys, *words, status=2)
+
+
+def test_a_key_that_stands_twice_is_refused(truth, found, tmp_path, capsys):
+    found.write_text(found.read_text().rstrip()[:-1] + ', "annotations": []}')
+    words = ("score", "--pred", found, "--truth", truth, "--out", tmp_path / "out")
+    assert "the key 'annotations' stands there twice" in fails(capsys, *words)
+
+
 def test_a_frame_that_a_data_set_does_not_name_is_not_scored(truth, tmp_path, capsys):
     coco.write(tmp_path / "found.json", frames({"a": FOUND["a"], "z": []}), ["polyp"])
     summary = score(tmp_path / "found.json", truth, tmp_path / "out")

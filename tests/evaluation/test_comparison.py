@@ -56,6 +56,16 @@ def test_bad_input(dice, tmp_path):
         comparison.compare([a, str(tmp_path / "nowhere")])
 
 
+@pytest.mark.parametrize("column", ["width", "height", "polyp_pixels"])
+def test_runs_scored_against_other_truths_are_refused(column, dice, tmp_path):
+    runs = [write(tmp_path / name, dice) for name in "ab"]
+    for run, value in zip(runs, (400, 401), strict=True):
+        rows = [row | {column: value} for row in comparison.read_rows(run).values()]
+        files.write_csv(f"{run}/frames.csv", rows)
+    with pytest.raises(PolypError, match="other truths; that of frame0 has 400"):
+        comparison.compare(runs)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

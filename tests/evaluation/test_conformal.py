@@ -251,3 +251,29 @@ def test_a_file_from_before_settings_were_kept(tmp_path, caplog):
     path.write_text('{"missed": {"weights_sha256": "abc", "threshold": 0.3}}')
     assert conformal.settings(path, "abc", 0.5, MADE_WITH) == {"threshold": 0.3}
     assert "does not name the image_size, fit, crop, tta, presence that it was found with" in caplog.text
+
+
+def test_masks_of_which_no_threshold_finds_more_promise_nothing(tmp_path):
+    run = write_run(tmp_path / "run", histograms(*[0] * 10, *[255] * 10))
+    with pytest.raises(PolypError, match="only threshold 0, a polyp everywhere"):
+        conformal.calibrate(run, 0.3)
+
+
+def test_weights_that_changed_since_the_run_are_said(tmp_path, caplog):
+    weights = tmp_path / "unet/models/model.pt"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"trained again")
+    about = {"weights": str(weights), "weights_sha256": hashlib.sha256(b"weights").hexdigest()}
+    conformal.calibrate(write_run(tmp_path / "run", histograms(*[200] * 20), **about), 0.1)
+    assert "its weights have changed since, or are gone" in caplog.text
+
+
+def test_a_promise_without_settings_or_edited_by_hand(tmp_path, caplog):
+    path = tmp_path / "calibration.json"
+    promise = {"weights_sha256": "abc", "threshold": 137 / 255, "level": 137, "settings": {}}
+    path.write_text(json.dumps({"missed": promise}))
+    conformal.settings(path, "abc", 0.5, MADE_WITH)
+    assert "does not name the image_size" in caplog.text
+    path.write_text(json.dumps({"missed": promise | {"threshold": 0.95}}))
+    with pytest.raises(PolypError, match=r"threshold 0\.95 is not that of level 137"):
+        conformal.settings(path, "abc", 0.5)

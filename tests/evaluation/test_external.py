@@ -204,3 +204,79 @@ def test_a_damaged_map_among_many_is_named(folders, tmp_path, monkeypatch, capsy
     assert str(maps / "1.png") in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "suffix", "said"),
+    [
+        (np.array([0, 1, 2], np.uint8), ".png", "holds 0, 1 and 2 alone"),
+        (np.array([0, 0, 4095], np.uint16), ".png", "holds 0 and 4095 alone"),
+        (np.array([0, 0, 2], np.float32), ".nii.gz", "holds 0 and 2 alone"),
+    ],
+)
+def test_masks_in_a_code_of_their_own_are_refused_at_any_depth(values, suffix, said, folders, tmp_path, capsys):
+    truth, maps = folders
+    pixels = values[np.arange(2400).reshape(40, 60) % 3]
+    (maps / "1.png").unlink()
+    if suffix == ".nii.gz":
+        files.write_nifti(maps / f"1{suffix}", pixels)
+    else:
+        Image.fromarray(pixels).save(maps / f"1{suffix}")
+    assert run(maps, truth, tmp_path / "out") == 1
+    assert said in capsys.readouterr().err
+    assert run(maps, truth, tmp_path / "out", "--normalize", "minmax") == 0
+
+
+@pytest.mark.parametrize(("kind", "highest"), [(np.uint8, 100), (np.uint16, 4095)])
+def test_maps_of_another_scale_are_said(kind, highest, folders, tmp_path, capsys):
+    truth, maps = folders
+    for path in maps.iterdir():
+        Image.fromarray(np.linspace(0, highest, 2400).reshape(40, 60).astype(kind)).save(path)
+    assert run(maps, truth, tmp_path / "out") == 0
+    assert "no prediction reaches 0.5: the highest value was read as" in capsys.readouterr().err
+
+
+def test_an_inverted_prediction_is_refused_unless_told_otherwise(folders, tmp_path, capsys):
+    truth, maps = folders
+    Image.fromarray(255 - files.read_mask(truth / "1.png") * np.uint8(255)).save(maps / "1.png")
+    assert run(maps, truth, tmp_path / "out") == 1
+    assert "1 prediction with the polyp in black: 1; invert them" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert run(maps, truth, tmp_path / "out", "--keep-inverted") == 0
+
+
+def test_photographs_are_no_maps_and_colored_masks_are(folders, tmp_path, capsys):
+    truth, maps = folders
+    red = np.zeros((40, 60, 3), np.uint8)
+    red[..., 0] = np.asarray(Image.open(truth / "0.png"))
+    Image.fromarray(red).save(maps / "0.png")
+    assert run(maps, truth, tmp_path / "red") == 0
+    light = np.random.default_rng(0).integers(60, 230, (40, 60, 1))
+    Image.fromarray((light * [1, 0.6, 0.5]).astype(np.uint8)).save(maps / "1.png")
+    assert run(maps, truth, tmp_path / "out") == 1
+    assert f"{maps / '1.png'}: a picture in color" in capsys.readouterr().err
+
+
+def test_a_folder_scored_against_itself_is_said(folders, tmp_path, capsys):
+    truth, _ = folders
+    (tmp_path / "link").symlink_to(truth)
+    assert run(tmp_path / "link", truth, tmp_path / "out") == 0
+    assert "it is scored against itself" in capsys.readouterr().err
+
+
+def test_a_data_list_that_is_not_of_these_frames(folders, tmp_path, capsys):
+    truth, maps = folders
+
+    def listed(**splits: tuple[str, ...]) -> list:
+        entries = {
+            split: [{"image": f"{name}.jpg", "group": group} for name, group in own] for split, own in splits.items()
+        }
+        (tmp_path / "datalist.json").write_text(json.dumps(entries))
+        return ["--data", tmp_path, "--overwrite"]
+
+    assert run(maps, truth, tmp_path / "out", *listed(test=["xa"])) == 1
+    assert "knows none of the frames, such as 0; is it the list of another set?" in capsys.readouterr().err
+    assert run(maps, truth, tmp_path / "out", *listed(test=["0a", "1b"])) == 0
+    assert f"--data {tmp_path}: does not know 1 frame of 3" in capsys.readouterr().err
+    assert run(maps, truth, tmp_path / "out", *listed(training=["0a"], test=["1a", "2c"])) == 0
+    assert "LEAKED: 2 of 3 frames or their sequence are in the training split" in capsys.readouterr().err

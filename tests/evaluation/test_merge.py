@@ -9,9 +9,12 @@ import statistics
 from pathlib import Path
 
 import pytest
+import torch
 
 from polyp_monai.cli.main import main
 from polyp_monai.data import datalist
+from polyp_monai.errors import PolypError
+from polyp_monai.evaluation import merge as merging
 from tests.cli.conftest import fails
 from tests.conftest import small_options
 
@@ -52,6 +55,22 @@ def test_every_frame_is_scored_by_the_run_that_did_not_see_it(fold_runs, dataset
     assert "and 2/2 is missing" in missing
 
 
+def test_the_same_weights_do_not_scatter(tmp_path, monkeypatch):
+    monkeypatch.setattr(merging, "_member", lambda root, data: merging.Member(root, None))
+    roots = [tmp_path / "a", tmp_path / "copy"]
+    for root in roots:
+        (root / "models").mkdir(parents=True)
+        (root / "models/model.pt").write_bytes(b"weights")
+    for runs in (roots, [roots[0], roots[0]]):
+        with pytest.raises(PolypError, match="have the same weights; merge different runs"):
+            merging.members(runs, tmp_path)
+
+
+def test_a_run_without_weights_is_told_to_be_trained(tmp_path):
+    with pytest.raises(PolypError, match="unet: comes without weights; train it first"):
+        merging.members([tmp_path / "unet", tmp_path / "other"], tmp_path)
+
+
 @pytest.mark.slow
 def test_seeds_are_summed_up(trained, fold_runs, dataset, tmp_path, capsys):
     seed = train(tmp_path / "seed1", dataset, seed="1")
@@ -69,6 +88,8 @@ def test_seeds_are_summed_up(trained, fold_runs, dataset, tmp_path, capsys):
 
 def test_an_evaluation_of_a_run_is_in_the_way(trained, dataset, tmp_path, capsys):
     runs = [shutil.copytree(trained, tmp_path / name) for name in ("a", "b")]
+    weights = torch.load(runs[1] / "models/model.pt", weights_only=True)
+    torch.save({name: value * 2 for name, value in weights.items()}, runs[1] / "models/model.pt")
     (runs[1] / "eval/validation").mkdir()
     (runs[1] / "eval/validation/report.html").write_text("mine")
     said = fails(capsys, *words(*runs, data=dataset, out=tmp_path / "seeds"))
