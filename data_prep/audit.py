@@ -238,6 +238,16 @@ def bonds(records: Sequence[Record]) -> list[Bond]:
     ]
 
 
+def check_negatives(records: Sequence[Record], alike: Sequence[Bond], relative: Callable[[Path], str]) -> None:
+    """Raises PolypError where one picture is there as a negative, without a mask, and with a polyp."""
+    by_name = {record.name: record for record in records}
+    for bond in alike:
+        pair = sorted((by_name[bond.first], by_name[bond.second]), key=lambda record: record.polyp_area)
+        if bond.exact and pair[0].pair.mask is None and pair[1].polyp_area:
+            negative, other = (relative(record.pair.image) for record in pair)
+            raise PolypError(f"{negative}: is given as a negative, and {other}, the same picture, shows a polyp")
+
+
 def _dice(first: np.ndarray, second: np.ndarray) -> float:
     total = int(first.sum(dtype=np.int64) + second.sum(dtype=np.int64))
     return 2 * int(np.minimum(first, second).sum(dtype=np.int64)) / total if total else 1.0

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,12 @@ class OutputFolder:
         for scrap in set(self.path.glob(f"{WORK}*")) - self._at_work:
             shutil.rmtree(scrap, ignore_errors=True)
 
-    def holds(self, paths: set[str], data_list: dict[str, Any]) -> bool:
-        """Whether exactly this is there already. Raises PolypError for something else, which may not be replaced."""
+    def holds(self, paths: set[str], data_list: dict[str, Any], whole: Callable[[], bool]) -> bool:
+        """Whether exactly this is there already, its files `whole`, which is asked last.
+
+        Raises:
+            PolypError: something else is there, which may not be replaced.
+        """
         try:
             former = json.loads((self.path / LIST).read_text(encoding="utf-8"))
         except FileNotFoundError:  # nothing, or what a killed run left
@@ -101,7 +105,7 @@ class OutputFolder:
         except ValueError:
             former = None
         same = former == json.loads(json.dumps(data_list)) and all((self.path / file).is_file() for file in paths)
-        if not same and not self.overwrite:
+        if not self.overwrite and not (same and whole()):
             raise PolypError(
                 f"{self.path}: already holds {self.identity['name']}, and its files have changed since; "
                 "give another --out or --overwrite"

@@ -89,6 +89,7 @@ def examine(
     if not records:
         raise PolypError(f"{name}: no usable pair of image and mask is left")
     alike = audit.bonds(records)
+    audit.check_negatives(records, alike, relative)
     groups = {record.name: record.pair.group for record in records}
     shown = {record.name: record.classes for record in records}
     split_of = splits.assign(plan, groups, [(bond.first, bond.second) for bond in alike], published, shown)
@@ -196,7 +197,17 @@ def write(prepared: Prepared, output: OutputFolder, draw: Callable[[Path], objec
     listed = data_list(prepared)
     entries = {sample["name"]: sample for split in SPLITS for sample in listed[split]}
     paths = {sample[key] for sample in entries.values() for key in ("image", "label")} | {"audit.json", "audit.html"}
-    if output.holds(paths, listed):
+
+    def is_whole(record: audit.Record) -> bool:  # a mask may have been corrected by hand, and not emptied
+        image, label = (output.path / entries[record.name][key] for key in ("image", "label"))
+        try:
+            mask = files.read_indices(label) if record.pair.coding else files.read_mask(label)
+            files.read_rgb(image)
+        except PolypError:
+            return False
+        return bool(mask.any()) or not record.polyp_area
+
+    if output.holds(paths, listed, lambda: all(in_parallel(is_whole, prepared.records, "checking"))):
         return False
 
     with output.writing(paths, listed) as folder:

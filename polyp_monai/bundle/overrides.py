@@ -258,6 +258,9 @@ def tracking(text: str) -> str:
         return text
     if not os.path.isfile(text):
         raise ValueError("expected mlflow, or a file with MONAI's settings for tracking")
+    content = read_settings(Path(text))
+    if not all(isinstance(content.get(key), dict) for key in ("handlers_id", "configs")):
+        raise ValueError("no settings of MONAI for tracking; they have the keys handlers_id and configs")
     return os.path.abspath(text)
 
 
@@ -283,7 +286,7 @@ def _pretrained(text: str) -> str | None:
 def _as_type_of(current: Any, text: str, code: bool = False) -> Any:
     """`text` as a value of the type of `current`; an expression and null take any plain value."""
     value = values.literal(text)
-    if not code and _is_code(value):
+    if not code and is_code(value):
         raise ValueError(f"holds an expression of MONAI ($, @, %, _target_); {ESCAPE}")
     if isinstance(current, bool):
         return values.boolean(text)
@@ -305,10 +308,11 @@ def _like(current: Any, kind, text: str) -> Any:
         raise ValueError(f"{error}, such as {current}") from None
 
 
-def _is_code(value: Any) -> bool:
+def is_code(value: Any) -> bool:
+    """Whether a value of the command line holds what MONAI would run."""
     if isinstance(value, dict):
-        return any(str(key).startswith("_") or _is_code(item) for key, item in value.items())
-    return any(map(_is_code, value)) if isinstance(value, (list, tuple, set)) else is_expression(value)
+        return any(str(key).startswith("_") or is_code(item) for key, item in value.items())
+    return any(map(is_code, value)) if isinstance(value, (list, tuple, set)) else is_expression(value)
 
 
 def _at_or_none(content: Any, key: str) -> Any:

@@ -38,10 +38,14 @@ def declare_new(parser: Parser) -> None:
 
 
 def new(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
-    mistakes.check()
-    from polyp_monai.bundle import new
+    from polyp_monai.bundle import new, overrides
 
     arguments = {key: values.literal(text) for key, text in args.given.items()}
+    for key, value in arguments.items():
+        if overrides.is_code({key: value}):
+            code = "holds an expression of MONAI ($, @, %, _target_), which can run code"
+            mistakes.lines.append(f"--{key} {value}: {code}; write it into configs/model.yaml of the new bundle")
+    mistakes.check()
     root = new.create(args.name, args.network, arguments, args.divisor, Path(args.out))
     line = f"{root} keeps the network contract; polyp train {os.path.relpath(root)} --data DATA"
     return Outcome([line], {"bundle": str(root)})

@@ -102,13 +102,14 @@ def evaluate(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         given |= common.calibrated(root, args.calibration, given)
     mistakes.check()
 
-    from polyp_monai.data import outputs
+    from polyp_monai.data import datalist, outputs
     from polyp_monai.evaluation import RUN_FILES, cross_dataset
 
     out = Path(args.out or locate.results(root, args.split)).resolve()
     outs = [out] if len(sets) == 1 else cross_dataset.folders(out, sets)
     for place in outs:
         with mistakes.collecting():
+            datalist.check_outside(place, sets)
             outputs.Ledger(place, "evaluate").check(RUN_FILES, bool(given.get("overwrite")))
     mistakes.check()
     if args.tracking:

@@ -155,7 +155,8 @@ class Parser(argparse.ArgumentParser):
         """The options, of which `given` holds the keys of the config as texts, and what is wrong so far.
 
         Raises:
-            CombinedError: an argument is missing, and what else is wrong.
+            CombinedError: an argument is missing, or the value of one that is required is refused; and what else is
+                wrong.
         """
         ours, given = self._split(words)
         try:
@@ -165,6 +166,8 @@ class Parser(argparse.ArgumentParser):
             self._mistakes.check()
         for word in rest:
             self._mistakes.misused(f"{word!r}: is not expected here (see `{self.prog} --help`)")
+        if any(action.required and getattr(args, action.dest, None) is None for action in self._actions):
+            self._mistakes.check()  # no command can look on without it
         args.given = given
         return args, self._mistakes
 

@@ -47,7 +47,7 @@ def declare(parser: Parser) -> None:
 def sweep(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai import provenance
     from polyp_monai.bundle import locate, overrides
-    from polyp_monai.data import outputs
+    from polyp_monai.data import datalist, outputs
     from polyp_monai.sweep import space as spaces
     from polyp_monai.sweep import study as studies
 
@@ -63,6 +63,7 @@ def sweep(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     name = args.study or (root.name if root else "")
     out = Path(args.out or Path("sweeps") / name).resolve()
     with mistakes.collecting():
+        datalist.check_outside(out, sets)
         outputs.Ledger(out, "sweep").check(FILES, overwrite=True)
     mistakes.check()
     fixed = [f"--{key}={text}" for key, text in args.given.items()]

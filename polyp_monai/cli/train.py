@@ -7,7 +7,7 @@ import csv
 import os
 from pathlib import Path
 
-from polyp_monai.bundle import values
+from polyp_monai.bundle import locate, values
 from polyp_monai.cli import common
 from polyp_monai.cli.grammar import Mistakes, Outcome, Parser
 from polyp_monai.errors import PolypError
@@ -63,7 +63,7 @@ def _address(text: str) -> str:
 
 
 def train(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
-    from polyp_monai.bundle import launch, locate, options, overrides
+    from polyp_monai.bundle import launch, options, overrides
 
     sets: list[str] = []
     with mistakes.collecting():
@@ -102,4 +102,6 @@ def _outcome(root: Path, weights: Path, log: Path) -> Outcome:
     content = {"bundle": str(root), "weights": str(weights), "log": str(log), "epochs": len(rows)}
     content |= {"best": {"epoch": int(best["epoch"]), "dice": float(best["validation"])} if best else None}
     place = os.path.relpath(root)
-    return Outcome([f"the trained bundle is {place}; polyp evaluate {place} --data DATA"], content)
+    place = f"./{place}" if place in locate.shipped() else place  # the name alone means the shipped one
+    of = "" if weights == root / "models/model.pt" else f" --weights {os.path.relpath(weights)}"
+    return Outcome([f"the trained bundle is {place}; polyp evaluate {place}{of} --data DATA"], content)

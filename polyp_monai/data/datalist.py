@@ -20,6 +20,12 @@ from polyp_monai.errors import PolypError, counted
 LIST = "datalist.json"
 PNG = "png"  # of --dicom-out: the mask alone
 LONGEST_NAME = 255  # bytes, on every usual file system
+KINDS: dict[str, tuple[Any, str]] = {  # of what an entry may say of a frame
+    "name": ((str, int), "a text"),
+    "group": ((str, int), "a text"),
+    "tags": (list, "a list of texts"),
+    "polyp_area": ((int, float, type(None)), "a number"),
+}
 
 
 def local(dataset_dir: str | Path) -> Path:
@@ -54,7 +60,7 @@ def read_list(path: str | Path) -> dict:
     try:
         text = remote.read_bytes(path) if remote.is_address(path) else Path(path).read_bytes()
         content = texts.parse_json(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PolypError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(content, dict) or not any(isinstance(content.get(split), list) for split in SPLITS):
         raise PolypError(f"{path}: not a data list; it has none of the splits {', '.join(SPLITS)}")
@@ -69,8 +75,24 @@ def read_list(path: str | Path) -> dict:
         for number, entry in enumerate(entries):
             if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
                 raise PolypError(f"{path}: entry {number} of {name!r} names no image")
+            _check_kinds(entry, f"{path}: {entry['image']} in {name!r}")
+    _check_kinds({"name": content["name"]} if content.get("name") is not None else {}, str(path))
     classes.of_list(content, path)
     return content
+
+
+def _check_kinds(entry: dict[str, Any], where: str) -> None:
+    for key in entry.keys() & KINDS.keys():
+        value, (kind, expected) = entry[key], KINDS[key]
+        if not isinstance(value, kind) or (key == "tags" and not all(isinstance(tag, str) for tag in value)):
+            raise PolypError(f"{where}: {key} is {value!r}; expected {expected}")
+
+
+def check_outside(out: str | Path, folders: Iterable[str | Path]) -> None:
+    """Raises PolypError where results would be written into a data set."""
+    for folder in folders:
+        if Path(out).resolve().is_relative_to(Path(folder).resolve()):
+            raise PolypError(f"{out}: --out lies in the data set {folder}; give another --out")
 
 
 def read_split(dataset_dir: str | Path, name: str, fold: str | None = None) -> list[dict]:
@@ -117,7 +139,7 @@ def labelled_frames(
     wanted: Sequence[str] = classes.POLYP,
 ) -> list[dict]:
     """`read_split` reduced to what engines need: `image`, `label`, `name`, `group`, `tags`, `negative` (no polyp),
-    `large` (shows one on more than half of it, as its data list says) and `output` (of the written mask).
+    `positive`, `large` (shows one on more than half of it, as its data list says) and `output` (of the written mask).
 
     Of several folders (for training) the splits follow each other. `fold`: as of `read_split`, of each folder.
     `wanted`: the classes of the model that takes them.
@@ -128,8 +150,7 @@ def labelled_frames(
     """
     folders = [dataset_dir] if isinstance(dataset_dir, (str, Path)) else dataset_dir
     check_distinct(folders)
-    if output_dir is not None:
-        _check_listed_once(folders, name, fold)
+    _check_listed_once(folders, name, fold)
     for folder in folders if len(wanted) > 1 else ():
         path = str(Path(folder) / "datalist.json")
         classes.check_known(classes.of_list(read(folder), path), wanted, path)
@@ -141,6 +162,7 @@ def labelled_frames(
             "group": s.get("group", ""),
             "tags": " ".join(s.get("tags", ())),
             "negative": s.get("polyp_area") == 0,
+            "positive": float(s.get("polyp_area") or 0) > 0,
             "large": float(s.get("polyp_area") or 0) > files.INVERTED[0],
             "output": _without_suffix(_below(Path(s["relative"]))).removeprefix("images/"),
         }
@@ -165,12 +187,17 @@ def check_distinct(folders: Sequence[str | Path]) -> None:
 def _check_listed_once(folders: Sequence[str | Path], name: str, fold: str | None) -> None:
     for folder in folders:
         seen: dict[str, str] = {}
+        names: dict[str, str] = {}
         for sample in read_split(folder, name, fold):
             image, split = sample["relative"], sample["split"]
             if image in seen:
                 where = f"twice in {split!r}" if seen[image] == split else f"in {seen[image]!r} and in {split!r}"
-                raise PolypError(f"{Path(folder) / LIST}: {image} is listed {where}; a frame is scored once")
+                raise PolypError(f"{Path(folder) / LIST}: {image} is listed {where}; a frame counts once")
             seen[image] = split
+            if (called := sample.get("name")) is not None and (other := names.setdefault(called, image)) != image:
+                raise PolypError(
+                    f"{Path(folder) / LIST}: {other} and {image} have one name, {called}; give each its own"
+                )
 
 
 def check_polyps(samples: Sequence[dict]) -> None:

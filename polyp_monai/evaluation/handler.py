@@ -16,6 +16,7 @@ from polyp_monai import provenance
 from polyp_monai.data import datalist, files, outputs
 from polyp_monai.data.classes import POLYP
 from polyp_monai.data.transforms import channels
+from polyp_monai.errors import PolypError
 from polyp_monai.evaluation import POLYPS, RUN_FILES, conformal, leakage
 from polyp_monai.evaluation.pool import Pool
 from polyp_monai.evaluation.run_folder import headline, write_run
@@ -99,6 +100,7 @@ class EvaluationTable:
         for sample, output in zip(engine.state.batch, engine.state.output, strict=False):
             probability, truth = (channels(output[key]) for key in ("probability", "label"))
             truth = truth > 0.5
+            _check_listed(sample, truth.any(0))
             mask = (
                 self.output_dir
                 / "masks"
@@ -116,11 +118,6 @@ class EvaluationTable:
         scored = [future.result() for future in self.scored]
         self.pool.close()
         masks = {f"masks/{p.relative_to(self.partial).as_posix()}": p for p in self.partial.rglob("*") if p.is_file()}
-        self.ledger.claim([*masks, *self.files])
-        for name, path in masks.items():
-            (self.output_dir / name).parent.mkdir(parents=True, exist_ok=True)
-            path.replace(self.output_dir / name)
-        shutil.rmtree(self.partial, ignore_errors=True)
         extra: dict[str, Any] = {
             "leakage": _leakage(self.dataset_dir, self.split, self.about["weights"], self.fold),
             "promises": conformal.reached(self.about, *zip(*(s.histograms for s in scored), strict=True)),
@@ -128,10 +125,24 @@ class EvaluationTable:
         if self.classes.several:
             judged = [one.classes for one in scored if one.classes]
             extra["promises"] |= conformal.reached_class(self.about, judged, self.classes)
+        self.ledger.claim([*masks, *self.files])
+        for name, path in masks.items():
+            (self.output_dir / name).parent.mkdir(parents=True, exist_ok=True)
+            path.replace(self.output_dir / name)
+        shutil.rmtree(self.partial, ignore_errors=True)
         summary = write_run(self.output_dir, scored, self.about, extra, self.classes)
         for line in [*headline(summary), f"look at {self.output_dir / 'report.html'}; a row a frame: frames.csv there"]:
             logger.info(line)
         self.ledger.keep([*masks, *self.files])
+
+
+def _check_listed(sample: dict[str, Any], truth: Any) -> None:
+    """Raises PolypError where a mask, (W, H), shows a polyp and the data list knows of none, or the other way round."""
+    without = sample["negative"] or "negative" in sample["tags"].split()
+    if (sample["positive"] and not truth.any()) or (without and round(float(truth.mean()), 6)):
+        shows, says = ("a polyp", "none") if truth.any() else ("no polyp", "one")
+        path = sample["label"].meta["filename_or_obj"]
+        raise PolypError(f"{path}: shows {shows}, and the data list says {says}; prepare the set again")
 
 
 def _leakage(dataset_dir: str, split: str, weights: str, fold: str | None) -> dict[str, Any] | None:

@@ -97,7 +97,7 @@ def _alignment(tp: Any, fp: Any, polyp: int | np.signedinteger, size: int) -> An
     predicted = tp + fp
     if polyp in (0, size):
         agreeing = predicted if polyp else size - predicted
-        return agreeing / (size - 1 + EPS)
+        return agreeing / (max(size - 1, 1) + EPS)
     fn, mean, true_mean = polyp - tp, predicted / size, polyp / size
     parts = (
         (tp, 1 - mean, 1 - true_mean),

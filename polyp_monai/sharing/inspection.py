@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import polyp_monai
+from polyp_monai.data import lock
 from polyp_monai.errors import PolypError
 from polyp_monai.sharing import carried, code, configs, large_files, logging_conf, requirements, sums, weights
 from polyp_monai.sharing.findings import BundleFinding, Level, printable
@@ -205,7 +206,9 @@ def _of_file(
 
 def _by_name(name: str, root: str, suffix: str, one) -> tuple[list[BundleFinding], None]:
     """Of files that only their place and name speak for."""
-    if configs.is_output(name):
+    if Path(name).name == lock.NAME:  # left behind by a run that was killed
+        belongs = True
+    elif configs.is_output(name):
         belongs = suffix in OUTPUTS or "tfevents" in name
     elif root == "docs":
         belongs = suffix in DOCUMENTS

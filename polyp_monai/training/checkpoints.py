@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pickletools
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import nn
 
 from polyp_monai import provenance
 from polyp_monai.data import files
-from polyp_monai.errors import PolypError, shortened, summary
+from polyp_monai.errors import PolypError, counted, shortened, summary
 
 logger = logging.getLogger(__name__)
 
@@ -35,20 +35,39 @@ def check_free(ckpt_dir: str | Path) -> None:
 
 
 @torch.no_grad()
-def check_network(network: nn.Module, size: int) -> None:
-    """Raises PolypError when the network does not turn a frame of `size` x `size` pixels into logits of that size."""
+def check_network(network: nn.Module, size: int, loss: nn.Module | None = None, classes: Sequence[str] = ()) -> None:
+    """Raises PolypError when the network does not turn a frame of `size` x `size` pixels into logits of that size, one
+    channel for each of `classes`, or `loss` cannot be taken of them."""
     trains, device = network.training, next((p.device for p in network.parameters()), torch.device("cpu"))
+    reason, found = "", None
     try:
         given = torch.zeros(1, 3, size, size, device=device)
-        found = network.eval()(given).shape
-        reason = "" if found[2:] == given.shape[2:] else f"it gives {' x '.join(map(str, found))}"
-    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+        found = network.eval()(given)
+        if found.shape[2:] != given.shape[2:]:
+            reason = f"it gives {' x '.join(map(str, found.shape))}"
+    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError, AttributeError) as error:
         reason = summary(error)
     finally:
         network.train(trains)
-    if reason:
+    if reason or found is None:
         divisor = f"; its strides have to divide {network.divisor}" if hasattr(network, "divisor") else ""
         raise PolypError(f"network_def: cannot segment {size} x {size} pixels ({reason}){divisor}")
+    if classes and found.shape[1] != len(classes):
+        expected = f"expected one for each of {', '.join(classes)}"
+        raise PolypError(f"network_def: gives {counted(found.shape[1], 'channel')}; {expected}")
+    if loss is not None:
+        _check_loss(loss, found)
+
+
+def _check_loss(loss: nn.Module, logits: torch.Tensor) -> None:
+    try:
+        value = loss(logits, torch.zeros_like(logits))
+    except Exception as error:  # any that a config can name
+        raise PolypError(
+            f"loss: cannot be taken of logits and masks of {tuple(logits.shape)} ({summary(error)})"
+        ) from error
+    if not isinstance(value, torch.Tensor):
+        raise PolypError(f"loss: gives a {type(value).__name__}; expected a tensor")
 
 
 def last_state(ckpt_dir: str | Path) -> Path | None:
@@ -72,7 +91,13 @@ def check_resumable(ckpt_dir: str | Path, recipe: Mapping[str, Any], network: nn
     if path is None:
         return
     content = read(path)
-    check_recipe(path, content.get("progress", {}).get("recipe", {}), recipe)
+    progress, best = content.get("progress", {}), path.with_name("model.pt")
+    if progress.get("best_metric_epoch", -1) > 0 and not best.exists():
+        raise PolypError(
+            f"{best}: is gone, the best weights so far, of epoch {progress['best_metric_epoch']}; put it back, or add "
+            "--overwrite in place of --resume to train again"
+        )
+    check_recipe(path, progress.get("recipe", {}), recipe)
     was, now = content.get("network", {}), network.state_dict()
     if {key: value.shape for key, value in was.items()} != {key: value.shape for key, value in now.items()}:
         raise PolypError(f"{path}: is of another network; resume with the same bundle")

@@ -154,6 +154,7 @@ class Checkpointer:
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.prepare)
         engine.add_event_handler(Events.STARTED, self.load)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), self.remove)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.store)
 
     def store(self, engine: Engine) -> None:
@@ -175,12 +176,13 @@ class Checkpointer:
         checkpoints.save(self.last_path, {**state, "progress": progress})
 
     def prepare(self) -> None:
-        """Clear the folder of what a killed run left half-written, and of the run that this one overwrites."""
-        if not self.save:
-            return
-        for leftover in self.last_path.parent.glob(".partial-*"):
+        """Clear the folder of what a killed run left half-written."""
+        for leftover in self.last_path.parent.glob(".partial-*") if self.save else ():
             leftover.unlink()
-        for path in () if self.resume else (self.last_path, self.best_path):
+
+    def remove(self) -> None:
+        """Clear the folder of the run that this one overwrites, after a step that went well."""
+        for path in () if self.resume or not self.save else (self.last_path, self.best_path):
             if path.exists():  # an earlier run must not be taken for this one
                 logger.info(f"{path}: of the earlier training, is removed")
                 path.unlink()

@@ -15,6 +15,7 @@ from PIL import Image
 
 import polyp_monai
 from polyp_monai import provenance
+from polyp_monai.bundle.locate import shipped
 from polyp_monai.cli.main import main
 from polyp_monai.data import files
 from polyp_monai.errors import PolypError
@@ -50,8 +51,41 @@ def test_a_damaged_frame_stops_the_evaluation(trained, dataset, tmp_path, capsys
     assert not (tmp_path / "e/summary.json").exists()
 
 
-def test_an_evaluation_does_not_overwrite_the_truth(trained, dataset, capsys):
-    assert "is an input" in fails(capsys, "evaluate", trained, "--data", dataset, "--out", dataset)
+@pytest.mark.parametrize("place", ["", "masks", "results"])
+def test_results_do_not_go_into_a_data_set(trained, dataset, capsys, place):
+    before = sorted(dataset.rglob("*"))
+    error = fails(capsys, "evaluate", trained, "--data", dataset, "--out", dataset / place)
+    assert "lies in the data set" in error
+    assert sorted(dataset.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        ({"polyp_area": 0.1}, "shows no polyp, and the data list says one; prepare the set again"),
+        ({"polyp_area": 0}, "shows a polyp, and the data list says none"),
+        ({"tags": ["negative"]}, "shows a polyp, and the data list says none"),
+    ],
+)
+def test_a_mask_that_is_not_what_its_list_says(trained, dataset, tmp_path, capsys, listed, said):
+    data = shutil.copytree(dataset, tmp_path / "data")
+    content = json.loads((data / "datalist.json").read_text())
+    sample = content["test"][0]
+    sample.update(listed)
+    (data / "datalist.json").write_text(json.dumps(content))
+    mask = np.asarray(Image.open(data / sample["label"]))
+    Image.fromarray(mask * np.uint8(0 if listed.get("polyp_area") else 1)).save(data / sample["label"])
+    assert said in fails(capsys, "evaluate", trained, "--data", data, "--out", tmp_path / "e")
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_refused_evaluation_leaves_nothing(trained, dataset, tmp_path, capsys):
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "models/trained_on.json").write_text("{}")
+    words = ["evaluate", run, "--data", dataset, "--out", tmp_path / "e"]
+    for _ in range(2):
+        assert "trained_on.json: is damaged" in fails(capsys, *words)
+        assert not (tmp_path / "e").exists()
 
 
 def test_a_mask_of_another_size_is_named(trained, dataset, tmp_path, capsys):
@@ -232,6 +266,10 @@ def test_json_of_an_evaluation(trained, dataset, tmp_path, capfd):
         (["score", "--pred", "x", "--truth", "x", "--out", "y", "--threshold", "2"], "--threshold 2: expected 0 to 1"),
         (["score", "--pred", "x", "--truth", "x", "--out", "y", "--normalize", "max"], "did you mean minmax?"),
         (["calibrate", "x", "--max-miss-rate", "2"], "expected 0 to 1"),
+        (
+            ["evaluate", "unet", "--data", "x", "--tracking", f"{shipped()['unet']}/configs/metadata.json"],
+            "no settings of MONAI for tracking",
+        ),
     ],
 )
 def test_wrong_values(words, text, capsys):

@@ -196,6 +196,22 @@ def test_words_that_a_shell_gave_by_mistake(words, text, capsys):
     assert text in mistakes(capsys, *words, status=2)[0]
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["score", "--pred", "ftp://x/y", "--truth", "t", "--out", "o"], "ftp://x/y: no address that can be read"),
+        (["score", "--pred", "p", "--truth", "https://x/y", "--out", "o"], "https://x/y: no address that can be read"),
+        (
+            ["score", "--pred", "p", "--truth", "t", "--out", "s3://x/y"],
+            "--out s3://x/y: expected a path of this machine",
+        ),
+        (["sweep", "unet", "--data", "d", "--space", "s3://x", "--trials", "1"], "--space s3://x: expected a path"),
+    ],
+)
+def test_an_address_in_the_place_of_a_path(words, text, capsys):
+    assert text in fails(capsys, *words)
+
+
 def test_the_nearest_bundle_is_named(capsys):
     assert "no such bundle; did you mean efficient_unet?" in fails(capsys, "predict", "efficient_unt", __file__)
     assert "did you mean unet?" in fails(capsys, "export", "unett", "--format", "onnx")

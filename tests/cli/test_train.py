@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from polyp_monai.cli import train
 from polyp_monai.cli.main import main
 from tests.cli.conftest import fails
 from tests.conftest import small_options
@@ -98,3 +99,18 @@ def test_weights_that_are_not_there_are_named(dataset, tmp_path, capfd):
     assert "nowhere.pth: no such weights" in error
     assert "Traceback" not in error
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("root", "weights", "command"),
+    [
+        ("runs/a", "runs/a/models/model.pt", "polyp evaluate runs/a --data DATA"),
+        ("runs/a", "w/model.pt", "polyp evaluate runs/a --weights w/model.pt --data DATA"),
+        ("unet", "unet/models/model.pt", "polyp evaluate ./unet --data DATA"),  # the name alone is the shipped bundle
+    ],
+)
+def test_the_command_that_is_named_takes_the_new_weights(root, weights, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "training.csv").write_text("epoch,validation\n1,0.5\n")
+    found = train._outcome(tmp_path / root, tmp_path / weights, tmp_path / "training.csv")
+    assert found.lines[0].endswith(command)

@@ -132,7 +132,17 @@ def test_inputs_without_frames_are_named(tmp_path, item):
 def test_parts_of_a_prepared_set(dataset):
     for name in datalist.SPLITS:
         for sample in datalist.labelled_frames(dataset, name):
-            assert sample.keys() == {"image", "label", "name", "group", "tags", "negative", "large", "output"}
+            assert sample.keys() == {
+                "image",
+                "label",
+                "name",
+                "group",
+                "tags",
+                "negative",
+                "positive",
+                "large",
+                "output",
+            }
     with pytest.raises(PolypError, match="unknown"):
         datalist.read_split(dataset, "tests")
 
@@ -146,6 +156,16 @@ def test_parts_of_a_prepared_set(dataset):
         (None, "polyp prepare"),
         ('{"training": ["a.png"]}', "names no image"),
         ('{"training": [{"image": "a.png"}]}', "no label"),
+        (
+            '{"training": [{"image": "a.png", "group": ["a"]}]}',
+            r"a.png in 'training': group is \['a'\]; expected a text",
+        ),
+        ('{"training": [{"image": "a.png", "group": null}]}', "group is None; expected a text"),
+        ('{"training": [{"image": "a.png", "tags": "negative"}]}', "tags is 'negative'; expected a list of texts"),
+        ('{"training": [{"image": "a.png", "tags": [1]}]}', "expected a list of texts"),
+        ('{"training": [{"image": "a.png", "polyp_area": "all"}]}', "expected a number"),
+        ('{"training": [], "name": ["x"]}', r"datalist.json: name is \['x'\]; expected a text"),
+        ("[" * 100_000, "not readable as JSON"),
     ],
 )
 def test_a_broken_list_is_one_clear_line(tmp_path, content, text):
@@ -206,6 +226,18 @@ def test_a_split_that_is_there_twice(tmp_path):
 def test_a_frame_that_would_be_scored_twice(tmp_path, splits, said):
     with pytest.raises(PolypError, match=said):
         datalist.labelled_frames(listing(tmp_path, **splits), "all", tmp_path / "out")
+
+
+def test_a_frame_that_would_train_twice(tmp_path):
+    with pytest.raises(PolypError, match=r"datalist.json: a.png is listed twice in 'training'; a frame counts once"):
+        datalist.labelled_frames(listing(tmp_path, training=["a.png", "a.png"]), "training")
+
+
+def test_two_frames_of_one_name(tmp_path):
+    entries = [{"image": image, "label": "m.png", "name": "x"} for image in ("a.png", "m.png")]
+    (listing(tmp_path) / "datalist.json").write_text(json.dumps({"test": entries}))
+    with pytest.raises(PolypError, match=r"a\.png and m\.png have one name, x; give each its own"):
+        datalist.labelled_frames(tmp_path, "test")
 
 
 def test_a_data_list_names_its_folder(tmp_path):

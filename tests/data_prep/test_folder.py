@@ -144,6 +144,16 @@ def test_negatives_need_no_mask_and_get_an_empty_one(tmp_path, prepare):
     assert [f["severity"] for f in audit["findings"] if f["code"] == "empty-mask"] == ["info"]
 
 
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_picture_with_a_polyp_is_no_negative(tmp_path, prepare, copied):
+    source = write_set(tmp_path / "raw", ["a", "b", "c"])
+    place = shutil.copytree(source / "images", tmp_path / "copy") if copied else source / "images"
+    status, _, error = prepare("folder", "--source", source, "--negatives", place, "--out", tmp_path / "out")
+    assert (status, (tmp_path / "out").exists()) == (1, False)
+    assert "is given as a negative, and" in error
+    assert "the same picture, shows a polyp" in error
+
+
 def test_negatives_alone_split_by_the_groups_of_a_table(tmp_path, prepare):
     names = [f"n{i}" for i in range(12)]
     empty = negatives(tmp_path / "empty", names)

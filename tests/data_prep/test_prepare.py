@@ -396,6 +396,21 @@ class TestOutputFolder:
         assert status == 1
         assert "its files have changed since" in error
 
+    @pytest.mark.parametrize("kind", ["images", "masks", "emptied"])
+    def test_the_same_again_finds_what_is_damaged(self, small_set, tmp_path, prepare, kind):
+        arguments = ["folder", "--source", small_set, "--out", tmp_path / "out"]
+        prepare(*arguments)
+        file = tmp_path / "out" / kind.replace("emptied", "masks") / "seq0_0.png"
+        content = file.read_bytes()
+        file.unlink()  # it may be the source's
+        file.write_bytes(content[:60])
+        if kind == "emptied":
+            files.write_mask(file, 0 * polyp())
+        status, _, error = prepare(*arguments)
+        assert (status, "its files have changed since" in error) == (1, True)
+        assert prepare(*arguments, "--overwrite")[0] == 0
+        assert file.read_bytes() == content
+
     def test_a_run_that_fails_leaves_the_set_before_it(self, small_set, tmp_path, prepare, monkeypatch):
         arguments = ["folder", "--source", small_set, "--out", tmp_path / "out"]
         prepare(*arguments)

@@ -110,3 +110,9 @@ def _assert_equal(probability: np.ndarray, truth: np.ndarray) -> None:
     assert ours["s_measure"] == s["sm"]
     assert (ours["e_measure"], ours["mae"]) == (e["em"]["adp"], mae["mae"])
     assert np.array_equal(ours["e_curve"], e["em"]["curve"][::-1])
+
+
+@pytest.mark.parametrize("truth", [0, 1])
+def test_a_frame_of_one_pixel(truth):
+    scores = structure_scores(np.full((1, 1), 0.4, np.float32), np.full((1, 1), truth, bool))
+    assert np.all((scores["e_curve"] >= 0) & (scores["e_curve"] <= 1))

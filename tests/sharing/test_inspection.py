@@ -10,6 +10,7 @@ import pytest
 
 from polyp_monai.bundle.locate import shipped
 from polyp_monai.cli.main import main
+from polyp_monai.data import lock
 from polyp_monai.sharing import names
 from polyp_monai.sharing.findings import Level
 from polyp_monai.sharing.inspection import inspect
@@ -38,6 +39,14 @@ def test_a_plain_bundle_is_clean_and_described(plain):
     assert "UNet" in found.about["network"]
     assert "all finite" in found.weights["models/model.pt"]
     assert {"UNet", "reader: PILReader", "$import glob"} <= {f.what for f in found.of(Level.KNOWN)}
+
+
+def test_the_lock_of_a_run_that_was_killed_is_no_finding(plain, tmp_path):
+    root = shutil.copytree(plain, tmp_path / "plain")
+    for place in (root, root / "eval/test"):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / lock.NAME).write_text("process 1")
+    assert inspect(root).status == 0
 
 
 @pytest.mark.parametrize("name", zoo.NAMES)

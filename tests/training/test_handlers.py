@@ -176,6 +176,22 @@ def test_an_earlier_run_is_neither_overwritten_nor_taken_for_this_one(tmp_path, 
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]  # nothing was validated
 
 
+def test_an_earlier_run_stays_where_the_first_step_fails(tmp_path, network):
+    train(checkpointer(tmp_path, network, validator(0.5, 1, dice=0.5)), epochs=1)
+    run = engine(lambda *_: 1 / 0)
+    checkpointer(tmp_path, network, overwrite=True).attach(run)
+    with pytest.raises(ZeroDivisionError):
+        run.run([0])
+    assert {path.name for path in tmp_path.iterdir()} == {"last.pt", "model.pt"}
+
+
+def test_a_run_whose_best_weights_are_gone_is_not_gone_on_with(tmp_path, network):
+    train(checkpointer(tmp_path, network, validator(0.5, 1, dice=0.5)), epochs=1)
+    (tmp_path / "model.pt").unlink()
+    with pytest.raises(PolypError, match=r"model.pt: is gone, the best weights so far, of epoch 1; put it back"):
+        checkpoints.check_resumable(tmp_path, {"epochs": 4, "seed": 0}, network)
+
+
 def test_ranks_that_only_load_write_nothing(tmp_path, network):
     train(checkpointer(tmp_path, network, save=False), epochs=1)
     assert list(tmp_path.iterdir()) == []

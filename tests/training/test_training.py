@@ -186,6 +186,24 @@ def test_strides_that_do_not_fit_are_one_line(tmp_path, dataset, capsys, strides
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--network_def::body::out_channels", "2"], "network_def: gives 2 channels; expected one for each of polyp"),
+        (["--set", "loss=$None"], "loss: cannot be taken of logits and masks of (1, 1, 64, 64) (TypeError"),
+        (["--set", "loss={'_target_': 'torch.nn.NLLLoss'}"], "loss: cannot be taken"),
+    ],
+)
+def test_what_cannot_be_trained_leaves_the_weights_that_it_would_replace(
+    tmp_path, dataset, trained, capsys, words, said
+):
+    run = shutil.copytree(trained, tmp_path / "run")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert main(["train", str(run), "--data", str(dataset), "--overwrite", "--device", "cpu", *words]) == 1
+    assert said in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
 def test_fine_tuning_goes_on_from_trained_weights(tmp_path, dataset, trained, capsys):
     """Without learning only the batch-norm statistics move, so that the start is to be read off the weights."""
     start = str(trained / "models/model.pt")
@@ -225,7 +243,7 @@ def test_the_latest_of_the_weights_that_validate_alike_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize("resume", [False, True])
-def test_loading_changes_no_file_and_preparing_says_what_it_removes(tmp_path, caplog, resume):
+def test_loading_changes_no_file_and_removing_says_what_it_removes(tmp_path, caplog, resume):
     caplog.set_level(logging.INFO, "polyp_monai")
     names = ["last.pt", "model.pt"]
     keep = Checkpointer(str(tmp_path), torch.nn.Linear(1, 1), {}, SimpleNamespace(), {}, resume=resume, overwrite=True)
@@ -235,6 +253,8 @@ def test_loading_changes_no_file_and_preparing_says_what_it_removes(tmp_path, ca
         keep.load(SimpleNamespace(state=SimpleNamespace(device="cpu")))
     assert len(list(tmp_path.iterdir())) == 3
     keep.prepare()
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    keep.remove()
     assert sorted(path.name for path in tmp_path.iterdir()) == (names if resume else [])
     assert caplog.text.count("of the earlier training, is removed") == (0 if resume else 2)
 
