@@ -11,10 +11,12 @@ of threads. Threads may share a bundle. What happens goes to the logger `polyp_m
 
 from __future__ import annotations
 
+import errno
 import glob
 import io as memory
 import json
 import logging
+import numbers
 import os
 import tempfile
 import threading
@@ -89,6 +91,11 @@ def load(
     """
     from polyp_monai import runtime as runtimes
 
+    for name, given in (("weights", weights), ("calibration", calibration)):
+        if given is not None:
+            _path(name, given)
+    if trust is not None and not isinstance(trust, str):
+        raise PolypError(f"trust: a {type(trust).__name__}; expected the digest that `polyp inspect` prints")
     values: dict[str, Any] = {"device": device, "runtime": runtime, "image_size": image_size, "threshold": threshold}
     values |= {"tta": tta, "weights": weights, "class_certainty": class_certainty}
     settings = {key: value for key, value in values.items() if value is not None}
@@ -99,7 +106,7 @@ def load(
         return Bundle(ensemble.write(bundle, Path(temporary.name) / "ensemble"), None, settings, temporary)
     if not isinstance(bundle, (str, Path)):
         raise PolypError(f"a bundle of {type(bundle).__name__}: expected its name, or the path of its folder or file")
-    path, folder = Path(bundle), None
+    path, folder = Path(bundle and _path("bundle", bundle)), None
     if path.suffix in runtimes.READERS and path.is_file():
         return _checked(Bundle(None, path.resolve(), settings | _promised(calibration, path, settings)), calibration)
     if path.suffix == ".zip" and path.is_file():
@@ -254,12 +261,12 @@ class Bundle:
             return list(self._predictions(source, errors == "skip"))
         if isinstance(source, Iterator):
             return self._predictions(source, errors == "skip")
-        if isinstance(source, (str, os.PathLike)) and _is_many(os.fspath(source)):
+        if isinstance(source, (str, os.PathLike)) and _is_many(_path("source", source)):
             return self._predictions(_found(os.fspath(source), errors == "skip"), errors == "skip")
         return next(self._predictions([source], skip=False))
 
     def _predictions(self, frames: Iterable[Any], skip: bool) -> Iterator[Prediction]:
-        predictor, asked = self.predictor, _Asked(frames)
+        predictor, asked = self.predictor, _Asked(frames, skip)
         for found in predictor.segment(asked, skip):
             yield Prediction.of(found, asked.taken(found.position), predictor.threshold, predictor.classes)
 
@@ -294,6 +301,13 @@ class Bundle:
         from polyp_monai.video.pipeline import Pipeline
         from polyp_monai.video.source import Source
 
+        if not isinstance(source, Source):
+            source = _path("source", source)
+        if not isinstance(confirm, (tuple, list)) or [type(n) for n in confirm] != [int, int]:
+            raise PolypError(f"confirm {confirm!r}: expected two whole numbers, k of the last n frames, such as (3, 5)")
+        for name, number in (("half_life", half_life), ("fps", 25 if fps is None else fps)):
+            if not isinstance(number, numbers.Real):
+                raise PolypError(f"{name} {number!r}: expected a number")
         latency = Latency()
         finder = Finder.of(self.predictor, smooth, half_life, confirm, crop, latency)
         with (
@@ -332,9 +346,9 @@ class Bundle:
 
         root = self._home("evaluate")
         given = overrides.check(root, "evaluate", overrides.words({**self._given, **keys}))
-        place = Path(out) if out else Path("results") / self.name / split if self._folder else None
+        place = _target("out", out) if out else Path("results") / self.name / split if self._folder else None
         place = (place or locate.results(root, split)).absolute()
-        folder = datalist.local(data)
+        folder = datalist.local(_path("data", data))
         datalist.read(folder)
         about = {"dataset_dir": str(folder), "split": split, "output_dir": str(place)}
         with run.random_state_kept():
@@ -365,10 +379,11 @@ class Bundle:
         kept: dict[str, Any] = {key: self._given[key] for key in ("device", "image_size") if key in self._given}
         folders = [datalist.local(folder) for folder in ([data] if isinstance(data, (str, Path)) else data)]
         bundle = root.name if locate.is_shipped(root) else str(root)
-        source = locate.template(bundle, str(out) if out else None)
+        out = str(_target("out", out)) if out else None
+        source = locate.template(bundle, out)
         given = overrides.check(source, "train", overrides.words({**kept, **keys}))
         with run.random_state_kept():
-            place = run.train(bundle, folders, str(out) if out else None, given, log=False)
+            place = run.train(bundle, folders, out, given, log=False)
         return Bundle(place, None, {key: value for key, value in self._given.items() if key != "weights"})
 
     def export(
@@ -396,7 +411,7 @@ class Bundle:
         from polyp_monai.export.export import export
 
         root, weights = self._home("export"), str(self.weights.path)
-        file, data = Path(out) if out else None, str(data) if data else None
+        file, data = _target("out", out) if out else None, str(data) if data else None
         with run.random_state_kept():
             return export(root, format, precision, file, data, weights, overwrite).path
 
@@ -409,20 +424,24 @@ class Bundle:
 class _Asked:
     """Passes frames on to be read, and keeps what is needed of each until its result has come."""
 
-    def __init__(self, frames: Iterable[Any]) -> None:
-        self._frames = frames
+    def __init__(self, frames: Iterable[Any], skip: bool) -> None:
+        self._frames, self._skip = frames, skip
         self._waiting: dict[int, tuple[str | None, np.ndarray | None]] = {}
 
     def __iter__(self) -> Iterator[str | files.Picture]:
-        for position, frame in enumerate(self._frames):
-            if isinstance(frame, (str, os.PathLike)):
-                path = remote.absolute(os.fspath(frame))
-                self._waiting[position] = path, None
-                yield path
-            else:
-                picture = _picture(frame)
-                self._waiting[position] = None, picture.pixels
-                yield picture
+        position = 0
+        for frame in self._frames:
+            try:
+                is_path = isinstance(frame, (str, os.PathLike))
+                asked = remote.absolute(_path("frame", frame)) if is_path else _picture(frame)
+            except PolypError as error:
+                if not self._skip:
+                    raise
+                logger.warning(f"{error}; left out")
+                continue
+            self._waiting[position] = (asked, None) if isinstance(asked, str) else (None, asked.pixels)
+            yield asked
+            position += 1
 
     def taken(self, position: int) -> tuple[str | None, np.ndarray | None]:
         """Path, or pixels, of the frame that came as number `position`; those before it are not wanted any more."""
@@ -457,21 +476,51 @@ def _found(source: str, skip: bool) -> list[str]:
     return [path for path, _ in found.frames if path not in found.problems]
 
 
+def _path(name: str, path: Any) -> str:
+    """A path, or address, that was given as the argument `name`. Raises PolypError for what no file can be called."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise PolypError(f"{name}: a path of {type(path).__name__}; expected a text or a Path")
+    text = os.fsdecode(path)
+    try:
+        os.lstat(text or "\0")
+    except ValueError as error:
+        raise PolypError(f"{name} {text[:80]!r}: is no name of a file or folder") from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise PolypError(f"{name} {text[:80]}...: is too long for the name of a file") from error
+    return text
+
+
+def _target(name: str, path: Any) -> Path:
+    """Where to write, on this machine. Raises PolypError, for an address too."""
+    try:
+        return Path(remote.local(_path(name, path)))
+    except ValueError as error:
+        raise PolypError(f"{name} {remote.shown(str(path))}: {error}") from error
+
+
 def _picture(frame: Any) -> files.Picture:
     """A frame in memory as a file would have it. Raises PolypError when it is none."""
     import PIL.Image
     import torch
 
     if isinstance(frame, PIL.Image.Image):
-        pixels, affine, axes = files.pixels_of(frame), np.eye(4), 2
+        try:
+            pixels, affine, axes = files.pixels_of(frame), np.eye(4), 2
+        except Exception as error:  # of a file that is read only now; decoders raise anything
+            raise PolypError(f"a PIL image: cannot be read ({error}); is it damaged or cut short?") from error
     elif isinstance(frame, torch.Tensor):
         if frame.ndim != 3 or frame.shape[0] not in (1, 3, 4):
             raise PolypError(f"a tensor of shape {tuple(frame.shape)}: expected (3, W, H), MONAI's order")
-        pixels = np.ascontiguousarray(torch.as_tensor(frame).detach().cpu().numpy().transpose(2, 1, 0))
+        try:
+            plain = torch.as_tensor(frame).detach().cpu().numpy()
+        except (TypeError, RuntimeError, NotImplementedError) as error:  # bfloat16, sparse, without content
+            raise PolypError(f"a tensor of {frame.dtype}, {frame.layout}, on {frame.device}: expected uint8") from error
+        pixels = np.ascontiguousarray(plain.transpose(2, 1, 0))
         affine = np.asarray(getattr(frame, "affine", np.eye(4)), dtype=float)
         axes = int(getattr(frame, "meta", {}).get("file_axes", 2))
     elif isinstance(frame, np.ndarray):
-        pixels, affine, axes = frame, np.eye(4), 2
+        pixels, affine, axes = np.asarray(frame), np.eye(4), 2
     else:
         raise PolypError(f"a {type(frame).__name__}: expected a path, an array, a PIL image or a tensor")
     if pixels.ndim not in (2, 3) or not pixels.size or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)):
@@ -567,9 +616,7 @@ class Prediction:
         Raises:
             PolypError: another suffix, `path` is the frame itself, or a file is there that may not be replaced.
         """
-        if not isinstance(path, (str, Path)):
-            raise PolypError(f"a path of {type(path).__name__}: expected the name of a file")
-        path = Path(path)
+        path = _target("path", path)
         if self.source is not None and path.resolve() == Path(self.source).resolve():
             raise PolypError(f"{path}: is the frame itself; give the mask another name")
         if (suffix := files.suffix_of(path)) not in (".png", *files.NIFTI_SUFFIXES):

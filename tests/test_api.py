@@ -541,3 +541,50 @@ def test_every_public_class_has_a_name_of_its_own():
 def test_what_is_no_name_of_a_bundle(what):
     with pytest.raises(PolypError, match=f"a bundle of {type(what).__name__}: expected its name, or the path"):
         polyp_monai.load(what)
+
+
+def test_what_no_file_and_no_setting_can_be_is_refused_by_name(bundle, frames, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = bundle.predict(frames / "1.png")
+    root = bundle.root
+    refused = {
+        "weights": [lambda: polyp_monai.load(root, weights=3), lambda: polyp_monai.load(root, weights=["a"])],
+        "calibration": [lambda: polyp_monai.load(root, calibration={})],
+        "trust": [lambda: polyp_monai.load(root, trust=True)],
+        "bundle": [lambda: polyp_monai.load("a" * 5000)],
+        "frame": [lambda: bundle.predict(["a" * 5000])],
+        "source": [
+            lambda: bundle.predict(""),
+            lambda: bundle.predict("a" * 300),
+            lambda: next(bundle.track("")),
+            lambda: next(bundle.track(np.zeros((8, 8, 3)))),
+        ],
+        "confirm": [lambda: next(bundle.track(frames, confirm="3/5")), lambda: next(bundle.track(frames, confirm=3))],
+        "half_life": [lambda: next(bundle.track(frames, half_life="a"))],
+        "fps": [lambda: next(bundle.track(frames, fps="x"))],
+        "path": [
+            lambda: result.save("a" * 300 + ".png"),
+            lambda: result.save("a\0.png"),
+            lambda: result.save("s3://b/o.png"),
+        ],
+        "out": [lambda: bundle.evaluate(tmp_path, out="https://b/x"), lambda: bundle.export("onnx", out="gs://b/x")],
+    }
+    for name, calls in refused.items():
+        for call in calls:
+            with pytest.raises(PolypError, match=f"^{name}"):
+                call()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_in_memory_that_cannot_be_read_are_left_out_too(bundle, frames, caplog):
+    cut = Image.open(BytesIO((frames / "1.png").read_bytes()[:300]))
+    tensor = torch.zeros(3, 40, 40)
+    good = np.zeros((40, 40, 3), np.uint8)
+    bad = [cut, tensor.bfloat16(), tensor.to_sparse(), tensor.to("meta"), good[..., :2]]
+    for frame in bad:
+        with pytest.raises(PolypError, match=r"cannot be read|a tensor of|an array of"):
+            bundle.predict(frame)
+    kept = bundle.predict([good, *bad, frames / "1.png"], errors="skip")
+    assert [result.source for result in kept] == [None, str(frames / "1.png")]
+    assert len(caplog.messages) == len(bad)
+    assert bundle.predict(good[..., 0].view(np.matrix)).size == (40, 40)

@@ -82,6 +82,7 @@ def _predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     from polyp_monai.data import datalist, predicted, remote
 
     inputs: list[str] = []
+    made_with: dict[str, Any] = {}
     given: dict[str, Any] = {"overwrite": True}  # of wrong options: they are said, not what would be in their way
     out = Path()
     try:
@@ -94,19 +95,35 @@ def _predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
         given = overrides.check(root, "inference", args.given, args.settings)
         common.weights(root, given)
         given |= common.calibrated(root, args.calibration, given)
+        made_with = _made_with(root, given)
     inputs = [remote.absolute(item) for item in inputs]
     keys = ("overwrite", "probability", "overlay", "skip_existing", "strict")
     wanted = {key: given.get(key, False) for key in keys} | {"part": given.get("part")}
     wanted["dicom_out"] = given.get("dicom_out", datalist.PNG)
     with mistakes.collecting():
         predicted.check(out)
+        if wanted["skip_existing"]:
+            predicted.check_settings(out, made_with)
     with mistakes.collecting():
         samples = datalist.frames(inputs, out, **wanted)
         boxes_out.check(given.get("boxes"), samples, wanted["overwrite"], wanted["skip_existing"])
     mistakes.check()
     if not samples:
         return _nothing_to_do(args.out, out, given.get("part"))
+    predicted.note_settings(out, given.get("part"), made_with)
     return _run(root, inputs, out, given, samples, args.json)
+
+
+def _made_with(root: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """What the masks of a run depend on: the settings, and which weights."""
+    from polyp_monai import provenance
+    from polyp_monai.bundle import options
+    from polyp_monai.evaluation import conformal
+
+    used = options.resolved(root, "inference") | {"weights": str(root / "models/model.pt")} | given
+    keys = ("weights", "threshold", "class_certainty", *conformal.SETTINGS)
+    found = {key: used[key] for key in keys if key in used and not options.is_expression(used[key])}
+    return found | ({"weights": provenance.digest(Path(found["weights"]))[:12]} if "weights" in found else {})
 
 
 def _nothing_to_do(named: str, out: Path, part: str | None) -> Outcome:

@@ -526,7 +526,7 @@ def _frames_of_dicom(item: str) -> Iterator[tuple[search.Entry, Path]]:
     """Every frame of a file, or the one of it that `item` names; a file without any says so when it is read."""
     file, number = dicom.source_of(item)
     frames = [entry for entry in search.entries_of(str(file)) if entry.picture] or [search.Entry(str(file), True)]
-    for entry in [frames[0]._replace(path=item)] if number else frames:
+    for entry in [frames[0]._replace(path=item)] if number is not None else frames:
         yield entry, Path(remote.relative(entry.path, str(file.parent)))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from polyp_monai.data import files
+from polyp_monai.data import files, lock
 from polyp_monai.data.listing import DiskSet
 from polyp_monai.data.outputs import Ledger
 from polyp_monai.errors import PolypError
@@ -106,6 +106,23 @@ def tidy(folder: str | Path, part: str | None = None, classes: bool = False) -> 
     for path in found:
         if path != table(folder, part):
             path.unlink()
+
+
+def check_settings(folder: str | Path, made_with: dict[str, Any]) -> None:
+    """Raises PolypError when the masks in the folder were made with other settings, as far as its ledger knows."""
+    before = (Ledger(folder, "predict", joined=True).identity or {}).get("made_with", {})
+    for key, value in made_with.items():
+        if before.get(key, value) != value:
+            raise PolypError(
+                f"{folder}: holds masks of {key} {before[key]}, not {value}; give another --out, or --overwrite in the "
+                "place of --skip-existing"
+            )
+
+
+def note_settings(folder: str | Path, part: str | None, made_with: dict[str, Any]) -> None:
+    """Note in the ledger what the masks of a run will be made with."""
+    with lock.held_part(folder, tag(part)) if part else lock.held(folder):
+        Ledger(folder, "predict", tag(part)).claim((), {"made_with": made_with})
 
 
 class Done:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from polyp_monai.bundle import predictions
@@ -271,6 +272,20 @@ def test_skip_existing_goes_on_where_a_run_stopped(trained, dataset, tmp_path, c
     capsys.readouterr()
     assert main([*map(str, [*words, *images]), "--skip-existing"]) == 0
     assert "every frame has its mask" in capsys.readouterr().out
+
+
+def test_skip_existing_does_not_mix_settings(trained, dataset, tmp_path, capsys):
+    images, out = sorted((dataset / "images").iterdir())[:2], tmp_path / "out"
+    words = ["predict", trained, "--out", out]
+    assert main([*map(str, [*words, images[0], "--threshold", "0.3"])]) == 0
+    other = tmp_path / "other.pt"
+    state = torch.load(trained / "models/model.pt", weights_only=True)
+    torch.save({key: value + 1 if value.is_floating_point() else value for key, value in state.items()}, other)
+    for option, value in (("threshold", 0.9), ("weights", other), ("image_size", 96)):
+        more = ["--skip-existing", *(["--threshold", "0.3"] if option != "threshold" else []), f"--{option}", value]
+        assert f"holds masks of {option}" in fails(capsys, *words, *images, *more)
+        assert [path.name for path in out.glob("*.png")] == [f"{images[0].stem}.png"]
+    assert main([*map(str, [*words, *images, "--threshold", "0.3", "--skip-existing"])]) == 0
 
 
 def test_a_table_of_somebody_else_is_not_replaced(trained, dataset, tmp_path, capsys):
