@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, reduce
 from itertools import chain, takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from polyp_monai.data import ALL, SPLITS, classes, dicom, files, folds, outputs, predicted, remote, search, texts
 from polyp_monai.data.listing import DiskSet, Listed, Listing
