@@ -71,6 +71,13 @@ def test_a_key_in_both_places_and_no_data(tmp_path, capsys, dataset):
     assert not (tmp_path / "out").exists()
 
 
+def test_trials_do_not_go_into_a_data_set(tmp_path, capsys, dataset):
+    before = sorted(dataset.rglob("*"))
+    given = words(dataset, tmp_path, 1, "seed: [1, 2]\n", "--out", str(dataset / "sweep"))
+    assert "lies in the data set" in mistakes(capsys, *given, status=1)[0]
+    assert sorted(dataset.rglob("*")) == before
+
+
 def test_the_page_of_a_sweep(tmp_path):
     options = [{"lr": 0.1 * n, "loss": "ab"[n % 2]} for n in range(4)]
     rows = [
