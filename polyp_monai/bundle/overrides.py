@@ -168,9 +168,7 @@ class _Check:
             return _folder(text) if key in FOLDERS else _file(text)
         if key in KINDS:
             return KINDS[key](text)
-        value = _as_type_of(at(self.resolved, key), text)
-        low, high = RANGES.get(key, (-math.inf, math.inf))
-        return values.within(value, low, high) if isinstance(value, (int, float)) else value
+        return _in_range(key, _as_type_of(at(self.resolved, key), text))
 
     def _check_known(self, key: str) -> None:
         head, _, below = key.partition("::")
@@ -199,8 +197,8 @@ class _Check:
             near = values.did_you_mean(key, paths(self.resolved))
             raise PolypError(f"no such key in {self.file}{near}") from None
         if is_expression(text) or is_expression(current) or current is None:
-            return values.literal(text)
-        return _as_type_of(current, text, code=True)
+            return _in_range(key, values.literal(text))
+        return _in_range(key, _as_type_of(current, text, code=True))
 
     def _loss(self, text: str) -> Any:
         losses = read_settings(self.root / "configs/losses.yaml")
@@ -299,6 +297,10 @@ def _as_type_of(current: Any, text: str, code: bool = False) -> Any:
             raise ValueError(f"expected a {type(current).__name__}, such as {_short(current)}")
         return value
     return text if isinstance(current, str) and not is_expression(current) else value
+
+
+def _in_range(key: str, value: Any) -> Any:
+    return values.within(value, *RANGES[key]) if key in RANGES and isinstance(value, (int, float)) else value
 
 
 def _like(current: Any, kind, text: str) -> Any:

@@ -146,6 +146,14 @@ def _check_tls(args: argparse.Namespace) -> None:
     for path in filter(None, (args.tls_cert, args.tls_key)):
         if not path.is_file():
             raise PolypError(f"{path}: no such file")
+    if args.tls_cert:
+        import ssl
+
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(args.tls_cert, args.tls_key)
+        except OSError as error:  # of ssl too
+            what = "are no certificate in PEM and its key"
+            raise PolypError(f"--tls-cert {args.tls_cert} and --tls-key {args.tls_key}: {what} ({error})") from error
 
 
 def _address(args: argparse.Namespace, port: int) -> str:

@@ -155,12 +155,17 @@ def declare_push(parser: Parser) -> None:
 
 def push(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     mistakes.check()
+    from polyp_monai.data import remote
     from polyp_monai.sharing import hub, sums, transfer
 
     if args.target.startswith(hub.PREFIX):
         place = hub.push(args.zip, args.target)
     else:
-        place = str(transfer.push(args.zip, Path(args.target)))
+        try:
+            place = str(transfer.push(args.zip, Path(remote.local(args.target))))
+        except ValueError as error:
+            shown = remote.shown(args.target)
+            raise PolypError(f"{shown}: expected a folder of this machine, or hf:OWNER/NAME") from error
     return Outcome([place], {"file": place, "sha256": sums.digest(args.zip)})
 
 

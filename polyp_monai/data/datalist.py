@@ -419,8 +419,14 @@ def _check_targets(
             if inside or (sources and os.path.realpath(target) in sources):
                 raise PolypError(f"{target}: is an input and would be overwritten; give another output folder")
             if name.casefold() in claimed:
-                raise PolypError(f"{target}: two frames would be written there; {otherwise}")
+                reads = (other for other in samples if _writes(other, name, probability, overlay, dicom_out))
+                two = f"{next(reads)['image']} and {sample['image']}"
+                raise PolypError(f"{target}: two frames would be written there, {two}; {otherwise}")
             claimed.add(name.casefold())
+
+
+def _writes(sample: dict, name: str, *kinds: Any) -> bool:
+    return "problem" not in sample and name.casefold() in (target.casefold() for target in targets(sample, *kinds))
 
 
 def _check_not_found_again(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
 import os
 import secrets
@@ -35,6 +36,8 @@ HEIF_SUFFIXES = (".heic", ".heif")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *HEIF_SUFFIXES, *NIFTI_SUFFIXES, *dicom.SUFFIXES)
 
+logger = logging.getLogger(__name__)
+
 WRITER = "polyp "  # begins what a file says of who wrote it
 BETWEEN = slice(64, 192)  # mask values far from 0 and 255; soft edges and JPEG put few pixels on each of them
 INVERTED = 0.5, 0.6  # more of a mask, and of its edge, is polyp; of 1612 published masks that large none has .34
@@ -50,6 +53,8 @@ KINDS = {  # first bytes of a file -> what Pillow calls its format
 }
 MOST_PIXELS = 100_000_000  # of a picture in bytes, unless its reader says another number
 LONGEST = 20  # times its shorter side, of a picture in bytes: a line of pixels is no frame, and grows when it is fitted
+VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts")
+FULL_12 = 4096  # levels of 12 bits
 ROUNDING = 1e-3  # by which floats may leave 0..1
 FEW = 8  # levels above 0 that class numbers may take; maps of probabilities have more
 PICTURE = 0.1  # share of the pixels spread over BETWEEN, its commonest value left out; photographs have .15 and more
@@ -128,7 +133,8 @@ def read_picture(path: str | Path, upright: bool = False) -> Picture:
         pixels = dicom.read(path)
         return Picture(pixels, np.eye(4), (pixels.shape[1], pixels.shape[0]))
     if suffix_of(path) not in SUFFIXES:
-        raise PolypError(f"{path}: unknown image format; known are {', '.join(SUFFIXES)}")
+        hint = "; of a video `polyp video` takes the frames" if suffix_of(path) in VIDEOS else ""
+        raise PolypError(f"{path}: unknown image format; known are {', '.join(SUFFIXES)}{hint}")
     if not path.is_file():
         raise PolypError(f"{path}: {why_absent(path)}")
     if suffix_of(path) in HEIF_SUFFIXES:
@@ -346,7 +352,10 @@ def _of_one(values: np.ndarray, path: str | Path) -> np.ndarray:
 
 def to_rgb(picture: Picture, path: str | Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB of any picture: grey is repeated, alpha dropped, 16 bit scaled to 8."""
-    pixels = _to_uint8(picture.pixels, path)
+    stored = picture.pixels
+    pixels = _to_uint8(stored, path)
+    if stored.dtype.kind == "u" and stored.dtype.itemsize == 2 and 0 < (highest := stored.max(initial=0)) < FULL_12:
+        logger.warning(f"{path}: 16 bits with values up to {highest}: data of 12 bits or fewer is read as almost black")
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.shape[2] in (1, 2):

@@ -265,7 +265,9 @@ def _logit(probability: float) -> float:
 def _content(path: Path) -> dict[str, Any]:
     try:
         content = texts.parse_json(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise PolypError(f"{path}: {error.strerror}; `polyp calibrate` writes it") from error
+    except (ValueError, RecursionError) as error:
         raise PolypError(f"{path}: cannot be read as JSON ({error})") from error
     promises = list(content.values()) if isinstance(content, dict) else [None]
     if not all(isinstance(one, dict) and isinstance(one.get("settings", {}), dict) for one in promises):

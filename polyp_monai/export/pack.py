@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 import tempfile
@@ -13,11 +14,13 @@ from typing import Any
 
 from polyp_monai.bundle.read import clear_errors, replace_macros
 from polyp_monai.data import files
-from polyp_monai.errors import PolypError
+from polyp_monai.errors import PolypError, shortened
 from polyp_monai.export import export, platforms
 from polyp_monai.sharing import archive, carried, data_terms, inspection, safetensors, signature, sums
 from polyp_monai.sharing.findings import Level
 from polyp_monai.training import checkpoints
+
+logger = logging.getLogger(__name__)
 
 RESOLVED = ("train", "inference", "evaluate")
 CARRYING = ("train", "inference")  # what must run without polyp_monai; its reports stay with polyp_monai
@@ -30,6 +33,7 @@ EXPORTS = {  # word of --with -> format, precision, file in models/
 }
 COPIED = ("LICENSE", "configs", "docs", "scripts")
 WEIGHTS = ("model.pt", "trained_on.json", "calibration.json")
+PAGES = (".md", ".txt", ".png", ".jpg", ".jpeg", ".svg", ".html")  # what a card and its pictures are
 NEEDED = ("fire", "pyyaml", "pytorch-ignite")  # by `python -m monai.bundle`, YAML configs and engines
 IMPORT = "$import scripts.carried"
 
@@ -60,6 +64,8 @@ def pack(
         )
     if out.exists():
         raise PolypError(f"{out}: exists already; give another --out")
+    if out.is_relative_to(root.resolve()):
+        raise PolypError(f"{out}: lies in the bundle itself; give --out a place beside it")
     if unknown := [word for word in exports if word not in EXPORTS]:
         raise PolypError(f"--with {unknown[0]}: no such export; known are {', '.join(EXPORTS)}")
     for file in ("models/model.pt", "LICENSE", "docs/README.md", "configs/metadata.json"):
@@ -87,6 +93,9 @@ def _stage(root: Path, staged: Path) -> None:
         elif (root / name).is_file():
             staged.mkdir(exist_ok=True)
             shutil.copyfile(root / name, staged / name)
+    around = (path for path in (staged / "docs").rglob("*") if path.is_file() and path.suffix not in PAGES)
+    if others := sorted(path.relative_to(staged).as_posix() for path in around):
+        logger.warning(f"goes into the zip too: {shortened(others)}; take away what is not for others")
     (staged / "models").mkdir()
     for name in WEIGHTS:
         if (root / "models" / name).is_file():

@@ -12,6 +12,7 @@ from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
 
 from polyp_monai.data import files
+from polyp_monai.data import remote as addresses
 from polyp_monai.errors import PolypError, known_as
 from polyp_monai.sharing import archive, hub, inspection, sums
 from polyp_monai.sharing.findings import Level
@@ -56,6 +57,9 @@ def fetch(source: str, out: Path | None = None, sha256: str | None = None, trust
     Raises:
         PolypError: nothing there, another digest, a zip that is refused, a dangerous bundle, or a folder in the way.
     """
+    if "://" in source and "@" in urlsplit(source).netloc:
+        what = "holds a password, which would be sent to nobody"
+        raise PolypError(f"{addresses.shown(source)}: {what}; download the zip and give its path")
     hosted = source.startswith(hub.PREFIX)
     remote = hosted or "://" in source
     if remote and not source.startswith(("https://", "http://", hub.PREFIX)):

@@ -39,6 +39,10 @@ def read_prediction(path: Path, rate: float | None) -> PredictedVideo:
     for line, row in rows(path, ("frame", "polyp", *CORNERS, *(() if rate else ("time",)))):
         number = frame_number(path, line, row)
         time = number / rate if rate else _number(path, line, row, "time")
+        if time < 0:
+            raise PolypError(f"{path}: line {line}: time is {time:g}; expected seconds from 0, or give --fps")
+        if row.get("confidence") and not 0 <= _number(path, line, row, "confidence") <= 1:
+            raise PolypError(f"{path}: line {line}: confidence is {row['confidence']}; expected 0 to 1")
         if times.setdefault(number, time) != time:
             raise PolypError(f"{path}: line {line}: frame {number} has two times, {times[number]:g} and {time:g}")
         if (number, row["polyp"]) in seen:
@@ -68,6 +72,8 @@ def rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, 
         reader = csv.DictReader(file)
         try:
             header = [name.strip() for name in reader.fieldnames or ()]
+            if twice := next((name for name in header if name and header.count(name) > 1), None):
+                raise PolypError(f"{path}: has the column {twice} twice")
             if lacking := [name for name in columns if name not in header]:
                 raise PolypError(f"{path}: lacks the column {', '.join(lacking)}; it has {', '.join(header) or 'none'}")
             reader.fieldnames = header
@@ -104,4 +110,7 @@ def box(path: Path, line: int, row: Mapping[str, str]) -> Box | None:
     x0, y0, x1, y1 = (_number(path, line, row, name) for name in CORNERS)
     if x1 <= x0 or y1 <= y0:
         raise PolypError(f"{path}: line {line}: box {x0:g}, {y0:g}, {x1:g}, {y1:g} is empty; x0 < x1 and y0 < y1")
+    if x1 <= 1 and y1 <= 1:
+        where = "is in shares of the frame" if min(x0, y0) >= 0 else "lies outside of the frame"
+        raise PolypError(f"{path}: line {line}: box {x0:g}, {y0:g}, {x1:g}, {y1:g} {where}; expected pixels")
     return x0, y0, x1, y1

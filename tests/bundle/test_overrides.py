@@ -138,6 +138,11 @@ def test_set_takes_any_key_and_expressions(bundle):
     assert found["train::random_transforms::3::rotation"] == 30
 
 
+def test_set_holds_to_the_ranges_of_the_options(bundle):
+    with pytest.raises(PolypError, match="--set threshold=5: expected 0 to 1"):
+        overrides.check(bundle, "inference", {}, ["threshold=5"])
+
+
 def test_set_without_weights_at_the_end_is_no_success(dataset, tmp_path, capsys):
     """A training on another rank writes nothing."""
     words = [*small_options(epochs="1"), "--set", "rank=3"]

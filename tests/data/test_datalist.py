@@ -68,7 +68,7 @@ def test_nothing_is_overwritten(tmp_path):
 
 def test_names_that_cannot_be_told_apart_are_refused(tmp_path):
     _touch(tmp_path, "in/a.png", "in/a.jpg", "in/a_jpg.png")
-    with pytest.raises(PolypError, match="two frames"):
+    with pytest.raises(PolypError, match=r"two frames .*in/a_jpg\.png and .*in/|two frames .*and .*in/a_jpg\.png"):
         _outputs(tmp_path, str(tmp_path / "in"))
 
 

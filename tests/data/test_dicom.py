@@ -104,6 +104,9 @@ def test_a_file_of_several_frames_counts_as_a_folder_of_them(tmp_path):
     assert (files.read_rgb(samples[6]["image"]) == dicoms.scene(left=4)).all()
     assert [s["output"] for s in datalist.frames(str(scan / "3"), tmp_path / "out")] == ["scan.dcm/3"]
     assert len(datalist.frames(str(scan), tmp_path / "out")) == 12
+    assert [s["output"] for s in datalist.frames(str(scan / "0"), tmp_path / "out")] == [
+        "scan.dcm/0"
+    ]  # refused as 13 is
     with pytest.raises(PolypError, match="holds 12 frames; name one"):
         files.read_rgb(scan)
     with pytest.raises(PolypError, match="no such frame; there are 12"):

@@ -292,3 +292,16 @@ def test_a_frame_of_floats_that_would_be_black_is_refused(tmp_path, highest):
 def test_a_map_of_negative_numbers_is_refused(tmp_path):
     with pytest.raises(PolypError, match="values from -4 to 4; a map is"):
         files.read_map(maps_of(tmp_path, (-4, 4), np.int16)[0])
+
+
+def test_pictures_of_twelve_bits_are_told(caplog):
+    for highest, told in ((4095, True), (255, True), (4096, False), (0, False)):
+        caplog.clear()
+        files.to_rgb(files.Picture(np.full((4, 4), highest, np.uint16), np.eye(4), (4, 4)), "a.png")
+        assert ("a.png: 16 bits with values up to" in caplog.text) == told
+
+
+def test_a_video_among_the_frames_is_sent_to_its_command(tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"nothing")
+    with pytest.raises(PolypError, match="`polyp video`"):
+        files.read_picture(tmp_path / "clip.mp4")

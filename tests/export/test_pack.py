@@ -38,6 +38,15 @@ def test_packing_twice_gives_equal_bytes(zipped, trained, tmp_path):
     assert pack.pack(trained, tmp_path / "my_unet.zip").read_bytes() == zipped.read_bytes()
 
 
+def test_what_is_no_part_of_a_card_is_named(trained, tmp_path, caplog):
+    root = shutil.copytree(trained, tmp_path / "own")
+    (root / "docs/patients.csv").write_text("name\n")
+    with pytest.raises(PolypError, match=r"x\.zip: lies in the bundle itself"):
+        pack.pack(root, root / "x.zip")
+    pack._stage(root, tmp_path / "staged")
+    assert "goes into the zip too: docs/patients.csv" in caplog.text
+
+
 def test_packing_what_was_unpacked_gives_equal_bytes(zipped, unpacked, tmp_path):
     assert pack.pack(unpacked, tmp_path / "again/my_unet.zip").read_bytes() == zipped.read_bytes()
 

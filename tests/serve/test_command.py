@@ -64,6 +64,10 @@ def test_a_process_that_is_stopped_answers_first(tiny_home, tmp_path, number):
         (["--token-file", "nothing"], "nothing: No such file or directory; --token-file names a file with the token"),
         (["--token-file", "short"], "short: a token is one line of 16 characters or more"),
         (["--tls-cert", "short"], "--tls-cert and --tls-key: give both, or none"),
+        (
+            ["--tls-cert", "short", "--tls-key", "short"],
+            "--tls-cert short and --tls-key short: are no certificate in PEM",
+        ),
         (["--allow-origin", "polyp.example.org"], "polyp.example.org: expected https://NAME or https://NAME:PORT"),
         (["--port", "70000"], "--port 70000"),
         (["--source", "nothing.mp4"], "nothing.mp4: no such file"),

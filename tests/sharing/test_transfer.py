@@ -138,3 +138,11 @@ def test_an_interrupted_download_goes_on(server, zipped, tmp_path):
     assert handler.asked[0] == 0
     assert handler.asked[-1] > 0
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_password_in_an_address_is_not_printed(zipped, tmp_path, capsys):
+    for words in (["fetch", "https://user:secret@host:1/x.zip"], ["push", str(zipped), "https://user:secret@host/x"]):
+        assert main(words) == 1
+        said = capsys.readouterr().err
+        assert "https://***@host" in said
+        assert "secret" not in said

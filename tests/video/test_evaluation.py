@@ -231,6 +231,11 @@ BAD_ROWS = {
     "0,0,1,.9,1,2,,4,9": "x1 is ''",
     "0,0,1,.9,9,2,5,4,9": "box 9, 2, 5, 4 is empty",
     "0,0,,.9,1,2,5,4,9": "a box without the number",
+    "0,0,1,.9,-50,-50,-5,-5,9": "box -50, -50, -5, -5 lies outside of the frame; expected pixels",
+    "0,0,1,.9,0,0,1,1,9": "box 0, 0, 1, 1 is in shares of the frame; expected pixels",
+    "0,0,1,7.5,1,2,5,4,9": "confidence is 7.5; expected 0 to 1",
+    "0,0,1,nan,1,2,5,4,9": "confidence is 'nan'",
+    "0,-1,,,,,,,": "time is -1; expected seconds from 0",
     "0,0,1": "line 2: not the 9 cells",
     "0,0,,,,,,,,,": "line 2: not the 9 cells",
     "0,0,,,,,,,\n0,1,,,,,,,": "frame 0 has two times, 0 and 1",
@@ -248,6 +253,13 @@ def test_rows_that_make_no_sense_are_named(tmp_path, rows):
     assert BAD_ROWS[rows] in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_column_that_is_there_twice_is_named(tmp_path):
+    path = tmp_path / "frames.csv"
+    path.write_text(f"frame,{HEADER}\n7,0,0,,,,,,,\n")
+    with pytest.raises(PolypError, match="has the column frame twice"):
+        evaluate(path, _write_boxes(tmp_path / "t.csv", TRUE))
 
 
 def test_truths_that_make_no_sense_are_named(tmp_path):
