@@ -433,7 +433,7 @@ class _Asked:
         for frame in self._frames:
             try:
                 is_path = isinstance(frame, (str, os.PathLike))
-                asked = remote.absolute(_path("frame", frame)) if is_path else _picture(frame)
+                asked: str | files.Picture = remote.absolute(_path("frame", frame)) if is_path else _picture(frame)
             except PolypError as error:
                 if not self._skip:
                     raise
