@@ -110,8 +110,10 @@ def _predict(args: argparse.Namespace, mistakes: Mistakes) -> Outcome:
     mistakes.check()
     if not samples:
         return _nothing_to_do(args.out, out, given.get("part"))
-    predicted.note_settings(out, given.get("part"), made_with)
-    return _run(root, inputs, out, given, samples, args.json)
+    try:
+        return _run(root, inputs, out, given, samples, args.json)
+    finally:
+        predicted.note_settings(out, given.get("part"), made_with)
 
 
 def _made_with(root: Path, given: dict[str, Any]) -> dict[str, Any]:

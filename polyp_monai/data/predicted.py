@@ -120,9 +120,11 @@ def check_settings(folder: str | Path, made_with: dict[str, Any]) -> None:
 
 
 def note_settings(folder: str | Path, part: str | None, made_with: dict[str, Any]) -> None:
-    """Note in the ledger what the masks of a run will be made with."""
-    with lock.held_part(folder, tag(part)) if part else lock.held(folder):
-        Ledger(folder, "predict", tag(part)).claim((), {"made_with": made_with})
+    """Note in the ledger of a run, if it came to one, what its masks were made with."""
+    ledger = Ledger(folder, "predict", tag(part))
+    if ledger.path.exists():
+        with lock.held_part(folder, tag(part)) if part else lock.held(folder):
+            ledger.claim((), {"made_with": made_with})
 
 
 class Done:
