@@ -201,7 +201,7 @@ def test_a_second_promise_of_one_kind_needs_overwrite(alarms):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (None, "cannot be read"),
+        (None, "No such file or directory; `polyp calibrate` writes it"),
         ("{", "cannot be read"),
         ("{}", "holds no promise"),
         ('{"level": 3}', "not as `polyp calibrate` writes it"),
