@@ -34,7 +34,7 @@ def train(out: Path, dataset: Path, *words: str, **options: str) -> int:
     return main(["train", "unet", "--data", str(dataset), "--out", str(out), *words, *small_options(**options)])
 
 
-NO_LEARNING = "--set", "learning_rate=0"  # as an option 0 is refused
+NO_LEARNING = "--set", "peak_lr=0.0"  # the option learning_rate refuses 0
 
 
 def weights(out: Path, name: str = "model.pt") -> dict:
