@@ -319,6 +319,7 @@ def test_a_frame_whose_overlay_would_have_an_over_long_name(trained, dataset, tm
     assert main(["predict", str(trained), str(frames), "--out", str(tmp_path / "out")]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
 def test_a_terminal_gets_a_bar_over_frames(trained, dataset, tmp_path):
     import fcntl

@@ -19,6 +19,7 @@ def test_json_is_the_summary(tmp_path, capsys):
     assert isinstance(found["findings"], list)
 
 
+@pytest.mark.slow
 def test_another_split_takes_the_place_of_the_first_only_when_asked(tmp_path, capsys):
     out = tmp_path / "data"
     words = ["prepare", "synthetic", "--count", "20", "--out", str(out)]

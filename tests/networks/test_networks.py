@@ -93,6 +93,7 @@ def test_the_contract_holds(network, channels):
     contract.check(network, channels)
 
 
+@pytest.mark.slow
 def test_training_on_channels_last_in_a_process_of_its_own():
     """Some strided 1x1 convolutions write past their memory there, which ends the process now or later."""
     code = (

@@ -169,6 +169,7 @@ def test_outlines_keep_small_polyps(make_run):
     assert re.search(r'class="truth" d="M(249|250) (124|125)', page)
 
 
+@pytest.mark.slow
 def test_a_thousand_misses_stay_below_15_mb(make_run):
     """Of images that are noise, and one prediction in forty too: the largest that there are."""
     truths = [disc(100, 80, 20 + i, size=(200, 160)) for i in range(40)]
